@@ -1,0 +1,27 @@
+//===- RT.h - the rt dialect ------------------------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_DIALECTS_RT_H
+#define R1C_DIALECTS_RT_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/rt/RTDialect.h.inc"
+#include "dialects/rt/RTEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/rt/RTAttrs.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/rt/RTTypes.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/rt/RTOps.h.inc"
+
+#endif // R1C_DIALECTS_RT_H
