@@ -17,8 +17,6 @@ def Kern_Dialect : Dialect {
   let name = "kern";
   let cppNamespace = "::r1c::kern";
   let summary = "see README.md";
-  let useDefaultAttributePrinterParser = 1;
-  let useDefaultTypePrinterParser = 1;
 }
 
 class Kern_Op<string mnemonic, list<Trait> traits = []> : Op<Kern_Dialect, mnemonic, traits>;

@@ -17,8 +17,6 @@ def LM_Dialect : Dialect {
   let name = "lm";
   let cppNamespace = "::r1c::lm";
   let summary = "see README.md";
-  let useDefaultAttributePrinterParser = 1;
-  let useDefaultTypePrinterParser = 1;
 }
 
 class LM_Op<string mnemonic, list<Trait> traits = []> : Op<LM_Dialect, mnemonic, traits>;

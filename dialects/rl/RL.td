@@ -17,8 +17,6 @@ def RL_Dialect : Dialect {
   let name = "rl";
   let cppNamespace = "::r1c::rl";
   let summary = "see README.md";
-  let useDefaultAttributePrinterParser = 1;
-  let useDefaultTypePrinterParser = 1;
 }
 
 class RL_Op<string mnemonic, list<Trait> traits = []> : Op<RL_Dialect, mnemonic, traits>;

@@ -17,8 +17,6 @@ def RT_Dialect : Dialect {
   let name = "rt";
   let cppNamespace = "::r1c::rt";
   let summary = "see README.md";
-  let useDefaultAttributePrinterParser = 1;
-  let useDefaultTypePrinterParser = 1;
 }
 
 class RT_Op<string mnemonic, list<Trait> traits = []> : Op<RT_Dialect, mnemonic, traits>;
