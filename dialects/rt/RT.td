@@ -133,8 +133,12 @@ class RT_Block<string mnemonic, list<Trait> traits = []>
 
 def RT_DispatchOp : RT_Op<"dispatch"> {
   let summary = "run a kernel; `args` in the order of the kernel ABI";
+  let description = [{
+    `serial`: the kernel is too small to wake other workers for.
+  }];
   let arguments = (ins FlatSymbolRefAttr:$kernel,
-                       TypedArrayAttrBase<RT_RefAttr, "references">:$args);
+                       TypedArrayAttrBase<RT_RefAttr, "references">:$args,
+                       UnitAttr:$serial);
   let assemblyFormat = "$kernel $args attr-dict";
 }
 
