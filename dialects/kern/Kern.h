@@ -5,14 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef R1C_DIALECTS_Kern_H
-#define R1C_DIALECTS_Kern_H
+#ifndef R1C_DIALECTS_KERN_KERN_H
+#define R1C_DIALECTS_KERN_KERN_H
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"
 #include "mlir/IR/OpDefinition.h"
 #include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 #include "dialects/kern/KernDialect.h.inc"
@@ -24,4 +25,22 @@
 #define GET_OP_CLASSES
 #include "dialects/kern/KernOps.h.inc"
 
-#endif // R1C_DIALECTS_Kern_H
+namespace r1c::kern {
+
+/// Name of the unit attribute of a function that holds one kernel: exactly one
+/// op of this dialect and the return of its results.
+inline constexpr llvm::StringLiteral kernelAttrName = "kern.kernel";
+
+/// The shape that the region of a row, map, column_sum or matmul runs over.
+struct IterationSpace {
+  int64_t rows = mlir::ShapedType::kDynamic; ///< kDynamic or static
+  int64_t columns = -1;                      ///< -1: ragged, or rank one
+  bool ragged = false;
+};
+
+/// The element type that a region sees for an operand or result tensor.
+mlir::Type elementTypeOf(mlir::Value tensor);
+
+} // namespace r1c::kern
+
+#endif // R1C_DIALECTS_KERN_KERN_H

@@ -10,15 +10,459 @@
 
 include "mlir/IR/OpBase.td"
 include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/BuiltinAttributeInterfaces.td"
 include "mlir/IR/EnumAttr.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def Kern_Dialect : Dialect {
   let name = "kern";
   let cppNamespace = "::r1c::kern";
-  let summary = "see README.md";
+  let summary = "how it is computed: one op, one kernel";
+  let description = [{
+    Four structures (matmul, attention, row, map) with a scalar region for what
+    is fused into them, and a fixed order for every reduction. See README.md
+    for the order of kernel arguments.
+  }];
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
 }
 
-class Kern_Op<string mnemonic, list<Trait> traits = []> : Op<Kern_Dialect, mnemonic, traits>;
+//===----------------------------------------------------------------------===//
+// Types and attributes
+//===----------------------------------------------------------------------===//
+
+def Kern_PackedType : TypeDef<Kern_Dialect, "Packed"> {
+  let mnemonic = "packed";
+  let summary = "the B operand of a matmul, in panels of 32 columns";
+  let description = [{
+    `!kern.packed<KxNxT>` holds a K x N matrix as `[ceil(N/32)][K][32]` for f32
+    and `[ceil(N/32)][ceil(K/2)][32][2]` for bf16, padded with zeros.
+
+    Example: `!kern.packed<576x1536xf32>`
+  }];
+  let parameters = (ins "int64_t":$k, "int64_t":$n, "::mlir::Type":$elementType);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Columns of one panel.
+    static constexpr int64_t panelColumns = 32;
+    int64_t getPanels() const { return (getN() + panelColumns - 1) / panelColumns; }
+    /// Elements of one panel, padding included.
+    int64_t getPanelElements() const;
+    /// Size of the whole matrix in bytes, padding included.
+    int64_t getBytes() const;
+  }];
+}
+
+def Kern_AccessKind : I32EnumAttr<"AccessKind", "which element of an operand a region sees", [
+    I32EnumAttrCase<"element", 0>, I32EnumAttrCase<"row", 1>,
+    I32EnumAttrCase<"column", 2>, I32EnumAttrCase<"one", 3>,
+    I32EnumAttrCase<"gather", 4>, I32EnumAttrCase<"gather_row", 5>,
+    I32EnumAttrCase<"scatter", 6>]> {
+  let cppNamespace = "::r1c::kern";
+  let genSpecializedAttr = 0;
+}
+
+def Kern_AccessAttr : AttrDef<Kern_Dialect, "Access"> {
+  let mnemonic = "access";
+  let summary = "which element of an operand the region sees at row i, column j";
+  let description = [{
+    `R` rows, `N` columns; in a ragged op element e = offsets[i] + j.
+
+    | access          | operand         | element      | ragged       |
+    |-----------------|-----------------|--------------|--------------|
+    | `element`       | `tensor<RxNxT>` | x[i][j]      | `tensor<?xT>`, x[e] |
+    | `row`           | `tensor<RxT>`   | x[i]         | x[i]         |
+    | `row[k]`        | `tensor<RxKxT>` | x[i][k]      | x[i][k]      |
+    | `column`        | `tensor<NxT>`   | x[j]         | none         |
+    | `one`           | `tensor<T>`     | x            | x            |
+    | `one[k]`        | `tensor<KxT>`   | x[k]         | x[k]         |
+    | `gather(n)`     | `tensor<SxNxT>` | x[idx_n[i]][j] | `tensor<?xT>`, x[idx_n[e]] |
+    | `gather_row(n)` | `tensor<SxT>`   | x[idx_n[i]]  | x[idx_n[i]]  |
+    | `gather_row(n)[k]` | `tensor<SxKxT>` | x[idx_n[i]][k] | x[idx_n[i]][k] |
+    | `scatter(n)`    | result only: `tensor<SxNxT>` | x[idx_n[i]][j] | none |
+
+    idx_n is the op's n-th index operand, `tensor<?xi32>`. Indices are trusted.
+    In a `kern.map` of rank one there are no columns: `element` is `tensor<RxT>`, `gather`
+    and `scatter` are `tensor<SxT>`. `i1` data is one byte (0 or 1) an element.
+  }];
+  let parameters = (ins "::r1c::kern::AccessKind":$kind,
+                        "int64_t":$index, "int64_t":$lane);
+  let hasCustomAssemblyFormat = 1;
+  let builders = [AttrBuilder<(ins "AccessKind":$kind), [{
+    return $_get($_ctxt, kind, int64_t(-1), int64_t(-1));
+  }]>];
+}
+def Kern_AccessArray : TypedArrayAttrBase<Kern_AccessAttr, "accesses">;
+
+def Kern_ReduceKind : I32EnumAttr<"ReduceKind", "how kern.reduce combines", [
+    I32EnumAttrCase<"add", 0>, I32EnumAttrCase<"max", 1>, I32EnumAttrCase<"min", 2>,
+    I32EnumAttrCase<"argmax", 3>, I32EnumAttrCase<"argmin", 4>,
+    I32EnumAttrCase<"any", 5>, I32EnumAttrCase<"all", 6>]> {
+  let cppNamespace = "::r1c::kern";
+}
+
+def Kern_IndexKind : I32EnumAttr<"IndexKind", "which index", [
+    I32EnumAttrCase<"column", 0>, I32EnumAttrCase<"row", 1>]> {
+  let cppNamespace = "::r1c::kern";
+}
+
+def Kern_ScanKind : I32EnumAttr<"ScanKind", "direction of a scan", [
+    I32EnumAttrCase<"prefix_sum", 0>, I32EnumAttrCase<"suffix_sum", 1>]> {
+  let cppNamespace = "::r1c::kern";
+}
+
+class Kern_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Kern_Dialect, mnemonic, traits>;
+
+// An op with a scalar region that sees one element of each operand.
+class Kern_BodyOp<string mnemonic, list<Trait> traits = []>
+    : Kern_Op<mnemonic, !listconcat(traits, [Pure, IsolatedFromAbove, AttrSizedOperandSegments])> {
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Structures with a region
+//===----------------------------------------------------------------------===//
+
+def Kern_RowOp : Kern_BodyOp<"row"> {
+  let summary = "rows with reductions over their columns; dense or ragged";
+  let description = [{
+    The region is what happens at column j of row i; `kern.reduce` inside it is
+    uniform over the row. Results are `element` (per column) or `row` (the
+    yielded value must be uniform: it may depend on `element`, `column` and
+    `gather` operands and on `kern.index column` through reductions only).
+
+    Order of a reduction: 64 lanes, column j belongs to lane j mod 64, columns of a lane in increasing order;
+    then lane l takes in lane l+32, then l+16, 8, 4, 2, 1. So the bits depend on
+    the row alone. Rows are split among workers.
+
+    With `offsets` (`tensor<?xi32>`, rows + 1 entries) the op is ragged. An `element` result
+    may be the same buffer as an `element` input.
+
+    ABI: inputs, indices, offsets in the order of the function's arguments; results; `rows`.
+
+    ```mlir
+    %y = kern.row (%xv = %x : element tensor<?x64xf32>, %wv = %w : column tensor<64xf32>)
+        -> (element tensor<?x64xf32>) {
+      %n = arith.constant 64.0 : f32
+      %e = arith.constant 1.0e-5 : f32
+      %s = arith.mulf %xv, %xv : f32
+      %t = kern.reduce add %s : f32
+      %m = arith.divf %t, %n : f32
+      %a = arith.addf %m, %e : f32
+      %r = math.rsqrt %a : f32
+      %p = arith.mulf %xv, %r : f32
+      %q = arith.mulf %p, %wv : f32
+      kern.yield %q : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyRankedTensor>:$inputs,
+                       Variadic<1DTensorOf<[I32]>>:$indices,
+                       Optional<1DTensorOf<[I32]>>:$offsets,
+                       Kern_AccessArray:$access, Kern_AccessArray:$result_access);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let extraClassDeclaration = [{
+    /// Number of rows, or kDynamic.
+    int64_t getRows();
+    /// Number of columns; -1 when ragged.
+    int64_t getColumns();
+  }];
+}
+
+def Kern_MapOp : Kern_BodyOp<"map"> {
+  let summary = "elementwise over rows x columns, or over one dimension";
+  let description = [{
+    Results are `element`, or `scatter(n)`: row idx_n[i] of the result, whose
+    other rows keep what `inits` holds (one init a scattered result, in order; the init is the
+    result's own buffer). Scattered rows must differ from each other.
+    `kern.reduce` is not allowed. An `element` result may be the same
+    buffer as an `element` input (an in-place update).
+
+    ABI: inputs and indices in the order of the function's arguments; results; `rows` if dynamic.
+
+    ```mlir
+    %y = kern.map (%t = %table : gather(0) tensor<1000x64xf32>) indices(%ids : tensor<?xi32>)
+        -> (element tensor<?x64xf32>) {
+      kern.yield %t : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyRankedTensor>:$inputs,
+                       Variadic<1DTensorOf<[I32]>>:$indices,
+                       Variadic<AnyRankedTensor>:$inits,
+                       Kern_AccessArray:$access, Kern_AccessArray:$result_access);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let extraClassDeclaration = [{
+    int64_t getRows();
+    /// Number of columns; -1 in a map over one dimension.
+    int64_t getColumns();
+  }];
+}
+
+def Kern_ColumnSumOp : Kern_BodyOp<"column_sum"> {
+  let summary = "sum over the rows of what the region yields";
+  let description = [{
+    result[j] = init[j] + sum over i of region(i, j). Row i goes to
+    accumulator i mod 8, rows of one in increasing order; then accumulator l takes in l+4, l+2, l+1; then the init is added.
+    Columns are split among workers. Operand accesses as in a dense `kern.row`.
+
+    ABI: inputs and indices; the result (also the init's buffer); `rows`.
+
+    ```mlir
+    %dw = kern.column_sum (%g = %dy : element tensor<?x64xf32>, %s = %r : row tensor<?xf32>)
+        init(%w0 : tensor<64xf32>) -> tensor<64xf32> {
+      %p = arith.mulf %g, %s : f32
+      kern.yield %p : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyRankedTensor>:$inputs,
+                       Variadic<1DTensorOf<[I32]>>:$indices,
+                       Optional<1DTensorOf<[F32, F64]>>:$init,
+                       Kern_AccessArray:$access);
+  let results = (outs 1DTensorOf<[F32, F64]>:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let extraClassDeclaration = [{
+    int64_t getRows();
+    int64_t getColumns();
+  }];
+}
+
+def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
+  let summary = "matrix product with a fused epilogue";
+  let description = [{
+    C[m,n] = epilogue(sum over k of A[m,k] * B[k,n]), f32 accumulators, one chain of
+    fused multiply-adds over k in increasing order (bf16: pairs of k, by the
+    target's dot instruction).
+
+    - Without `transpose_a`: A is `tensor<RxKxT>`, B `!kern.packed<KxNxT>`, T f32 or bf16.
+    - `transpose_a`: A is `tensor<RxMxT>`, B `tensor<RxNxT>`, the sum runs over
+      the rows in increasing order, C is `tensor<MxN>`. Workers split C.
+    - `init(%c)`: f32; the sum starts from it; it is the (only) result's own buffer.
+    - `paired`: B's columns are 16 of a gate, 16 of an up, and so on (`kern.pack`
+      with `paired`); the region gets both accumulators, results have N/2 columns.
+
+    The region takes the accumulator(s) and one element of each extra operand (`element`: same shape as the result,
+    `row`, `column`, `one`) and yields one value a result. Without a region the sum is stored, rounded to the result's type.
+
+    ABI: a, b, extra operands in the order of the function's arguments; results; `rows`.
+
+    ```mlir
+    %c = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x128xf32>
+        acc(%s) with (%r = %residual : element tensor<?x128xf32>) -> (tensor<?x128xf32>) {
+      %t = arith.addf %s, %r : f32
+      kern.yield %t : f32
+    }
+    ```
+  }];
+  let arguments = (ins RankedTensorOf<[F32, BF16]>:$a, AnyType:$b,
+                       Optional<RankedTensorOf<[F32]>>:$init,
+                       Variadic<AnyRankedTensor>:$inputs,
+                       Kern_AccessArray:$access,
+                       UnitAttr:$transpose_a, UnitAttr:$paired);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let regions = (region MaxSizedRegion<1>:$body);
+  let extraClassDeclaration = [{
+    /// Rows of C: kDynamic, or static.
+    int64_t getRows();
+    /// Columns of the results.
+    int64_t getColumns();
+    /// Length of the sum; kDynamic with transpose_a.
+    int64_t getDepth();
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// Structures without a region
+//===----------------------------------------------------------------------===//
+
+def Kern_PackOp : Kern_Op<"pack", [Pure]> {
+  let summary = "plain matrices -> one packed matrix";
+  let description = [{
+    Sources are `tensor<K x N_i>`, or `tensor<N_i x K>` with `transpose` (how Hugging Face stores a linear layer:
+    [out, in]); they stand side by side along N, or, with `paired`, two of equal width take turns by 16 columns
+    (gate, up). With `along_k` they stand one below the other along K. The element type is converted (round to nearest even).
+
+    ABI: sources; result. No sizes.
+
+    `kern.pack %w {transpose} : tensor<128x64xf32> -> !kern.packed<64x128xf32>`
+  }];
+  let arguments = (ins Variadic<RankedTensorOf<[F32, BF16]>>:$sources,
+                       UnitAttr:$transpose, UnitAttr:$paired, UnitAttr:$along_k);
+  let results = (outs Kern_PackedType:$result);
+  let assemblyFormat = "$sources attr-dict `:` type($sources) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Kern_RopeOp : Kern_Op<"rope", [Pure]> {
+  let summary = "rotary position embedding, half-split convention";
+  let description = [{
+    x: `tensor<Rx(heads*d)xT>`, `frequencies`: d/2 angles per position. With a = f32(position) * frequency (in f32),
+    (x[c], x[c + d/2]) becomes (x[c]*cos a - x[c+d/2]*sin a, x[c+d/2]*cos a + x[c]*sin a). `inverse` turns by -a (the derivative).
+
+    ABI: x, positions; result; `rows`. The result may be x's own buffer.
+  }];
+  let arguments = (ins RankedTensorOf<[F32, BF16]>:$x, 1DTensorOf<[I32]>:$positions,
+                       I64Attr:$heads, DenseF32ArrayAttr:$frequencies, UnitAttr:$inverse);
+  let results = (outs RankedTensorOf<[F32, BF16]>:$result);
+  let assemblyFormat = [{
+    $x `,` $positions attr-dict `:` type($x) `,` type($positions) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kern_ScatterAddOp : Kern_Op<"scatter_add", [Pure, AllTypesMatch<["init", "result"]>]> {
+  let summary = "gradient of an embedding: row ids[i] of the result += row i";
+  let description = [{
+    Rows are added in increasing order of i; workers split the columns, so the order does not depend on them. The init is the
+    result's own buffer.
+
+    ABI: ids, x in the order of the function's arguments; result; `rows`.
+  }];
+  let arguments = (ins 1DTensorOf<[I32]>:$ids, RankedTensorOf<[F32, BF16]>:$x,
+                       RankedTensorOf<[F32]>:$init);
+  let results = (outs RankedTensorOf<[F32]>:$result);
+  let assemblyFormat = [{
+    $ids `,` $x `init` `(` $init `)` attr-dict
+    `:` type($ids) `,` type($x) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kern_AttentionOp : Kern_Op<"attention", [Pure]> {
+  let summary = "causal attention over key rows base[r] ... base[r] + position[r]";
+  let description = [{
+    q `tensor<Rx(heads*d)xT>`, k and v `tensor<Sx(kv_heads*d)xT>`; query row r of head h reads the head h / (heads/kv_heads) of
+    key rows base[r] + p, p = 0 ... position[r]: out = sum softmax(scale * q.k) v. A packed chunk has base = first row of the
+    sequence; a cache has base = slot * capacity.
+
+    Key blocks start at base[r] and hold 64 keys, so the bits of a row depend on its own inputs only. The second result, if
+    present, is `tensor<Rxheadsxf32>`: the natural logarithm of the sum of exp(scale * q.k).
+
+    ABI: q, k, v, positions, bases in the order of the function's arguments; results; `rows` (of q).
+  }];
+  let arguments = (ins RankedTensorOf<[F32, BF16]>:$q, RankedTensorOf<[F32, BF16]>:$k,
+                       RankedTensorOf<[F32, BF16]>:$v, 1DTensorOf<[I32]>:$positions,
+                       1DTensorOf<[I32]>:$bases, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
+  let results = (outs RankedTensorOf<[F32, BF16]>:$out, Optional<RankedTensorOf<[F32]>>:$lse);
+  let assemblyFormat = [{
+    $q `,` $k `,` $v `at` $positions `from` $bases attr-dict
+    `:` type($q) `,` type($k) `,` type($v) `,` type($positions) `,` type($bases) `->` type($out) (`,` type($lse)^)?
+  }];
+  let hasVerifier = 1;
+}
+
+def Kern_AttentionBackwardOp : Kern_Op<"attention_backward", [Pure]> {
+  let summary = "gradients of a packed kern.attention";
+  let description = [{
+    For a chunk of whole sequences: sequence s has rows offsets[s] ... offsets[s+1] (queries and keys alike, positions 0, 1, ...).
+    Reads what the forward read and gave (out, lse) and d_out; gives dq, dk, dv. One worker does a pair
+    (sequence, kv head) alone, in a fixed order, so the bits do not depend on the workers or on the other sequences. Rows outside every
+    sequence are not written.
+
+    ABI: q, k, v, out, lse, d_out, offsets in the order of the function's arguments; dq, dk, dv; `sequences`.
+  }];
+  let arguments = (ins RankedTensorOf<[F32, BF16]>:$q, RankedTensorOf<[F32, BF16]>:$k,
+                       RankedTensorOf<[F32, BF16]>:$v, RankedTensorOf<[F32, BF16]>:$out,
+                       RankedTensorOf<[F32]>:$lse, RankedTensorOf<[F32, BF16]>:$d_out,
+                       1DTensorOf<[I32]>:$offsets, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
+  let results = (outs RankedTensorOf<[F32, BF16]>:$dq, RankedTensorOf<[F32, BF16]>:$dk,
+                      RankedTensorOf<[F32, BF16]>:$dv);
+  let assemblyFormat = [{
+    $q `,` $k `,` $v `out` $out `lse` $lse `seed` $d_out `offsets` $offsets attr-dict
+    `:` type($q) `,` type($k) `,` type($v) `,` type($out) `,` type($lse) `,` type($d_out) `,` type($offsets)
+    `->` type($dq) `,` type($dk) `,` type($dv)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kern_ScanOp : Kern_Op<"scan", [Pure]> {
+  let summary = "running sums inside each ragged row, in order";
+  let description = [{
+    `prefix_sum`: y[e] = x[first] + ... + x[e]; `suffix_sum`: y[e] = x[e] + ... + x[last], from the end.
+
+    ABI: x, offsets in the order of the function's arguments; result; `rows`.
+  }];
+  let arguments = (ins Kern_ScanKind:$kind, 1DTensorOf<[F64, F32]>:$x, 1DTensorOf<[I32]>:$offsets);
+  let results = (outs 1DTensorOf<[F64, F32]>:$result);
+  let assemblyFormat = [{
+    $kind $x `offsets` $offsets attr-dict `:` type($x) `,` type($offsets) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Kern_QuantileOp : Kern_Op<"quantile", [Pure]> {
+  let summary = "the q-quantile of each ragged row";
+  let description = [{
+    Linear interpolation between the order statistics around (n-1)*q, as NumPy does by default. `where` picks elements. An empty row,
+    or one with a NaN, gives NaN.
+
+    ABI: x, where, offsets in the order of the function's arguments; result; `rows`.
+  }];
+  let arguments = (ins 1DTensorOf<[F64]>:$x, Optional<1DTensorOf<[I1]>>:$where,
+                       1DTensorOf<[I32]>:$offsets, F64Attr:$q);
+  let results = (outs 1DTensorOf<[F64]>:$result);
+  let assemblyFormat = [{
+    $q `of` $x (`where` $where^ `:` type($where))? `offsets` $offsets attr-dict `:` type($x) `,` type($offsets) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Inside a region
+//===----------------------------------------------------------------------===//
+
+def Kern_Scalar : AnyTypeOf<[F64, F32, BF16, I64, I32, I8, I1]>;
+
+def Kern_YieldOp : Kern_Op<"yield", [Pure, Terminator,
+    ParentOneOf<["RowOp", "MapOp", "ColumnSumOp", "MatmulOp"]>]> {
+  let summary = "what is stored at this element";
+  let arguments = (ins Variadic<Kern_Scalar>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Kern_ReduceOp : Kern_Op<"reduce", [Pure, HasParent<"RowOp">,
+    InferTypeOpAdaptor]> {
+  let summary = "reduction of a value over the columns of the row";
+  let description = [{
+    `add`, `max`, `min`: of floats (a NaN wins) or integers. `argmax`, `argmin`: the first column that has the largest
+    (smallest) value, as i32; a NaN never wins; 0 for a row where nothing wins. `any`, `all`: of i1. An empty row
+    gives 0, -inf (integers: the least), +inf (the greatest), 0, 0, false, true.
+  }];
+  let arguments = (ins Kern_ReduceKind:$kind, Kern_Scalar:$value);
+  let results = (outs Kern_Scalar:$result);
+  let assemblyFormat = "$kind $value attr-dict `:` type($value)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    static bool isArg(ReduceKind k) { return k == ReduceKind::argmax || k == ReduceKind::argmin; }
+  }];
+}
+
+def Kern_IndexOp : Kern_Op<"index", [Pure,
+    ParentOneOf<["RowOp", "MapOp", "ColumnSumOp", "MatmulOp"]>]> {
+  let summary = "the column j, or the row i, of this element";
+  let arguments = (ins Kern_IndexKind:$kind);
+  let results = (outs I32:$result);
+  let assemblyFormat = "$kind attr-dict";
+}
+
+def Kern_RandomOp : Kern_Op<"random", [Pure,
+    ParentOneOf<["RowOp", "MapOp", "ColumnSumOp", "MatmulOp"]>]> {
+  let summary = "Philox4x32-10: four random words for a key and a counter";
+  let description = [{
+    Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC11); the same words as its reference implementation.
+  }];
+  let arguments = (ins I32:$k0, I32:$k1, I32:$c0, I32:$c1, I32:$c2, I32:$c3);
+  let results = (outs I32:$r0, I32:$r1, I32:$r2, I32:$r3);
+  let assemblyFormat = [{
+    `key` `(` $k0 `,` $k1 `)` `counter` `(` $c0 `,` $c1 `,` $c2 `,` $c3 `)` attr-dict
+  }];
+}
 
 #endif

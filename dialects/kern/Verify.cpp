@@ -1,0 +1,586 @@
+//===- Verify.cpp - what well-formed kernels are --------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/kern/Kern.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/OpImplementation.h"
+
+using namespace mlir;
+using namespace r1c::kern;
+
+namespace {
+
+constexpr int64_t kNone = -1;
+
+RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
+
+/// Sets `size` to `value`, or complains if it already has another one.
+LogicalResult unify(Operation *op, int64_t &size, int64_t value,
+                    const Twine &what) {
+  if (size == kNone) {
+    size = value;
+    return success();
+  }
+  if (size == value)
+    return success();
+  auto text = [](int64_t v) {
+    return ShapedType::isDynamic(v) ? std::string("?") : std::to_string(v);
+  };
+  return op->emitOpError() << what << " is " << text(value) << " but another operand or result says "
+                           << text(size);
+}
+
+bool isRankTwo(AccessAttr access, RankedTensorType type) {
+  switch (access.getKind()) {
+  case AccessKind::element:
+  case AccessKind::gather:
+  case AccessKind::scatter:
+    return type.getRank() == 2;
+  case AccessKind::column:
+    return true;
+  default:
+    return false;
+  }
+}
+
+/// Derives and checks the space that a region runs over.
+struct SpaceVerifier {
+  Operation *op;
+  ValueRange indices;
+  bool ragged;
+  bool rankTwo = false;
+  int64_t rows = kNone, columns = kNone, elements = kNone;
+
+  LogicalResult check(Value value, AccessAttr access, StringRef what,
+                      size_t position) {
+    RankedTensorType type = tensorOf(value);
+    std::string name = (what + " #" + Twine(position)).str();
+    bool isResult = what == "result";
+    AccessKind kind = access.getKind();
+    bool indexed = kind == AccessKind::gather ||
+                   kind == AccessKind::gather_row ||
+                   kind == AccessKind::scatter;
+    if (indexed != (access.getIndex() >= 0))
+      return op->emitOpError() << name
+                               << (indexed ? " needs an index operand: write "
+                                           : " takes no index operand, but has ")
+                               << stringifyAccessKind(kind) << "(n)";
+    if (indexed && access.getIndex() >= (int64_t)indices.size())
+      return op->emitOpError()
+             << name << " reads index operand " << access.getIndex()
+             << ", but there are " << indices.size();
+    bool laned = access.getLane() >= 0;
+    if (laned && kind != AccessKind::row && kind != AccessKind::one &&
+        kind != AccessKind::gather_row)
+      return op->emitOpError() << name << ": only row, one and gather_row take a lane [k]";
+    if (isResult && (indexed ? kind != AccessKind::scatter
+                             : kind != AccessKind::element &&
+                                   kind != AccessKind::row))
+      return op->emitOpError() << name << " cannot be "
+                               << stringifyAccessKind(kind)
+                               << ": write element, row or scatter(n)";
+    if (!isResult && kind == AccessKind::scatter)
+      return op->emitOpError() << name << " cannot be scatter: only results can";
+
+    int64_t rank = 0;
+    switch (kind) {
+    case AccessKind::element:
+    case AccessKind::gather:
+    case AccessKind::scatter:
+      rank = rankTwo ? 2 : 1;
+      break;
+    case AccessKind::row:
+    case AccessKind::gather_row:
+      rank = laned ? 2 : 1;
+      break;
+    case AccessKind::column:
+      rank = 1;
+      if (ragged)
+        return op->emitOpError() << name << ": a ragged row has no columns";
+      break;
+    case AccessKind::one:
+      rank = laned ? 1 : 0;
+      break;
+    }
+    if (type.getRank() != rank)
+      return op->emitOpError() << name << " with access " << stringifyAccessKind(kind)
+                               << " must have rank " << rank << ", not " << type;
+    if (laned) {
+      int64_t lanes = type.getShape().back();
+      if (ShapedType::isDynamic(lanes) || access.getLane() >= lanes)
+        return op->emitOpError() << name << " has no lane " << access.getLane()
+                                 << " in " << type;
+    }
+    if (rank == 2 && !laned) {
+      if (ShapedType::isDynamic(type.getDimSize(1)))
+        return op->emitOpError() << name << ": columns must be static in " << type;
+      if (failed(unify(op, columns, type.getDimSize(1), name + ": columns")))
+        return failure();
+    }
+    if (kind == AccessKind::column) {
+      if (type.isDynamicDim(0))
+        return op->emitOpError() << name << ": columns must be static in " << type;
+      if (failed(unify(op, columns, type.getDimSize(0), name + ": columns")))
+        return failure();
+    }
+    if (kind == AccessKind::row ||
+        (kind == AccessKind::element && !ragged)) {
+      if (failed(unify(op, rows, type.getDimSize(0), name + ": rows")))
+        return failure();
+    }
+    if (kind == AccessKind::element && ragged &&
+        failed(unify(op, elements, type.getDimSize(0), name + ": elements")))
+      return failure();
+    return success();
+  }
+};
+
+/// Body: terminated by yield of the right types, and only scalar operations.
+LogicalResult verifyBody(Operation *op, ValueRange leading, ValueRange inputs,
+                         TypeRange yielded) {
+  Region &region = op->getRegion(0);
+  Block &body = region.front();
+  if (body.getNumArguments() != leading.size() + inputs.size())
+    return op->emitOpError() << "region must have " << leading.size() + inputs.size()
+                             << " arguments, but has " << body.getNumArguments();
+  auto arguments = body.getArguments().drop_front(leading.size());
+  for (auto [argument, input] : llvm::zip(arguments, inputs))
+    if (argument.getType() != elementTypeOf(input))
+      return op->emitOpError() << "region argument of type " << argument.getType()
+                               << " stands for an element of " << input.getType();
+  auto yield = dyn_cast_or_null<YieldOp>(body.empty() ? nullptr : &body.back());
+  if (!yield)
+    return op->emitOpError() << "region must end with kern.yield";
+  if (yield.getValues().getTypes() != yielded)
+    return op->emitOpError() << "region yields (" << yield.getValues().getTypes()
+                             << ") but the results hold (" << yielded << ")";
+  for (Operation &inner : body.without_terminator()) {
+    if (isa<ReduceOp, IndexOp, RandomOp, arith::ConstantOp>(inner))
+      continue;
+    if (!isa_and_nonnull<arith::ArithDialect, math::MathDialect>(inner.getDialect()) ||
+        !OpTrait::hasElementwiseMappableTraits(&inner))
+      return inner.emitOpError()
+             << "is not an elementwise operation of arith or math, and cannot "
+                "stand inside a kernel's region";
+  }
+  return success();
+}
+
+SmallVector<Type> elementTypes(ValueRange values) {
+  SmallVector<Type> types;
+  for (Value v : values)
+    types.push_back(elementTypeOf(v));
+  return types;
+}
+
+LogicalResult verifyCounts(Operation *op, size_t values, ArrayAttr access,
+                           StringRef what) {
+  if (values == access.size())
+    return success();
+  return op->emitOpError() << values << ' ' << what << " but " << access.size()
+                           << " accesses";
+}
+
+LogicalResult checkAll(SpaceVerifier &space, ValueRange inputs,
+                       ArrayAttr access, ValueRange results,
+                       ArrayAttr resultAccess) {
+  if (failed(verifyCounts(space.op, inputs.size(), access, "operands")))
+    return failure();
+  if (resultAccess &&
+      failed(verifyCounts(space.op, results.size(), resultAccess, "results")))
+    return failure();
+  for (auto [i, v] : llvm::enumerate(inputs))
+    space.rankTwo |= isRankTwo(cast<AccessAttr>(access[i]), tensorOf(v));
+  if (resultAccess)
+    for (auto [i, v] : llvm::enumerate(results))
+      space.rankTwo |= isRankTwo(cast<AccessAttr>(resultAccess[i]), tensorOf(v));
+  if (space.ragged)
+    space.rankTwo = false;
+  for (auto [i, v] : llvm::enumerate(inputs))
+    if (failed(space.check(v, cast<AccessAttr>(access[i]), "operand", i)))
+      return failure();
+  if (resultAccess)
+    for (auto [i, v] : llvm::enumerate(results))
+      if (failed(space.check(v, cast<AccessAttr>(resultAccess[i]), "result", i)))
+        return failure();
+  return success();
+}
+
+/// Rows of the space, from whatever fixes them.
+int64_t rowsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
+               ArrayAttr resultAccess, ValueRange indices) {
+  auto scan = [](ValueRange values, ArrayAttr access) -> std::optional<int64_t> {
+    for (auto [i, v] : llvm::enumerate(values)) {
+      AccessKind kind = cast<AccessAttr>(access[i]).getKind();
+      if (kind == AccessKind::element || kind == AccessKind::row)
+        return tensorOf(v).getDimSize(0);
+    }
+    return std::nullopt;
+  };
+  if (resultAccess)
+    if (auto rows = scan(results, resultAccess))
+      return *rows;
+  if (auto rows = scan(inputs, access))
+    return *rows;
+  return indices.empty() ? ShapedType::kDynamic
+                         : tensorOf(indices.front()).getDimSize(0);
+}
+
+int64_t columnsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
+                  ArrayAttr resultAccess) {
+  auto scan = [](ValueRange values, ArrayAttr access) -> int64_t {
+    for (auto [i, v] : llvm::enumerate(values))
+      if (isRankTwo(cast<AccessAttr>(access[i]), tensorOf(v)))
+        return tensorOf(v).getShape().back();
+    return kNone;
+  };
+  int64_t n = scan(inputs, access);
+  return n == kNone && resultAccess ? scan(results, resultAccess) : n;
+}
+
+/// Values that differ between the columns of a row.
+bool variesByColumn(Value value, ArrayAttr access) {
+  if (auto argument = dyn_cast<BlockArgument>(value)) {
+    switch (cast<AccessAttr>(access[argument.getArgNumber()]).getKind()) {
+    case AccessKind::element:
+    case AccessKind::column:
+    case AccessKind::gather:
+      return true;
+    default:
+      return false;
+    }
+  }
+  Operation *def = value.getDefiningOp();
+  if (isa<ReduceOp>(def))
+    return false;
+  if (auto index = dyn_cast<IndexOp>(def))
+    return index.getKind() == IndexKind::column;
+  return llvm::any_of(def->getOperands(),
+                      [&](Value v) { return variesByColumn(v, access); });
+}
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// RowOp, MapOp, ColumnSumOp
+//===----------------------------------------------------------------------===//
+
+int64_t RowOp::getRows() {
+  if (!getOffsets())
+    return rowsOf(getInputs(), getAccess(), getResults(), getResultAccess(),
+                  getIndices());
+  // The number of flat elements says nothing about the number of rows.
+  for (auto [i, v] : llvm::enumerate(getResults()))
+    if (cast<AccessAttr>(getResultAccess()[i]).getKind() == AccessKind::row)
+      return tensorOf(v).getDimSize(0);
+  int64_t entries = tensorOf(getOffsets()).getDimSize(0);
+  return ShapedType::isDynamic(entries) ? entries : entries - 1;
+}
+
+int64_t RowOp::getColumns() {
+  return getOffsets() ? -1
+                      : columnsOf(getInputs(), getAccess(), getResults(),
+                                  getResultAccess());
+}
+
+LogicalResult RowOp::verify() {
+  SpaceVerifier space{*this, getIndices(), getOffsets() != nullptr};
+  if (failed(checkAll(space, getInputs(), getAccess(), getResults(),
+                      getResultAccess())))
+    return failure();
+  if (!space.ragged && space.columns == kNone)
+    return emitOpError("has no operand or result with columns: use kern.map, or "
+                       "give offsets for ragged rows");
+  if (failed(verifyBody(*this, {}, getInputs(), elementTypes(getResults()))))
+    return failure();
+  auto yield = cast<YieldOp>(getBody().front().back());
+  for (auto [i, value] : llvm::enumerate(yield.getValues())) {
+    AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
+    if (kind == AccessKind::scatter)
+      return emitOpError() << "result #" << i << " cannot be scatter: use kern.map";
+    if (kind == AccessKind::row && variesByColumn(value, getAccess()))
+      return emitOpError() << "result #" << i
+                           << " has one value a row, but the yielded value differs between columns: "
+                              "reduce it with kern.reduce";
+  }
+  return success();
+}
+
+int64_t MapOp::getRows() {
+  return rowsOf(getInputs(), getAccess(), getResults(), getResultAccess(),
+                getIndices());
+}
+
+int64_t MapOp::getColumns() {
+  return columnsOf(getInputs(), getAccess(), getResults(), getResultAccess());
+}
+
+LogicalResult MapOp::verify() {
+  SpaceVerifier space{*this, getIndices(), false};
+  if (failed(checkAll(space, getInputs(), getAccess(), getResults(),
+                      getResultAccess())))
+    return failure();
+  size_t scattered = 0;
+  for (auto [i, v] : llvm::enumerate(getResults())) {
+    AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
+    if (kind == AccessKind::row)
+      return emitOpError() << "result #" << i << " cannot be row: use kern.row";
+    if (kind != AccessKind::scatter)
+      continue;
+    if (scattered >= getInits().size())
+      return emitOpError() << "result #" << i << " is scattered and needs an init";
+    if (getInits()[scattered].getType() != v.getType())
+      return emitOpError() << "init #" << scattered << " and result #" << i
+                           << " differ in type";
+    ++scattered;
+  }
+  if (scattered != getInits().size())
+    return emitOpError() << getInits().size() << " inits for " << scattered
+                         << " scattered results";
+  return verifyBody(*this, {}, getInputs(), elementTypes(getResults()));
+}
+
+int64_t ColumnSumOp::getRows() {
+  return rowsOf(getInputs(), getAccess(), {}, {}, getIndices());
+}
+
+int64_t ColumnSumOp::getColumns() {
+  return cast<RankedTensorType>(getResult().getType()).getDimSize(0);
+}
+
+LogicalResult ColumnSumOp::verify() {
+  SpaceVerifier space{*this, getIndices(), false};
+  if (failed(checkAll(space, getInputs(), getAccess(), {}, {})))
+    return failure();
+  auto type = cast<RankedTensorType>(getResult().getType());
+  if (type.isDynamicDim(0))
+    return emitOpError("columns must be static in ") << type;
+  if (failed(unify(*this, space.columns, type.getDimSize(0), "columns of the result")))
+    return failure();
+  if (getInit() && getInit().getType() != type)
+    return emitOpError("init and result differ in type");
+  return verifyBody(*this, {}, getInputs(), TypeRange(type.getElementType()));
+}
+
+LogicalResult ReduceOp::verify() {
+  Type type = getValue().getType();
+  bool logical = getKind() == ReduceKind::any || getKind() == ReduceKind::all;
+  if (logical != type.isInteger(1))
+    return emitOpError() << stringifyReduceKind(getKind())
+                         << (logical ? " reduces i1" : " does not reduce i1")
+                         << (logical ? ", not " : ": extend it first, from ") << type;
+  if (type.isBF16())
+    return emitOpError("reduces in f32 or f64: extend the bf16 value first");
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// MatmulOp
+//===----------------------------------------------------------------------===//
+
+int64_t MatmulOp::getRows() {
+  return tensorOf(getA()).getDimSize(getTransposeA() ? 1 : 0);
+}
+
+int64_t MatmulOp::getDepth() {
+  return tensorOf(getA()).getDimSize(getTransposeA() ? 0 : 1);
+}
+
+int64_t MatmulOp::getColumns() {
+  if (getTransposeA())
+    return tensorOf(getB()).getDimSize(1);
+  int64_t n = cast<PackedType>(getB().getType()).getN();
+  return getPaired() ? n / 2 : n;
+}
+
+LogicalResult MatmulOp::verify() {
+  RankedTensorType a = tensorOf(getA());
+  if (a.getRank() != 2 || a.isDynamicDim(1))
+    return emitOpError("a must be tensor<?xKx...> with static columns, not ") << a;
+  if (getTransposeA()) {
+    auto b = dyn_cast<RankedTensorType>(getB().getType());
+    if (!b || b.getRank() != 2 || b.isDynamicDim(1))
+      return emitOpError("b must be a plain tensor<?xNx...> with transpose_a, not ")
+             << getB().getType();
+    if (b.getElementType() != a.getElementType())
+      return emitOpError("a and b differ in element type");
+    if (b.getDimSize(0) != a.getDimSize(0))
+      return emitOpError("a and b differ in rows");
+    if (getPaired())
+      return emitOpError("paired and transpose_a exclude each other");
+  } else {
+    auto b = dyn_cast<PackedType>(getB().getType());
+    if (!b)
+      return emitOpError("b must be !kern.packed<...>, not ")
+             << getB().getType() << ": pack it with kern.pack";
+    if (b.getElementType() != a.getElementType())
+      return emitOpError("a and b differ in element type");
+    if (b.getK() != a.getDimSize(1))
+      return emitOpError("a has ") << a.getDimSize(1) << " columns but b has K = " << b.getK();
+    if (a.getElementType().isBF16() && b.getK() % 2)
+      return emitOpError("bf16 needs an even K, not ") << b.getK();
+    if (getPaired() && b.getN() % 32)
+      return emitOpError("paired needs columns in multiples of 32, not ") << b.getN();
+  }
+  if (getResults().empty())
+    return emitOpError("needs a result");
+  int64_t shape[] = {getRows(), getColumns()};
+  for (auto [i, v] : llvm::enumerate(getResults()))
+    if (tensorOf(v).getShape() != ArrayRef(shape))
+      return emitOpError() << "result #" << i << " must have shape ["
+                           << (ShapedType::isDynamic(shape[0]) ? "?" : std::to_string(shape[0]))
+                           << ", " << shape[1] << "], not " << v.getType();
+  if (getInit()) {
+    if (getResults().size() != 1 || getInit().getType() != getResults()[0].getType())
+      return emitOpError("with init must have one result, of the init's type");
+    if (getPaired())
+      return emitOpError("paired takes no init");
+  }
+  if (getBody().empty()) {
+    if (!getInputs().empty())
+      return emitOpError("extra operands without a region that reads them");
+    if (getPaired() || getResults().size() != 1)
+      return emitOpError("needs a region: it is paired or has several results");
+    Type type = elementTypeOf(getResults()[0]);
+    if (!type.isF32() && !type.isBF16())
+      return emitOpError("stores f32 or bf16 without a region, not ") << type;
+    return success();
+  }
+  SpaceVerifier space{*this, {}, false};
+  space.rankTwo = true;
+  space.rows = shape[0];
+  space.columns = shape[1];
+  if (failed(verifyCounts(*this, getInputs().size(), getAccess(), "operands")))
+    return failure();
+  for (auto [i, v] : llvm::enumerate(getInputs()))
+    if (failed(space.check(v, cast<AccessAttr>(getAccess()[i]), "operand", i)))
+      return failure();
+  for (int i = 0; i < (getPaired() ? 2 : 1); ++i)
+    if (getBody().getNumArguments() > 0 && !getBody().getArgument(i).getType().isF32())
+      return emitOpError("accumulators are f32");
+  ValueRange accumulators(getOperands().take_front(getPaired() ? 2 : 1));
+  return verifyBody(*this, accumulators, getInputs(), elementTypes(getResults()));
+}
+
+//===----------------------------------------------------------------------===//
+// Ops without a region
+//===----------------------------------------------------------------------===//
+
+LogicalResult PackOp::verify() {
+  PackedType packed = getResult().getType();
+  if (getSources().empty())
+    return emitOpError("needs a source");
+  if (getPaired() && getAlongK())
+    return emitOpError("paired and along_k exclude each other");
+  int64_t sumK = 0, sumN = 0;
+  for (Value source : getSources()) {
+    RankedTensorType type = tensorOf(source);
+    if (type.getRank() != 2 || !type.hasStaticShape())
+      return emitOpError("sources are static matrices, not ") << type;
+    int64_t k = type.getDimSize(getTranspose() ? 1 : 0);
+    int64_t n = type.getDimSize(getTranspose() ? 0 : 1);
+    if (getAlongK() ? n != packed.getN() : k != packed.getK())
+      return emitOpError("source ") << type << (getTranspose() ? " (transposed)" : "")
+                                    << " does not fit into " << packed;
+    sumK += k;
+    sumN += n;
+  }
+  if (getAlongK() ? sumK != packed.getK() : sumN != packed.getN())
+    return emitOpError("sources fill ") << (getAlongK() ? sumK : sumN) << " of "
+                                        << (getAlongK() ? packed.getK() : packed.getN())
+                                        << (getAlongK() ? " rows" : " columns");
+  if (getPaired() && (getSources().size() != 2 || packed.getN() % 32 ||
+                      getSources()[0].getType() != getSources()[1].getType()))
+    return emitOpError("paired takes two sources of equal shape whose columns are a multiple of 16");
+  return success();
+}
+
+LogicalResult RopeOp::verify() {
+  RankedTensorType x = tensorOf(getX());
+  if (x != getResult().getType())
+    return emitOpError("x and the result differ in type");
+  int64_t d = 2 * (int64_t)getFrequencies().size();
+  if (x.getRank() != 2 || (int64_t)getHeads() * d != x.getDimSize(1))
+    return emitOpError() << getHeads() << " heads of " << d
+                         << " (twice the number of frequencies) do not fill " << x;
+  if (tensorOf(getPositions()).getDimSize(0) != x.getDimSize(0))
+    return emitOpError("x and positions differ in rows");
+  return success();
+}
+
+LogicalResult ScatterAddOp::verify() {
+  RankedTensorType x = tensorOf(getX()), result = tensorOf(getResult());
+  if (getInit().getType() != result)
+    return emitOpError("init and result differ in type");
+  if (x.getRank() != 2 || result.getRank() != 2 || x.isDynamicDim(1) ||
+      x.getDimSize(1) != result.getDimSize(1))
+    return emitOpError("x and the result must have the same static columns");
+  if (tensorOf(getIds()).getDimSize(0) != x.getDimSize(0))
+    return emitOpError("ids and x differ in rows");
+  return success();
+}
+
+static LogicalResult verifyHeads(Operation *op, RankedTensorType q, RankedTensorType k,
+                                 RankedTensorType v, int64_t heads, int64_t kvHeads) {
+  if (q.getRank() != 2 || k.getRank() != 2 || k != v || q.isDynamicDim(1) || k.isDynamicDim(1))
+    return op->emitOpError("q is tensor<?x(heads*d)x...>, k and v are equal tensor<?x(kv_heads*d)x...>");
+  if (heads <= 0 || kvHeads <= 0 || heads % kvHeads)
+    return op->emitOpError() << heads << " heads are not a multiple of " << kvHeads << " key-value heads";
+  if (q.getDimSize(1) % heads || k.getDimSize(1) % kvHeads ||
+      q.getDimSize(1) / heads != k.getDimSize(1) / kvHeads)
+    return op->emitOpError() << "heads of q (" << q << " in " << heads << ") and of k (" << k
+                             << " in " << kvHeads << ") differ in size";
+  if (q.getElementType() != k.getElementType())
+    return op->emitOpError("q and k differ in element type");
+  return success();
+}
+
+LogicalResult AttentionOp::verify() {
+  RankedTensorType q = tensorOf(getQ());
+  if (failed(verifyHeads(*this, q, tensorOf(getK()), tensorOf(getV()), getHeads(), getKvHeads())))
+    return failure();
+  if (getOut().getType() != q)
+    return emitOpError("q and out differ in type");
+  if (tensorOf(getPositions()).getDimSize(0) != q.getDimSize(0) ||
+      tensorOf(getBases()).getDimSize(0) != q.getDimSize(0))
+    return emitOpError("q, positions and bases differ in rows");
+  if (getLse()) {
+    RankedTensorType lse = tensorOf(getLse());
+    if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads() || !lse.getElementType().isF32())
+      return emitOpError("lse must be tensor<?x") << getHeads() << "xf32>, not " << lse;
+  }
+  return success();
+}
+
+LogicalResult AttentionBackwardOp::verify() {
+  RankedTensorType q = tensorOf(getQ()), k = tensorOf(getK());
+  if (failed(verifyHeads(*this, q, k, tensorOf(getV()), getHeads(), getKvHeads())))
+    return failure();
+  if (getOut().getType() != q || getDOut().getType() != q || getDq().getType() != q)
+    return emitOpError("q, out, d_out and dq must have the same type");
+  if (getDk().getType() != k || getDv().getType() != k)
+    return emitOpError("k, v, dk and dv must have the same type");
+  RankedTensorType lse = tensorOf(getLse());
+  if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads())
+    return emitOpError("lse must be tensor<?x") << getHeads() << "xf32>, not " << lse;
+  return success();
+}
+
+LogicalResult ScanOp::verify() {
+  if (getX().getType() != getResult().getType())
+    return emitOpError("x and the result differ in type");
+  return success();
+}
+
+LogicalResult QuantileOp::verify() {
+  double q = getQ().convertToDouble();
+  if (!(q >= 0 && q <= 1))
+    return emitOpError("q must be between 0 and 1");
+  return success();
+}

@@ -1,0 +1,101 @@
+// RUN: r1c-opt %s | r1c-opt | FileCheck %s
+// RUN: r1c-opt --mlir-print-op-generic %s | r1c-opt | FileCheck %s
+
+// CHECK-LABEL: func.func @norm
+func.func @norm(%x: tensor<?x64xf32>, %w: tensor<64xf32>) -> (tensor<?x64xf32>, tensor<?xf32>) attributes {kern.kernel} {
+  // CHECK: kern.row (%[[X:.*]] = %{{.*}} : element tensor<?x64xf32>, %[[W:.*]] = %{{.*}} : column tensor<64xf32>) -> (element tensor<?x64xf32>, row tensor<?xf32>) {
+  %y:2 = kern.row (%xv = %x : element tensor<?x64xf32>, %wv = %w : column tensor<64xf32>)
+      -> (element tensor<?x64xf32>, row tensor<?xf32>) {
+    %n = arith.constant 64.0 : f32
+    %s = arith.mulf %xv, %xv : f32
+    // CHECK: kern.reduce add %{{.*}} : f32
+    %t = kern.reduce add %s : f32
+    %m = arith.divf %t, %n : f32
+    %r = math.rsqrt %m : f32
+    %p = arith.mulf %xv, %r : f32
+    %q = arith.mulf %p, %wv : f32
+    kern.yield %q, %r : f32, f32
+  }
+  return %y#0, %y#1 : tensor<?x64xf32>, tensor<?xf32>
+}
+
+// CHECK-LABEL: func.func @sample
+func.func @sample(%z: tensor<?x100xf32>, %noise: tensor<?x4xi32>, %key: tensor<2xi32>, %t: tensor<f32>) -> tensor<?xi32> attributes {kern.kernel} {
+  // CHECK: row[0] tensor<?x4xi32>
+  // CHECK-SAME: one[1] tensor<2xi32>, %{{.*}} = %{{.*}} : one tensor<f32>) -> (row tensor<?xi32>)
+  %y = kern.row (%v = %z : element tensor<?x100xf32>, %c0 = %noise : row[0] tensor<?x4xi32>, %c1 = %noise : row[1] tensor<?x4xi32>,
+                 %k0 = %key : one[0] tensor<2xi32>, %k1 = %key : one[1] tensor<2xi32>, %tv = %t : one tensor<f32>) -> (row tensor<?xi32>) {
+    // CHECK: kern.index column
+    %j = kern.index column
+    // CHECK: kern.random key(%{{.*}}, %{{.*}}) counter(
+    %r0, %r1, %r2, %r3 = kern.random key(%k0, %k1) counter(%c0, %c1, %j, %j)
+    %f = arith.uitofp %r0 : i32 to f32
+    %s = arith.addf %f, %v : f32
+    // CHECK: kern.reduce argmax %{{.*}} : f32
+    %a = kern.reduce argmax %s : f32
+    kern.yield %a : i32
+  }
+  return %y : tensor<?xi32>
+}
+
+// CHECK-LABEL: func.func @ragged
+func.func @ragged(%x: tensor<?xf64>, %m: tensor<?xi1>, %o: tensor<?xi32>) -> tensor<?xf64> attributes {kern.kernel} {
+  // CHECK: offsets(%{{.*}} : tensor<?xi32>) -> (row tensor<?xf64>)
+  %y = kern.row (%xv = %x : element tensor<?xf64>, %mv = %m : element tensor<?xi1>) offsets(%o : tensor<?xi32>) -> (row tensor<?xf64>) {
+    %z = arith.constant 0.0 : f64
+    %s = arith.select %mv, %xv, %z : f64
+    %t = kern.reduce add %s : f64
+    kern.yield %t : f64
+  }
+  return %y : tensor<?xf64>
+}
+
+// CHECK-LABEL: func.func @maps
+func.func @maps(%x: tensor<?x64xf32>, %i: tensor<?xi32>, %c: tensor<?x64xf32>, %table: tensor<100x64xf32>) -> (tensor<?x64xf32>) attributes {kern.kernel} {
+  // CHECK: kern.map (%{{.*}} = %{{.*}} : gather(0) tensor<100x64xf32>) indices(%{{.*}} : tensor<?xi32>) inits(%{{.*}} : tensor<?x64xf32>) -> (scatter(0) tensor<?x64xf32>)
+  %y = kern.map (%tv = %table : gather(0) tensor<100x64xf32>) indices(%i : tensor<?xi32>) inits(%c : tensor<?x64xf32>) -> (scatter(0) tensor<?x64xf32>) {
+    kern.yield %tv : f32
+  }
+  return %y : tensor<?x64xf32>
+}
+
+// CHECK-LABEL: func.func @products
+func.func @products(%x: tensor<?x64xf32>, %w: !kern.packed<64x128xf32>, %r: tensor<?x128xf32>, %b: tensor<128xf32>, %d: tensor<64x128xf32>) {
+  // CHECK: kern.matmul %{{.*}}, %{{.*}} : tensor<?x64xf32>, !kern.packed<64x128xf32> -> (tensor<?x128xf32>)
+  %0 = kern.matmul %x, %w : tensor<?x64xf32>, !kern.packed<64x128xf32> -> (tensor<?x128xf32>)
+  // CHECK: acc(%[[S:.*]]) with (%{{.*}} = %{{.*}} : element tensor<?x128xf32>, %{{.*}} = %{{.*}} : column tensor<128xf32>) -> (tensor<?x128xf32>) {
+  %1 = kern.matmul %x, %w : tensor<?x64xf32>, !kern.packed<64x128xf32> acc(%s) with (%rv = %r : element tensor<?x128xf32>, %bv = %b : column tensor<128xf32>) -> (tensor<?x128xf32>) {
+    %t = arith.addf %s, %rv : f32
+    %u = arith.addf %t, %bv : f32
+    kern.yield %u : f32
+  }
+  // CHECK: paired : {{.*}} acc(%{{.*}}, %{{.*}}) -> (tensor<?x64xf32>)
+  %2 = kern.matmul %x, %w paired : tensor<?x64xf32>, !kern.packed<64x128xf32> acc(%g, %u) -> (tensor<?x64xf32>) {
+    %t = arith.mulf %g, %u : f32
+    kern.yield %t : f32
+  }
+  // CHECK: transpose_a : tensor<?x64xf32>, tensor<?x128xf32> init(%{{.*}} : tensor<64x128xf32>) -> (tensor<64x128xf32>)
+  %3 = kern.matmul %x, %r transpose_a : tensor<?x64xf32>, tensor<?x128xf32> init(%d : tensor<64x128xf32>) -> (tensor<64x128xf32>)
+  return
+}
+
+// CHECK-LABEL: func.func @rest
+func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>, %l: tensor<?x4xf32>, %dw: tensor<100x64xf32>, %x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<64xf32>) {
+  // CHECK: kern.pack %{{.*}} {transpose} : tensor<128x64xf32> -> <64x128xf32>
+  %0 = kern.pack %w {transpose} : tensor<128x64xf32> -> !kern.packed<64x128xf32>
+  %1 = kern.rope %q, %p {heads = 4, frequencies = array<f32: 1.0, 0.1, 0.01, 0.001, 1.0, 0.1, 0.01, 0.001>} : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: kern.attention
+  %2:2 = kern.attention %q, %k, %k at %p from %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x4xf32>
+  %3:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<?x4xf32>, tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
+  // CHECK: kern.scatter_add
+  %4 = kern.scatter_add %p, %q init(%dw) : tensor<?xi32>, tensor<?x64xf32> -> tensor<100x64xf32>
+  // CHECK: kern.scan suffix_sum %{{.*}} offsets %{{.*}} : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>
+  %5 = kern.scan suffix_sum %x offsets %p : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>
+  // CHECK: kern.quantile 5.000000e-01 of %{{.*}} where %{{.*}} : tensor<?xi1> offsets
+  %6 = kern.quantile 0.5 of %x where %m : tensor<?xi1> offsets %p : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>
+  // CHECK: kern.column_sum (%{{.*}} = %{{.*}} : element tensor<?x64xf32>) init(%{{.*}} : tensor<64xf32>) -> tensor<64xf32>
+  %7 = kern.column_sum (%g = %q : element tensor<?x64xf32>) init(%s : tensor<64xf32>) -> tensor<64xf32> {
+    kern.yield %g : f32
+  }
+  return
+}
