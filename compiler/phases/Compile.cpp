@@ -16,8 +16,8 @@ using namespace r1c;
 
 /// Writes DIR/<number>-<phase>.mlir, with locations, so that it parses back
 /// into the same module.
-static LogicalResult dump(ModuleOp module, StringRef directory,
-                          unsigned number, StringRef phase) {
+static LogicalResult dump(ModuleOp module, StringRef directory, unsigned number,
+                          StringRef phase) {
   if (std::error_code error = llvm::sys::fs::create_directories(directory))
     return emitError(module.getLoc()) << "cannot make the directory '"
                                       << directory << "': " << error.message();

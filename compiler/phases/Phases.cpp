@@ -22,7 +22,9 @@ static const StringRef afterSchedule[] = {"rl", "lm", "tensor"};
 
 static const Phase allPhases[] = {
     {"check", "step file to rl: names, axes, versions, capacities", "", {}},
-    {"expand", "each policy becomes lm functions over its layers", "r1c-expand",
+    {"expand",
+     "each policy becomes lm functions over its layers",
+     "r1c-expand",
      {}},
     {"differentiate",
      "the loss formula gives seeds per token, layer functions their backward",

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 // The one list of phases. The driver's --compile-to, --compile-from and
-// --dump-phases-to, its help text, the registered pipelines `r1c-phase-<phase>`, the
-// docs and the tests all read this list.
+// --dump-phases-to, its help text, the registered pipelines
+// `r1c-phase-<phase>`, the docs and the tests all read this list.
 //===----------------------------------------------------------------------===//
 
 #ifndef R1C_COMPILER_PHASES_PHASES_H

@@ -27,7 +27,8 @@ rt::RefAttr Buffers::allocate(Location loc, StringRef name, StringRef arena,
                               int64_t bytes, StringRef dtype,
                               DenseElementsAttr data) {
   unsigned &count = names[name];
-  std::string unique = count == 0 ? name.str() : (name + "." + Twine(count)).str();
+  std::string unique =
+      count == 0 ? name.str() : (name + "." + Twine(count)).str();
   ++count;
   Arena &space = sizes[arena];
   int64_t offset = space.top;
@@ -48,7 +49,8 @@ Extent Buffers::extent(Location loc, StringRef name, int64_t capacity) {
 rt::RefAttr Buffers::number(Location loc, double value) {
   rt::RefAttr &ref = numbers[llvm::bit_cast<uint64_t>(value)];
   if (!ref) {
-    auto type = RankedTensorType::get({1}, Float64Type::get(module.getContext()));
+    auto type =
+        RankedTensorType::get({1}, Float64Type::get(module.getContext()));
     ref = allocate(loc, "number", "constants", 8, "f64",
                    DenseElementsAttr::get(type, value));
   }

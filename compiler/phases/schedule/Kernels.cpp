@@ -1,0 +1,230 @@
+//===- Kernels.cpp - outlining kern ops into kernels ----------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/phases/schedule/Kernels.h"
+#include "dialects/kern/Kern.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::schedule;
+
+std::string schedule::nameOf(Location loc, StringRef fallback) {
+  std::string name = fallback.str();
+  loc->walk([&](Location inner) {
+    if (auto named = dyn_cast<NameLoc>(inner)) {
+      name = named.getName().str();
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return name;
+}
+
+Kernels::Kernels(ModuleOp module, Block *declarations, Buffers &buffers)
+    : declarations(declarations), buffers(buffers) {
+  OpBuilder builder = OpBuilder::atBlockEnd(module.getBody());
+  kernels = ModuleOp::create(builder, module.getLoc(), "kernels");
+}
+
+namespace {
+
+/// The buffers that results share with operands: (result number, operand).
+SmallVector<std::pair<unsigned, Value>> initsOf(Operation *op) {
+  SmallVector<std::pair<unsigned, Value>> inits;
+  if (auto matmul = dyn_cast<kern::MatmulOp>(op)) {
+    if (matmul.getInit())
+      inits.push_back({0, matmul.getInit()});
+  } else if (auto sum = dyn_cast<kern::ColumnSumOp>(op)) {
+    if (sum.getInit())
+      inits.push_back({0, sum.getInit()});
+  } else if (auto scatter = dyn_cast<kern::ScatterAddOp>(op)) {
+    inits.push_back({0, scatter.getInit()});
+  } else if (auto map = dyn_cast<kern::MapOp>(op)) {
+    unsigned next = 0;
+    for (auto [i, access] : llvm::enumerate(map.getResultAccess()))
+      if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::scatter)
+        inits.push_back({i, map.getInits()[next++]});
+  }
+  return inits;
+}
+
+/// The extent of the op's rows and that of each result, from its operands.
+struct Extents {
+  Extent rows;
+  SmallVector<Extent> results;
+};
+
+template <typename OpTy>
+Extent rowsOfBody(OpTy op, const Kernels::Binding &binding) {
+  for (auto [input, attr] : llvm::zip(op.getInputs(), op.getAccess())) {
+    auto access = cast<kern::AccessAttr>(attr);
+    switch (access.getKind()) {
+    case kern::AccessKind::element:
+    case kern::AccessKind::row:
+      return binding.lookup(input).rows;
+    case kern::AccessKind::gather:
+    case kern::AccessKind::gather_row:
+      return binding.lookup(op.getIndices()[access.getIndex()]).rows;
+    default:
+      continue;
+    }
+  }
+  return {};
+}
+
+Extents extentsOf(Operation *op, const Kernels::Binding &binding,
+                  Extent sequences) {
+  auto of = [&](Value value) { return binding.lookup(value).rows; };
+  Extents e;
+  TypeSwitch<Operation *>(op)
+      .Case([&](kern::RowOp row) {
+        Extent elements = rowsOfBody(row, binding);
+        e.rows = row.getOffsets() ? of(row.getOffsets()) : elements;
+        if (row.getOffsets())
+          for (auto [input, attr] :
+               llvm::zip(row.getInputs(), row.getAccess())) {
+            auto access = cast<kern::AccessAttr>(attr);
+            if (access.getKind() == kern::AccessKind::element)
+              elements = of(input);
+            else if (access.getKind() == kern::AccessKind::gather)
+              elements = of(row.getIndices()[access.getIndex()]);
+          }
+        for (Attribute attr : row.getResultAccess()) {
+          bool perRow =
+              cast<kern::AccessAttr>(attr).getKind() == kern::AccessKind::row;
+          e.results.push_back(perRow ? e.rows : elements);
+        }
+      })
+      .Case([&](kern::MapOp map) {
+        e.rows = rowsOfBody(map, binding);
+        e.results.assign(map.getNumResults(), e.rows);
+      })
+      .Case([&](kern::ColumnSumOp sum) {
+        e.rows = rowsOfBody(sum, binding);
+        e.results.assign(1, {});
+      })
+      .Case([&](kern::MatmulOp matmul) {
+        e.rows = of(matmul.getA());
+        e.results.assign(matmul.getNumResults(),
+                         matmul.getTransposeA() ? Extent() : e.rows);
+      })
+      .Case([&](kern::RopeOp rope) {
+        e.rows = of(rope.getX());
+        e.results.assign(1, e.rows);
+      })
+      .Case([&](kern::ScatterAddOp scatter) {
+        e.rows = of(scatter.getIds());
+        e.results.assign(1, {});
+      })
+      .Case([&](kern::AttentionOp attention) {
+        e.rows = of(attention.getQ());
+        e.results.assign(attention->getNumResults(), e.rows);
+      })
+      .Case([&](kern::AttentionBackwardOp backward) {
+        e.rows = sequences;
+        e.results = {of(backward.getQ()), of(backward.getK()),
+                     of(backward.getV())};
+      })
+      .Case([&](kern::ScanOp scan) {
+        e.rows = of(scan.getOffsets());
+        e.results.assign(1, of(scan.getX()));
+      })
+      .Case([&](kern::QuantileOp quantile) {
+        e.rows = of(quantile.getOffsets());
+        e.results.assign(1, e.rows);
+      })
+      .Default([&](Operation *) { e.results.assign(op->getNumResults(), {}); });
+  return e;
+}
+
+/// Formulas and index arithmetic: a few numbers a token at most. Everything
+/// else is worth all workers.
+bool isSmall(Operation *op) {
+  return llvm::all_of(op->getOperandTypes(), [](Type type) {
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    return tensor && tensor.getRank() <= 1 &&
+           (!tensor.hasStaticShape() || tensor.getNumElements() <= 4096);
+  });
+}
+
+} // namespace
+
+FlatSymbolRefAttr Kernels::outline(Operation *op) {
+  OpBuilder builder = OpBuilder::atBlockEnd(kernels.getBody());
+  auto type =
+      builder.getFunctionType(op->getOperandTypes(), op->getResultTypes());
+  auto function = func::FuncOp::create(builder, op->getLoc(), "kernel", type);
+  function->setAttr("kern.kernel", builder.getUnitAttr());
+  Block *body = function.addEntryBlock();
+  IRMapping mapping;
+  mapping.map(op->getOperands(), body->getArguments());
+  OpBuilder inside = OpBuilder::atBlockEnd(body);
+  Operation *clone = inside.clone(*op, mapping);
+  func::ReturnOp::create(inside, op->getLoc(), clone->getResults());
+
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  function.print(stream, OpPrintingFlags().useLocalScope());
+  FlatSymbolRefAttr &symbol = byText[text];
+  if (symbol) {
+    function.erase();
+    return symbol;
+  }
+  // "matmul.3": what it is, and a number.
+  std::string name =
+      (op->getName().stripDialect() + "." + Twine(byText.size() - 1)).str();
+  function.setSymName(name);
+  std::string code = llvm::formatv("r1c_kernel_{0}", byText.size() - 1);
+  function->setAttr("kern.symbol", builder.getStringAttr(code));
+  symbol = FlatSymbolRefAttr::get(builder.getContext(), name);
+  OpBuilder declare = OpBuilder::atBlockEnd(declarations);
+  rt::KernelOp::create(declare, op->getLoc(), name, code,
+                       op->getNumOperands() + op->getNumResults(),
+                       StringAttr());
+  return symbol;
+}
+
+LogicalResult Kernels::dispatch(OpBuilder &builder, Operation *op,
+                                Binding &binding, StringRef arena,
+                                Extent sequences) {
+  auto inits = initsOf(op);
+  SmallVector<Attribute> args;
+  for (Value operand : op->getOperands()) {
+    auto bound = binding.find(operand);
+    if (bound == binding.end())
+      return op->emitError("an operand of '")
+             << op->getName() << "' has no buffer in the schedule";
+    bool isInit = llvm::any_of(
+        inits, [&](auto &entry) { return entry.second == operand; });
+    if (!isInit)
+      args.push_back(bound->second.ref);
+  }
+  Extents extents = extentsOf(op, binding, sequences);
+  for (auto [i, result] : llvm::enumerate(op->getResults())) {
+    auto init = llvm::find_if(
+        inits, [&, n = i](auto &entry) { return entry.first == n; });
+    Slot slot;
+    if (init != inits.end()) {
+      slot = binding.lookup(init->second);
+    } else {
+      slot.rows = extents.results[i];
+      slot.ref = buffers.allocateFor(
+          op->getLoc(), nameOf(op->getLoc(), op->getName().stripDialect()),
+          arena, result.getType(), slot.rows);
+    }
+    binding[result] = slot;
+    args.push_back(slot.ref);
+  }
+  if (extents.rows)
+    args.push_back(extents.rows.size);
+  auto dispatch = rt::DispatchOp::create(builder, op->getLoc(), outline(op),
+                                         builder.getArrayAttr(args), false);
+  dispatch.setSerial(isSmall(op));
+  return success();
+}
