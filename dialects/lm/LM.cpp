@@ -6,14 +6,40 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/lm/LM.h"
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace r1c::lm;
 
 #include "dialects/lm/LMDialect.cpp.inc"
 #include "dialects/lm/LMEnums.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/lm/LMAttrs.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/lm/LMTypes.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/lm/LMOps.cpp.inc"
 
-void LMDialect::initialize() {}
+void LMDialect::initialize() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/lm/LMTypes.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/lm/LMAttrs.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/lm/LMOps.cpp.inc"
+      >();
+}
+
+ParameterOp ModelOp::getParameter(StringRef name) {
+  for (auto parameter : getBody().getOps<ParameterOp>())
+    if (parameter.getParameter() == name)
+      return parameter;
+  return {};
+}
