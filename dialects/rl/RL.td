@@ -8,17 +8,9 @@
 #ifndef R1C_DIALECTS_RL_TD
 #define R1C_DIALECTS_RL_TD
 
-include "mlir/IR/OpBase.td"
-include "mlir/IR/AttrTypeBase.td"
-include "mlir/IR/EnumAttr.td"
-include "mlir/Interfaces/SideEffectInterfaces.td"
+include "dialects/rl/RLTypes.td"
+include "dialects/rl/RLDeclarations.td"
+include "dialects/rl/RLFormulas.td"
+include "dialects/rl/RLSteps.td"
 
-def RL_Dialect : Dialect {
-  let name = "rl";
-  let cppNamespace = "::r1c::rl";
-  let summary = "see README.md";
-}
-
-class RL_Op<string mnemonic, list<Trait> traits = []> : Op<RL_Dialect, mnemonic, traits>;
-
-#endif
+#endif // R1C_DIALECTS_RL_TD
