@@ -11,6 +11,7 @@
 include "dialects/rl/RLTypes.td"
 include "dialects/rl/RLDeclarations.td"
 include "dialects/rl/RLFormulas.td"
+include "dialects/rl/RLRagged.td"
 include "dialects/rl/RLSteps.td"
 
 #endif // R1C_DIALECTS_RL_TD

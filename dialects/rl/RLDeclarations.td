@@ -20,7 +20,7 @@ def RL_ParamOp : RL_Declaration<"param"> {
     frozen one (no `open`) a size or another constant depends, and its value is
     already in them. Params that are texts are folded and have no op.
 
-    Example: `rl.param @lr = 1.0e-6 : f64 {open}`
+    Example: `rl.param @lr = 1.0e-6 open`
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, F64Attr:$value, UnitAttr:$open);
   let assemblyFormat = "$sym_name `=` $value (`open` $open^)? attr-dict";

@@ -66,7 +66,7 @@ def RL_FieldOp : RL_Op<"field", [Pure]> {
 
     Example: `rl.field %o "logp" : !rl.outputs<"o"> -> !rl.num<token of "o">`
   }];
-  let arguments = (ins RL_OutputsType:$outputs, StrAttr:$name);
+  let arguments = (ins RL_Outputs:$outputs, StrAttr:$name);
   let results = (outs RL_AxisValue:$result);
   let assemblyFormat = "$outputs $name attr-dict `:` type($outputs) `->` type($result)";
   let hasVerifier = 1;
@@ -80,9 +80,9 @@ def RL_CountOp : RL_Op<"count", [Pure]> {
 
     Example: `rl.count token of %o over batch : !rl.outputs<"o"> -> !rl.num<one>`
   }];
-  let arguments = (ins RL_Axis:$of, RL_OutputsType:$outputs,
+  let arguments = (ins RL_Axis:$of, RL_Outputs:$outputs,
                        OptionalAttr<RL_Domain>:$domain);
-  let results = (outs RL_NumType:$result);
+  let results = (outs RL_Num:$result);
   let assemblyFormat = [{
     $of `of` $outputs (`over` $domain^)? attr-dict `:` type($outputs) `->` type($result)
   }];
@@ -109,9 +109,9 @@ def RL_LogprobOp : RL_PolicyRead<"logprob", [AttrSizedOperandSegments]> {
 
     Example: `rl.logprob @actor, %o : !rl.outputs<"o"> -> !rl.num<token of "o">`
   }];
-  let arguments = (ins FlatSymbolRefAttr:$policy, RL_OutputsType:$outputs,
-                       Optional<RL_OneNum>:$temperature, Optional<RL_FlagType>:$where);
-  let results = (outs RL_NumType:$result);
+  let arguments = (ins FlatSymbolRefAttr:$policy, RL_Outputs:$outputs,
+                       Optional<RL_OneNum>:$temperature, Optional<RL_Flag>:$where);
+  let results = (outs RL_Num:$result);
   let assemblyFormat = [{
     $policy `,` $outputs (`temperature` `(` $temperature^ `)`)?
     (`where` `(` $where^ `:` type($where) `)`)? attr-dict
@@ -124,9 +124,9 @@ def RL_EntropyOp : RL_PolicyRead<"entropy", [AttrSizedOperandSegments]> {
   let description = [{
     H = -sum_v p_v log p_v over the whole vocabulary at the set's temperature.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$policy, RL_OutputsType:$outputs,
-                       Optional<RL_OneNum>:$temperature, Optional<RL_FlagType>:$where);
-  let results = (outs RL_NumType:$result);
+  let arguments = (ins FlatSymbolRefAttr:$policy, RL_Outputs:$outputs,
+                       Optional<RL_OneNum>:$temperature, Optional<RL_Flag>:$where);
+  let results = (outs RL_Num:$result);
   let assemblyFormat = [{
     $policy `,` $outputs (`temperature` `(` $temperature^ `)`)?
     (`where` `(` $where^ `:` type($where) `)`)? attr-dict
@@ -140,9 +140,9 @@ def RL_ValueOp : RL_PolicyRead<"value", [AttrSizedOperandSegments]> {
     `completion` replaces the sequence's text; it is then tokenized with the
     policy's own template and tokenizer.
   }];
-  let arguments = (ins FlatSymbolRefAttr:$policy, RL_OutputsType:$outputs,
-                       Optional<RL_TextType>:$completion, Optional<RL_FlagType>:$where);
-  let results = (outs RL_NumType:$result);
+  let arguments = (ins FlatSymbolRefAttr:$policy, RL_Outputs:$outputs,
+                       Optional<RL_Text>:$completion, Optional<RL_Flag>:$where);
+  let results = (outs RL_Num:$result);
   let assemblyFormat = [{
     $policy `,` $outputs (`completion` `(` $completion^ `:` type($completion) `)`)?
     (`where` `(` $where^ `:` type($where) `)`)? attr-dict
@@ -215,7 +215,7 @@ def RL_ReduceOp : RL_Op<"reduce", [Pure, AttrSizedOperandSegments]> {
   }];
   let arguments = (ins RL_ReduceKind:$kind, RL_NumOrFlag:$value,
                        OptionalAttr<RL_Domain>:$domain,
-                       Optional<RL_OneNum>:$q, Optional<RL_FlagType>:$where);
+                       Optional<RL_OneNum>:$q, Optional<RL_Flag>:$where);
   let results = (outs RL_NumOrFlag:$result);
   let assemblyFormat = [{
     $kind $value (`over` $domain^)? (`q` `(` $q^ `)`)?
@@ -230,16 +230,16 @@ def RL_ScanOp : RL_Op<"scan", [Pure, SameOperandsAndResultType]> {
   let description = [{
     Example: `rl.scan suffix_sum %x : !rl.num<token of "o">`
   }];
-  let arguments = (ins RL_ScanKind:$kind, RL_NumType:$value);
-  let results = (outs RL_NumType:$result);
+  let arguments = (ins RL_ScanKind:$kind, RL_Num:$value);
+  let results = (outs RL_Num:$result);
   let assemblyFormat = "$kind $value attr-dict `:` type($value)";
   let hasVerifier = 1;
 }
 
 def RL_StopOp : RL_Op<"stop", [Pure, SameOperandsAndResultType]> {
   let summary = "the same value, through which no gradient passes";
-  let arguments = (ins RL_NumType:$value);
-  let results = (outs RL_NumType:$result);
+  let arguments = (ins RL_Num:$value);
+  let results = (outs RL_Num:$result);
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
@@ -269,7 +269,7 @@ def RL_TextOp : RL_Op<"text", [Pure, AttrSizedOperandSegments]> {
     Example: `rl.text "equal" (%a, %b) : (!rl.text<sequence of "o">, !rl.text<sequence of "o">) -> !rl.flag<sequence of "o">`
   }];
   let arguments = (ins StrAttr:$function, Variadic<RL_AxisValue>:$inputs,
-                       Optional<RL_FlagType>:$where);
+                       Optional<RL_Flag>:$where);
   let results = (outs RL_AxisValue:$result);
   let assemblyFormat = [{
     $function `(` $inputs `)` (`where` `(` $where^ `:` type($where) `)`)? attr-dict
@@ -288,7 +288,7 @@ def RL_CallOp : RL_Op<"call", [AttrSizedOperandSegments,
     Example: `rl.call @judge(%a, %b) : (!rl.text<sequence of "o">, !rl.text<sequence of "o">) -> !rl.num<sequence of "o">`
   }];
   let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<RL_AxisValue>:$inputs,
-                       Optional<RL_FlagType>:$where);
+                       Optional<RL_Flag>:$where);
   let results = (outs RL_AxisValue:$result);
   let assemblyFormat = [{
     $callee `(` $inputs `)` (`where` `(` $where^ `:` type($where) `)`)? attr-dict

@@ -51,7 +51,7 @@ def RL_SampleOp : RL_SymbolUser<"sample", [AttrSizedOperandSegments]> {
                        RL_Positive:$max_token_count,
                        OptionalAttr<StrArrayAttr>:$stop,
                        DefaultValuedAttr<RL_Positive, "1">:$tries);
-  let results = (outs RL_OutputsType:$outputs);
+  let results = (outs RL_Outputs:$outputs);
   let regions = (region AnyRegion:$condition);
   let assemblyFormat = [{
     $policy `from` $data (`weights` $weights^)?
@@ -84,7 +84,7 @@ def RL_ReadOp : RL_SymbolUser<"read"> {
                        RL_Positive:$max_groups,
                        OptionalAttr<RL_Positive>:$max_group_size,
                        OptionalAttr<RL_Positive>:$max_token_count, StrAttr:$order);
-  let results = (outs RL_OutputsType:$outputs);
+  let results = (outs RL_Outputs:$outputs);
   let regions = (region AnyRegion:$condition);
   let assemblyFormat = [{
     $policy `from` $data (`weights` $weights^)? `groups` `(` $groups `)`
@@ -118,7 +118,7 @@ def RL_UpdateOp : RL_Body<"update", [DeclareOpInterfaceMethods<SymbolUserOpInter
     }
     ```
   }];
-  let arguments = (ins FlatSymbolRefAttr:$policy, RL_OutputsType:$outputs,
+  let arguments = (ins FlatSymbolRefAttr:$policy, RL_Outputs:$outputs,
                        RL_Positive:$minibatches, RL_Positive:$epochs, RL_Split:$split);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
@@ -145,9 +145,9 @@ def RL_BackwardOp : RL_Op<"backward", [MemoryEffects<[MemRead]>, AttrSizedOperan
 
     Example: `rl.backward @actor, %o seeds(%g : !rl.num<token of "o">) : !rl.outputs<"o"> -> !rl.gradient`
   }];
-  let arguments = (ins FlatSymbolRefAttr:$policy, RL_OutputsType:$outputs,
-                       Optional<RL_NumType>:$seeds, Optional<RL_NumType>:$entropy_seeds,
-                       Optional<RL_NumType>:$value_seeds);
+  let arguments = (ins FlatSymbolRefAttr:$policy, RL_Outputs:$outputs,
+                       Optional<RL_Num>:$seeds, Optional<RL_Num>:$entropy_seeds,
+                       Optional<RL_Num>:$value_seeds);
   let results = (outs RL_GradientType:$result);
   let assemblyFormat = [{
     $policy `,` $outputs (`seeds` `(` $seeds^ `:` type($seeds) `)`)?
@@ -213,8 +213,8 @@ def RL_SaveOp : RL_SymbolUser<"save"> {
 
 def RL_WriteOp : RL_SymbolUser<"write"> {
   let summary = "append outputs to a data set that a later stage reads";
-  let arguments = (ins FlatSymbolRefAttr:$data, RL_OutputsType:$outputs,
-                       Optional<RL_FlagType>:$where);
+  let arguments = (ins FlatSymbolRefAttr:$data, RL_Outputs:$outputs,
+                       Optional<RL_Flag>:$where);
   let assemblyFormat = [{
     $data `,` $outputs (`where` `(` $where^ `:` type($where) `)`)? attr-dict `:` type($outputs)
   }];

@@ -109,6 +109,15 @@ def RL_GradientType : RL_Type<"Gradient", "gradient"> {
   let summary = "a gradient: one float32 a parameter of a policy";
 }
 
+// As operands: with a C++ class of their own, ops would print `<token of "o">`
+// for `!rl.num<token of "o">`.
+class RL_Value<TypeDef type, string what>
+    : Type<CPred<"::llvm::isa<" # type.cppType # ">($_self)">, what>;
+def RL_Outputs : RL_Value<RL_OutputsType, "set of outputs">;
+def RL_Num : RL_Value<RL_NumType, "numbers">;
+def RL_Flag : RL_Value<RL_FlagType, "flags">;
+def RL_Text : RL_Value<RL_TextType, "texts">;
+
 def RL_NumOrFlag : AnyTypeOf<[RL_NumType, RL_FlagType]>;
 def RL_AxisValue : AnyTypeOf<[RL_NumType, RL_FlagType, RL_TextType]>;
 

@@ -15,26 +15,23 @@ using namespace r1c::rl;
 
 /// `type` is per `axis` of the same set as `outputs`.
 static LogicalResult verifyPer(Operation *op, Type type, Axis axis,
-                               OutputsType outputs, StringRef what) {
-  if (getAxis(type) != axis || getSet(type) != outputs.getSet())
+                               Type outputs, StringRef what) {
+  if (getAxis(type) != axis || getSet(type) != getSet(outputs))
     return op->emitOpError()
            << what << " is per " << stringifyAxis(axis) << " of \""
-           << outputs.getSet() << "\", not " << type;
+           << getSet(outputs) << "\", not " << type;
   return success();
 }
 
 /// A mask for values of type `type`: on their axis, or one flag for all.
-static LogicalResult verifyWhere(Operation *op, FlagType where, Type type) {
-  if (!where || where.getAxis() == Axis::one)
+static LogicalResult verifyWhere(Operation *op, Value mask, Type type) {
+  if (!mask || getAxis(mask.getType()) == Axis::one)
     return success();
-  if (where.getAxis() != getAxis(type) || where.getSet() != getSet(type))
+  Type where = mask.getType();
+  if (getAxis(where) != getAxis(type) || getSet(where) != getSet(type))
     return op->emitOpError()
            << "'where' is " << where << " but what it masks is " << type;
   return success();
-}
-
-static FlagType typeOf(TypedValue<FlagType> where) {
-  return where ? where.getType() : FlagType();
 }
 
 //===----------------------------------------------------------------------===//
@@ -94,7 +91,7 @@ static LogicalResult verifyCoarser(Operation *op, Axis from, StringRef set,
 LogicalResult CountOp::verify() {
   if (getOf() != Axis::token && getOf() != Axis::sequence)
     return emitOpError("counts tokens or sequences");
-  return verifyCoarser(*this, getOf(), getOutputs().getType().getSet(),
+  return verifyCoarser(*this, getOf(), getSet(getOutputs().getType()),
                        getResult().getType(), getDomain());
 }
 
@@ -113,7 +110,7 @@ LogicalResult LogprobOp::verify() {
       failed(verifyPer(*this, getResult().getType(), Axis::token,
                        getOutputs().getType(), "a log-probability")))
     return failure();
-  return verifyWhere(*this, typeOf(getWhere()), getResult().getType());
+  return verifyWhere(*this, getWhere(), getResult().getType());
 }
 
 LogicalResult EntropyOp::verify() {
@@ -121,7 +118,7 @@ LogicalResult EntropyOp::verify() {
       failed(verifyPer(*this, getResult().getType(), Axis::token,
                        getOutputs().getType(), "an entropy")))
     return failure();
-  return verifyWhere(*this, typeOf(getWhere()), getResult().getType());
+  return verifyWhere(*this, getWhere(), getResult().getType());
 }
 
 LogicalResult ValueOp::verify() {
@@ -133,7 +130,7 @@ LogicalResult ValueOp::verify() {
       failed(verifyPer(*this, getCompletion().getType(), Axis::sequence,
                        getOutputs().getType(), "'completion'")))
     return failure();
-  return verifyWhere(*this, typeOf(getWhere()), getResult().getType());
+  return verifyWhere(*this, getWhere(), getResult().getType());
 }
 
 //===----------------------------------------------------------------------===//
@@ -205,15 +202,15 @@ LogicalResult ReduceOp::verify() {
                          << (logical ? "flags" : "numbers") << ", not " << from;
   if ((getKind() == ReduceKind::quantile) != static_cast<bool>(getQ()))
     return emitOpError("a quantile, and nothing else, has an operand 'q'");
-  if (getWhere() && (getWhere().getType().getAxis() != *getAxis(from) ||
-                     getWhere().getType().getSet() != getSet(from)))
+  if (getWhere() && (getAxis(getWhere().getType()) != getAxis(from) ||
+                     getSet(getWhere().getType()) != getSet(from)))
     return emitOpError() << "'where' is " << getWhere().getType()
                          << " but what it masks is " << from;
   return success();
 }
 
 LogicalResult ScanOp::verify() {
-  if (getValue().getType().getAxis() != Axis::token)
+  if (getAxis(getValue().getType()) != Axis::token)
     return emitOpError() << "runs over tokens, not over "
                          << getValue().getType();
   return success();
@@ -265,11 +262,11 @@ LogicalResult TextOp::verify() {
                            << "' cannot be " << input.getType();
   if (failed(verifyAxes(*this, getInputs(), result)))
     return failure();
-  return verifyWhere(*this, typeOf(getWhere()), result);
+  return verifyWhere(*this, getWhere(), result);
 }
 
 LogicalResult CallOp::verify() {
   if (failed(verifyAxes(*this, getInputs(), getResult().getType())))
     return failure();
-  return verifyWhere(*this, typeOf(getWhere()), getResult().getType());
+  return verifyWhere(*this, getWhere(), getResult().getType());
 }

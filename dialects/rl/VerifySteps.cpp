@@ -144,7 +144,7 @@ static LogicalResult verifySet(Op op) {
   if (!op.getCondition().hasOneBlock())
     return op.emitOpError("'where' is one block");
   Block &block = op.getCondition().front();
-  std::string tried = (op.getOutputs().getType().getSet() + ".tried").str();
+  std::string tried = (getSet(op.getOutputs().getType()) + ".tried").str();
   if (block.getNumArguments() != 1 ||
       getSet(block.getArgument(0).getType()) != tried ||
       !isa<OutputsType>(block.getArgument(0).getType()))
@@ -172,8 +172,8 @@ LogicalResult ReadOp::verify() {
 
 LogicalResult WriteOp::verify() {
   if (getWhere() &&
-      (getWhere().getType().getAxis() != Axis::sequence ||
-       getWhere().getType().getSet() != getOutputs().getType().getSet()))
+      (getAxis(getWhere().getType()) != Axis::sequence ||
+       getSet(getWhere().getType()) != getSet(getOutputs().getType())))
     return emitOpError("'where' is a flag per sequence of what is written");
   return success();
 }
@@ -209,7 +209,7 @@ LogicalResult BackwardOp::verify() {
     return failure();
   if (!getSeeds() && !getEntropySeeds() && !getValueSeeds())
     return emitOpError("has no seeds");
-  StringRef set = getOutputs().getType().getSet();
+  StringRef set = getSet(getOutputs().getType());
   auto check = [&](Value seeds, Axis axis) -> LogicalResult {
     if (!seeds ||
         (getAxis(seeds.getType()) == axis && getSet(seeds.getType()) == set))
