@@ -1,0 +1,146 @@
+//===- Manifest.cpp - manifest.json, checked ------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/artifact/Manifest.h"
+
+namespace r1c::runtime {
+
+int64_t bytesOf(const std::string &dtype) {
+  static const std::unordered_map<std::string, int64_t> sizes = {
+      {"f64", 8}, {"i64", 8}, {"f32", 4}, {"i32", 4}, {"bf16", 2},
+      {"f16", 2}, {"i16", 2}, {"i8", 1},  {"u8", 1},  {"i1", 1}};
+  auto at = sizes.find(dtype);
+  return at == sizes.end() ? 0 : at->second;
+}
+
+const BufferInfo *Manifest::findBuffer(const std::string &name) const {
+  auto at = bufferByName.find(name);
+  return at == bufferByName.end() ? nullptr : &buffers[at->second];
+}
+
+Manifest Manifest::parse(const std::string &text, size_t constants) {
+  Manifest manifest;
+  manifest.json = parseJson(text, "manifest.json");
+  Fields top(manifest.json, "manifest.json");
+  manifest.producer = top.text("producer", "");
+  if (top.has("target")) {
+    Fields target = top.object("target");
+    manifest.targetKind = target.text("kind", "cpu");
+    manifest.targetFeatures = target.text("features", "");
+  } else {
+    manifest.targetKind = "cpu";
+  }
+
+  auto unique = [](auto &map, const Fields &fields, size_t index) {
+    std::string name = fields.text("name");
+    if (!map.emplace(name, index).second)
+      throw Error(fields.where(), ": the name '", name, "' is given twice");
+    return name;
+  };
+
+  // No machine has more; larger sizes would overflow sums below.
+  constexpr int64_t most = int64_t(1) << 50;
+  auto size = [&](const Fields &fields, const char *name) {
+    int64_t value = fields.integer(name);
+    if (value < 0 || value > most)
+      throw Error(fields.where(), ": '", name, "' = ", value,
+                  " is out of range");
+    return value;
+  };
+
+  std::unordered_map<std::string, size_t> arenaByName;
+  top.forEach("arenas", [&](const Fields &fields) {
+    std::string name = unique(arenaByName, fields, manifest.arenas.size());
+    int64_t bytes = size(fields, "bytes");
+    if (name == "constants" && static_cast<size_t>(bytes) < constants)
+      throw Error(fields.where(), ": constants.bin has ", constants,
+                  " bytes, the arena only ", bytes);
+    manifest.arenas.push_back({name, bytes});
+  });
+  if (constants && !arenaByName.count("constants"))
+    throw Error("manifest.json: constants.bin has ", constants,
+                " bytes, but there is no arena 'constants'");
+
+  top.forEach("buffers", [&](const Fields &fields) {
+    BufferInfo buffer;
+    buffer.name =
+        unique(manifest.bufferByName, fields, manifest.buffers.size());
+    std::string arena = fields.text("arena");
+    auto at = arenaByName.find(arena);
+    if (at == arenaByName.end())
+      throw Error(fields.where(), ": no arena '", arena, "'");
+    buffer.arena = at->second;
+    buffer.offset = size(fields, "offset");
+    buffer.bytes = size(fields, "bytes");
+    buffer.dtype = fields.text("dtype");
+    int64_t end = manifest.arenas[buffer.arena].bytes;
+    if (buffer.offset % 64)
+      throw Error(fields.where(), ": buffer '", buffer.name,
+                  "' starts at byte ", buffer.offset,
+                  ", which is not a multiple of 64");
+    if (buffer.offset + buffer.bytes > end)
+      throw Error(fields.where(), ": buffer '", buffer.name, "' ends at byte ",
+                  buffer.offset + buffer.bytes, ", behind arena '", arena,
+                  "' of ", end);
+    manifest.buffers.push_back(std::move(buffer));
+  });
+
+  top.forEach("kernels", [&](const Fields &fields) {
+    KernelInfo kernel;
+    kernel.name =
+        unique(manifest.kernelByName, fields, manifest.kernels.size());
+    kernel.symbol = fields.text("symbol");
+    kernel.operands = fields.integer("operands", -1);
+    kernel.loc = fields.text("loc", "");
+    manifest.kernels.push_back(std::move(kernel));
+  });
+
+  std::unordered_map<std::string, size_t> paramByName;
+  top.forEach("params", [&](const Fields &fields) {
+    ParamInfo param;
+    param.name = unique(paramByName, fields, manifest.params.size());
+    param.value = fields.get("value");
+    if (fields.flag("open", false)) {
+      param.buffer = fields.text("buffer");
+      const BufferInfo *buffer = manifest.findBuffer(param.buffer);
+      if (!buffer)
+        throw Error(fields.where(), ": no buffer '", param.buffer, "'");
+      if (buffer->dtype != "f64" || buffer->bytes < 8)
+        throw Error(fields.where(), ": buffer '", param.buffer,
+                    "' must hold one f64");
+      if (!param.value.is_number())
+        throw Error(fields.where(), ": an open param must be a number");
+    }
+    manifest.params.push_back(std::move(param));
+  });
+
+  std::unordered_map<std::string, size_t> stageByName;
+  top.forEach("stages", [&](const Fields &fields) {
+    StageInfo stage;
+    stage.name = unique(stageByName, fields, manifest.stages.size());
+    stage.limit = fields.text("limit");
+    if (stage.limit != "steps" && stage.limit != "rounds" &&
+        stage.limit != "epochs")
+      throw Error(fields.where(), ": 'limit' is '", stage.limit,
+                  "'; it must be steps, rounds or epochs");
+    stage.count = fields.integer("count");
+    if (stage.count < 0)
+      throw Error(fields.where(), ": 'count' = ", stage.count, " is negative");
+    stage.body = fields.array("body");
+    stage.loc = fields.text("loc", "");
+    manifest.stages.push_back(std::move(stage));
+  });
+  if (top.has("programs"))
+    top.object("programs");
+  for (const char *list : {"policies", "data", "externs"}) {
+    std::unordered_map<std::string, size_t> names;
+    top.forEach(list, [&](const Fields &fields) { unique(names, fields, 0); });
+  }
+  return manifest;
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,29 @@
+//===- Tokenizer.cpp - texts and token ids --------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/data/tokenizer/Tokenizer.h"
+#include "runtime/support/Files.h"
+
+namespace r1c::runtime {
+
+std::string Tokenizer::chat(const std::string &, const std::string &) const {
+  throw Error("this tokenizer has no chat format; write the prompt as a plain "
+              "template");
+}
+
+std::unique_ptr<Tokenizer> makeTokenizer(const Fields &description,
+                                         const std::filesystem::path &base) {
+  std::string kind = description.text("kind");
+  if (kind == "characters")
+    return makeCharacters(description.text("alphabet"));
+  if (kind == "huggingface")
+    return makeHuggingFace(resolvePath(description.text("path"), base));
+  throw Error(description.where(), ": no tokenizer kind '", kind,
+              "'; there are characters and huggingface");
+}
+
+} // namespace r1c::runtime

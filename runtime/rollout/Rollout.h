@@ -1,0 +1,67 @@
+//===- Rollout.h - sampling a policy on prompts -----------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_RUNTIME_ROLLOUT_ROLLOUT_H
+#define R1C_RUNTIME_ROLLOUT_ROLLOUT_H
+
+#include "runtime/device/Memory.h"
+#include "runtime/rollout/OutputSet.h"
+#include <functional>
+
+namespace r1c::runtime {
+
+/// Numbers of one `sample` command.
+struct SampleSettings {
+  int64_t groupSize = 1;
+  int64_t maxNewTokens = 1;
+  double temperature = 1, topP = 1, topK = 0, minP = 0;
+  std::vector<std::string> stops;
+  uint64_t seed = 0;
+  uint32_t round = 0, set = 0;
+  int64_t firstGroup = 0; ///< prompts tried in this command before these
+};
+
+/// The "rollout" entry of a policy: where its program reads its rows and leaves
+/// the tokens it drew.
+class Rollout {
+public:
+  Rollout(const Fields &description, const Memory &memory);
+
+  /// Rows that one sequence may have: prompt and chosen tokens but the last.
+  int64_t capacity() const { return capacityRows; }
+
+  /// Samples `groupSize` sequences for each prompt. `program` runs the policy's
+  /// rollout program once.
+  ///
+  /// A slot holds one sequence and its cache rows; it takes the next sequence
+  /// as soon as its own ends. Every call of the program holds one row for each
+  /// sequence that decodes and as many prompt rows as still fit. The prompt of
+  /// a group is run once where its slots overlap in time, and its cache rows
+  /// are copied; since bits do not depend on other rows, and noise is drawn
+  /// from the sequence's number and position, none of this shows in the result.
+  OutputSet run(std::vector<Group> groups, const SampleSettings &settings,
+                const Tokenizer &tokenizer,
+                const std::function<void()> &program) const;
+
+private:
+  struct Cache {
+    Range range;
+    int64_t layers, layerStride, rowBytes;
+  };
+  struct Work;
+
+  void copyPrefix(int64_t from, int64_t to, int64_t rows) const;
+
+  int64_t slots, capacityRows, rows;
+  Range tokens, positions, bases, sampleRows, noise, key;
+  Range temperature, topK, topP, minP, rowCount, sampleCount, token, logp;
+  std::vector<Cache> caches;
+};
+
+} // namespace r1c::runtime
+
+#endif // R1C_RUNTIME_ROLLOUT_ROLLOUT_H

@@ -1,0 +1,126 @@
+//===- Files.cpp - files: whole reads, atomic writes ----------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/support/Files.h"
+#include "runtime/support/Error.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fstream>
+#include <unistd.h>
+
+namespace r1c::runtime {
+
+std::string readFile(const fs::path &path) {
+  std::error_code code;
+  if (fs::is_directory(path, code))
+    throw Error(path.string(), ": is a directory");
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file)
+    throw Error(path.string(), ": ", std::strerror(errno));
+  std::string bytes(static_cast<size_t>(file.tellg()), '\0');
+  file.seekg(0);
+  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!file)
+    throw Error(path.string(), ": cannot be read");
+  return bytes;
+}
+
+void writeFile(const fs::path &path, std::string_view bytes) {
+  auto fail = [&] { throw Error(path.string(), ": ", std::strerror(errno)); };
+  int file =
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (file < 0)
+    fail();
+  while (!bytes.empty()) {
+    ssize_t written = ::write(file, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR)
+      continue;
+    if (written < 0) {
+      int reason = errno;
+      ::close(file);
+      errno = reason;
+      fail();
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  // A rename is only atomic against a crash if the bytes were there before it.
+  if (::fsync(file) != 0 || ::close(file) != 0)
+    fail();
+}
+
+static void syncDirectory(const fs::path &path) {
+  int directory = ::open(path.empty() ? "." : path.c_str(),
+                         O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0)
+    return;
+  ::fsync(directory);
+  ::close(directory);
+}
+
+static fs::path temporaryBeside(const fs::path &path) {
+  return path.parent_path() /
+         concat(".", path.filename().string(), ".tmp-", ::getpid());
+}
+
+void writeFileAtomically(const fs::path &path, std::string_view bytes) {
+  fs::path temporary = temporaryBeside(path);
+  try {
+    writeFile(temporary, bytes);
+    fs::rename(temporary, path);
+  } catch (const fs::filesystem_error &error) {
+    throw Error(path.string(), ": ", error.code().message());
+  }
+  syncDirectory(path.parent_path());
+}
+
+void writeDirectoryAtomically(
+    const fs::path &path, const std::function<void(const fs::path &)> &fill) {
+  try {
+    if (path.has_parent_path())
+      fs::create_directories(path.parent_path());
+    fs::path temporary = temporaryBeside(path);
+    fs::remove_all(temporary);
+    fs::create_directory(temporary);
+    fill(temporary);
+    syncDirectory(temporary);
+    if (fs::exists(path)) {
+      // rename cannot replace a directory that is not empty.
+      fs::path old = temporary;
+      old += ".old";
+      fs::remove_all(old);
+      fs::rename(path, old);
+      fs::rename(temporary, path);
+      fs::remove_all(old);
+    } else {
+      fs::rename(temporary, path);
+    }
+    syncDirectory(path.parent_path());
+  } catch (const fs::filesystem_error &error) {
+    throw Error(path.string(), ": ", error.code().message());
+  }
+}
+
+uint64_t fingerprint(std::string_view bytes, uint64_t start) {
+  for (unsigned char byte : bytes)
+    start = (start ^ byte) * 0x100000001b3;
+  return start;
+}
+
+fs::path resolvePath(const std::string &path, const fs::path &base) {
+  fs::path direct(path);
+  std::error_code code;
+  if (direct.is_absolute() || base.empty())
+    return direct;
+  fs::path below = base / direct;
+  // Beside the step file first: a run should not depend on where it is started.
+  if (fs::exists(below, code) || !fs::exists(direct, code))
+    return below;
+  return direct;
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,45 @@
+//===- Files.h - files: whole reads, atomic writes --------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_RUNTIME_SUPPORT_FILES_H
+#define R1C_RUNTIME_SUPPORT_FILES_H
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace r1c::runtime {
+
+namespace fs = std::filesystem;
+
+std::string readFile(const fs::path &path);
+
+/// Writes the whole file and has it on the disk before it returns.
+void writeFile(const fs::path &path, std::string_view bytes);
+
+/// Writes beside `path` and renames: readers see the old file or the new one.
+void writeFileAtomically(const fs::path &path, std::string_view bytes);
+
+/// Fills a new directory through `fill` (which gets a temporary path), puts it
+/// on the disk and renames it to `path`, replacing what was there.
+void writeDirectoryAtomically(
+    const fs::path &path, const std::function<void(const fs::path &)> &fill);
+
+/// 64-bit FNV-1a, to recognise a file; not against an adversary.
+uint64_t fingerprint(std::string_view bytes,
+                     uint64_t start = 0xcbf29ce484222325);
+
+/// Where a path of the step file is: as it stands if absolute, else below
+/// `base` (the folder of the step file or artifact), else from the working
+/// directory.
+fs::path resolvePath(const std::string &path, const fs::path &base);
+
+} // namespace r1c::runtime
+
+#endif // R1C_RUNTIME_SUPPORT_FILES_H
