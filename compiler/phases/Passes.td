@@ -10,13 +10,30 @@
 
 include "mlir/Pass/PassBase.td"
 
+def AddMetricsPass : Pass<"rl-add-metrics", "mlir::ModuleOp"> {
+  let summary = "record loss, ratio/max_deviation, reward/mean and reward/std";
+  let description = [{
+    Metrics that every run has without the step file naming them. They are
+    ordinary formulas from here on.
+  }];
+  let dependentDialects = ["mlir::arith::ArithDialect", "mlir::math::MathDialect"];
+}
+
+def ExpandPass : Pass<"r1c-expand", "mlir::ModuleOp"> {
+  let summary = "each policy becomes lm functions over its layers";
+  let description = [{
+    Policies that are copies share the model of what they copy. `rl.policy` gets the
+    attribute `model`. Refuses, by name and place, what is not supported yet.
+  }];
+  let dependentDialects = ["r1c::lm::LMDialect", "mlir::func::FuncDialect"];
+}
+
 def RLDifferentiatePass : Pass<"rl-differentiate", "mlir::ModuleOp"> {
   let summary = "replace rl.gradient by the reverse-mode program of its loss";
   let description = [{
     In each `rl.update`, walks back from the loss and builds the derivative of
     every formula, down to the log-probabilities and entropies of the updated
-    policy: g = dL/dl and h = dL/dH per token, which `rl.backward` takes. Also
-    adds the metrics that every update has: loss and ratio/max_deviation.
+    policy: g = dL/dl and h = dL/dH per token, which `rl.backward` takes.
   }];
   let dependentDialects = ["mlir::arith::ArithDialect", "mlir::math::MathDialect"];
 }

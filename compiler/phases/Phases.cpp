@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/Phases.h"
+#include "compiler/phases/NetworkPasses.h"
 #include "compiler/phases/Passes.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassRegistry.h"
@@ -24,7 +25,7 @@ static const Phase allPhases[] = {
     {"check", "step file to rl: names, axes, versions, capacities", "", {}},
     {"expand",
      "each policy becomes lm functions over its layers",
-     "r1c-expand",
+     "rl-add-metrics,r1c-expand",
      {}},
     {"differentiate",
      "the loss formula gives seeds per token, layer functions their backward",
@@ -91,7 +92,8 @@ LogicalResult r1c::addPhase(const Phase &phase, OpPassManager &pm) {
 }
 
 void r1c::registerPhases() {
-  registerPhasePasses();
+  registerPhasesPasses();
+  registerNetworkPasses();
   for (const Phase &phase : allPhases) {
     if (phase.pipeline.empty())
       continue;
@@ -105,6 +107,6 @@ void r1c::registerPhases() {
                  function_ref<LogicalResult(const Twine &)>) {
           return addPhase(phase, pm);
         },
-        [](function_ref<void(const detail::PassOptions &)>) {});
+        [](function_ref<void(const mlir::detail::PassOptions &)>) {});
   }
 }

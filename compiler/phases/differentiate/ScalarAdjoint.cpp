@@ -158,7 +158,7 @@ LogicalResult r1c::buildScalarAdjoint(OpBuilder &builder, Block &block,
   for (Operation &op : block.without_terminator())
     forward.push_back(builder.clone(op, mapping));
 
-  Sweep sweep{builder, seed.getLoc(), {}};
+  Sweep sweep{builder, seed.getLoc(), DenseMap<Value, Value>()};
   sweep.add(mapping.lookup(block.getTerminator()->getOperand(0)), seed);
   for (Operation *op : llvm::reverse(forward)) {
     if (op->getNumResults() != 1)

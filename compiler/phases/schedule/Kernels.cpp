@@ -223,8 +223,8 @@ LogicalResult Kernels::dispatch(OpBuilder &builder, Operation *op,
   }
   if (extents.rows)
     args.push_back(extents.rows.size);
-  auto dispatch = rt::DispatchOp::create(builder, op->getLoc(), outline(op),
-                                         builder.getArrayAttr(args), false);
-  dispatch.setSerial(isSmall(op));
+  rt::DispatchOp::create(builder, op->getLoc(), outline(op),
+                         builder.getArrayAttr(args),
+                         isSmall(op) ? builder.getUnitAttr() : UnitAttr());
   return success();
 }
