@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/Register.h"
+#include "compiler/phases/NetworkPasses.h"
+#include "compiler/phases/Phases.h"
 #include "dialects/kern/Kern.h"
 #include "dialects/lm/LM.h"
 #include "dialects/rl/RL.h"
@@ -17,8 +19,11 @@
 void r1c::registerDialects(mlir::DialectRegistry &registry) {
   mlir::registerAllDialects(registry);
   mlir::registerAllExtensions(registry);
-  registry.insert<rl::RLDialect, lm::LMDialect, kern::KernDialect,
-                  rt::RTDialect>();
+  registry
+      .insert<rl::RLDialect, lm::LMDialect, kern::KernDialect, rt::RTDialect>();
 }
 
-void r1c::registerPasses() { mlir::registerAllPasses(); }
+void r1c::registerPasses() {
+  mlir::registerAllPasses();
+  registerNetworkPasses();
+}

@@ -1,0 +1,47 @@
+//===- SavePolicy.h - what a forward pass keeps for its backward *- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// The one place where it is decided which values that derivative rules read are
+// saved by `@m.layer.train` and which `@m.layer.backward` computes again.
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_PHASES_DIFFERENTIATE_SAVEPOLICY_H
+#define R1C_COMPILER_PHASES_DIFFERENTIATE_SAVEPOLICY_H
+
+#include "dialects/lm/LM.h"
+#include <optional>
+
+namespace r1c {
+
+enum class Recompute {
+  /// Save all that the rules read.
+  none,
+  /// Compute again what costs a pass over memory and no matrix product: a norm
+  /// or a gate in the place of rows × hidden or rows × intermediate floats.
+  cheap,
+  /// Save nothing: the backward starts from the layer's input.
+  all,
+};
+
+inline std::optional<Recompute> parseRecompute(llvm::StringRef text) {
+  return llvm::StringSwitch<std::optional<Recompute>>(text)
+      .Case("none", Recompute::none)
+      .Case("cheap", Recompute::cheap)
+      .Case("all", Recompute::all)
+      .Default(std::nullopt);
+}
+
+/// Whether `value`, a result of an op inside the forward function, is saved.
+inline bool isSaved(mlir::Value value, Recompute recompute) {
+  if (recompute == Recompute::cheap)
+    return !llvm::isa<lm::RMSNormOp, lm::SiluMulOp, lm::GatherOp>(
+        value.getDefiningOp());
+  return recompute == Recompute::none;
+}
+
+} // namespace r1c
+
+#endif // R1C_COMPILER_PHASES_DIFFERENTIATE_SAVEPOLICY_H

@@ -1,0 +1,575 @@
+//===- LMToKern.cpp - the functions of models become kern ops -------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// One pass over each function, in order; an op is written together with what
+// fuses into it. Every instance of the layer (score, train, cached) goes
+// through the same code with the same shapes, so that a row's bits are the same
+// in all.
+//===----------------------------------------------------------------------===//
+
+#include "compiler/phases/fuse/LMToKern.h"
+#include "compiler/phases/NetworkPasses.h"
+#include "compiler/phases/fuse/Formulas.h"
+
+namespace r1c {
+#define GEN_PASS_DEF_LMTOKERNPASS
+#include "compiler/phases/NetworkPasses.h.inc"
+} // namespace r1c
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::fuse;
+
+using Values = SmallVector<Value>;
+using Arguments = ArrayRef<Value>;
+
+Fuser::Fuser(ModuleOp module, func::FuncOp source, bool cached)
+    : source(source), context(source.getContext()), cached(cached),
+      f(module, source.getLoc(),
+        source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue(),
+        (source->getAttrOfType<StringAttr>(role::function).getValue() +
+         (cached ? ".cached" : ""))
+            .str()),
+      b(f.builder()) {}
+
+//===----------------------------------------------------------------------===//
+// Arguments
+//===----------------------------------------------------------------------===//
+
+static DictionaryAttr attributesOf(BlockArgument argument) {
+  auto func = cast<func::FuncOp>(argument.getOwner()->getParentOp());
+  return func.getArgAttrDict(argument.getArgNumber());
+}
+
+static StringRef parameterName(Value value) {
+  auto argument = dyn_cast<BlockArgument>(value);
+  auto name = argument
+                  ? attributesOf(argument).getAs<StringAttr>(role::parameter)
+                  : StringAttr();
+  return name ? name.getValue() : StringRef();
+}
+
+Value Fuser::lookup(Value value) {
+  if (Value known = map.lookup(value))
+    return known;
+  auto argument = cast<BlockArgument>(value);
+  return map[value] = f.argument(value.getType(), attributesOf(argument),
+                                 argument.getLoc());
+}
+
+Value Fuser::extra(Type type, DictionaryAttr attributes, StringRef name) {
+  Value &value = extras[attributes];
+  if (!value)
+    value = f.argument(type, attributes,
+                       NameLoc::get(b.getStringAttr(name), source.getLoc()));
+  return value;
+}
+
+Value Fuser::contextPart(StringRef part) {
+  return extra(RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
+               makeRole(context, part), part);
+}
+
+Value Fuser::packed(ArrayRef<Value> weights, StringRef layout) {
+  auto type = cast<RankedTensorType>(weights.front().getType());
+  int64_t out = type.getDimSize(0) * weights.size(), in = type.getDimSize(1);
+  bool backward = layout == "backward";
+  auto packedType = kern::PackedType::get(
+      context, backward ? out : in, backward ? in : out, type.getElementType());
+  SmallVector<Attribute> names;
+  for (Value weight : weights)
+    names.push_back(b.getStringAttr(parameterName(weight)));
+  DictionaryAttr attributes = b.getDictionaryAttr(
+      {b.getNamedAttr(role::attribute, b.getStringAttr("packed")),
+       b.getNamedAttr(role::parameter, b.getArrayAttr(names)),
+       b.getNamedAttr(role::layout, b.getStringAttr(layout))});
+  return extra(packedType, attributes,
+               (parameterName(weights.front()) + "." + layout).str());
+}
+
+FailureOr<Value> Fuser::accumulator(Value gradient) {
+  Operation *terminator = source.getBody().front().getTerminator();
+  for (OpOperand &use : gradient.getUses())
+    if (use.getOwner() == terminator && gradient.hasOneUse()) {
+      auto attributes = source.getResultAttrDict(use.getOperandNumber());
+      return extra(gradient.getType(), attributes, "gradient");
+    }
+  return gradient.getDefiningOp()->emitOpError(
+      "gives a gradient of parameters that is not simply returned, so it "
+      "cannot accumulate");
+}
+
+//===----------------------------------------------------------------------===//
+// What fuses
+//===----------------------------------------------------------------------===//
+
+lm::AddOp Fuser::absorbedAdd(Value value, Value &other) {
+  if (!value.hasOneUse())
+    return {};
+  auto add = dyn_cast<lm::AddOp>(*value.user_begin());
+  if (!add || map.count(add.getResult()))
+    return {};
+  Value operand = add.getLhs() == value ? add.getRhs() : add.getLhs();
+  // The other operand must exist already: an argument, or written before.
+  if (operand == value || (!isa<BlockArgument>(operand) && !map.count(operand)))
+    return {};
+  other = lookup(operand);
+  return add;
+}
+
+lm::SiluMulOp Fuser::pairOf(lm::LinearOp op) {
+  auto of = [](Value value) { return value.getDefiningOp<lm::LinearOp>(); };
+  for (Operation *user : op.getResult().getUsers()) {
+    auto gated = dyn_cast<lm::SiluMulOp>(user);
+    if (!gated)
+      continue;
+    lm::LinearOp gate = of(gated.getGate()), up = of(gated.getUp());
+    // The panels of a paired matrix take turns by 16 columns.
+    if (!gate || !up || gate == up || gate.getInput() != up.getInput() ||
+        gate.getBias() || up.getBias() ||
+        cast<RankedTensorType>(gate.getWeight().getType()).getDimSize(0) % 16)
+      continue;
+    auto later = [&](Operation *other) {
+      return other == gated || gated->isBeforeInBlock(other);
+    };
+    if (llvm::all_of(gate->getUsers(), later) &&
+        llvm::all_of(up->getUsers(), later))
+      return gated;
+  }
+  return {};
+}
+
+void Fuser::writeProduct(Location loc, Value result, Value a, Value weights,
+                         Value bias) {
+  SmallVector<Operand> operands;
+  if (bias)
+    operands.push_back(column(bias));
+  Value other;
+  lm::AddOp add = absorbedAdd(result, other);
+  if (add)
+    operands.push_back(element(other));
+  auto body = [&](Scalars &s, Arguments v) -> Values {
+    Value sum = v[0];
+    for (Value operand : v.drop_front())
+      sum = s.add(sum, operand);
+    return {sum};
+  };
+  Value product = writeMatmul(b, loc, result.getType(), a, weights,
+                              /*paired=*/false, operands,
+                              operands.empty() ? Body() : Body(body))
+                      .getResult(0);
+  map[add ? add.getResult() : result] = product;
+}
+
+/// Rows × (heads · n) as (rows · heads) × n, and back.
+Value Fuser::splitHeads(Location loc, Value x, int64_t heads) {
+  if (heads == 1)
+    return x;
+  auto type = cast<RankedTensorType>(x.getType());
+  int64_t n = type.getDimSize(1) / heads;
+  auto three = RankedTensorType::get({ShapedType::kDynamic, heads, n},
+                                     type.getElementType());
+  auto two =
+      RankedTensorType::get({ShapedType::kDynamic, n}, type.getElementType());
+  Value rows = tensor::DimOp::create(b, loc, x, 0);
+  SmallVector<OpFoldResult> sizes{rows, b.getIndexAttr(heads),
+                                  b.getIndexAttr(n)};
+  Value expanded = tensor::ExpandShapeOp::create(
+      b, loc, three, x, SmallVector<ReassociationIndices>{{0}, {1, 2}}, sizes);
+  return tensor::CollapseShapeOp::create(
+      b, loc, two, expanded, SmallVector<ReassociationIndices>{{0, 1}, {2}});
+}
+
+Value Fuser::mergeHeads(Location loc, Value x, Value like, int64_t heads) {
+  if (heads == 1)
+    return x;
+  auto type = cast<RankedTensorType>(x.getType());
+  int64_t n = type.getDimSize(1);
+  auto three = RankedTensorType::get({ShapedType::kDynamic, heads, n},
+                                     type.getElementType());
+  Value rows = tensor::DimOp::create(b, loc, like, 0);
+  SmallVector<OpFoldResult> sizes{rows, b.getIndexAttr(heads),
+                                  b.getIndexAttr(n)};
+  Value expanded = tensor::ExpandShapeOp::create(
+      b, loc, three, x, SmallVector<ReassociationIndices>{{0, 1}, {2}}, sizes);
+  return tensor::CollapseShapeOp::create(
+      b, loc, like.getType(), expanded,
+      SmallVector<ReassociationIndices>{{0}, {1, 2}});
+}
+
+//===----------------------------------------------------------------------===//
+// Forward ops
+//===----------------------------------------------------------------------===//
+
+LogicalResult Fuser::write(lm::EmbeddingOp op) {
+  map[op.getResult()] =
+      writeMap(b, op.getLoc(), op.getType(), {gather(lookup(op.getTable()))},
+               lookup(op.getIds()),
+               [](Scalars &, Arguments v) -> Values { return {v[0]}; })
+          .getResult(0);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::GatherOp op) {
+  map[op.getResult()] =
+      writeMap(b, op.getLoc(), op.getType(), {gather(lookup(op.getInput()))},
+               lookup(op.getRows()),
+               [](Scalars &, Arguments v) -> Values { return {v[0]}; })
+          .getResult(0);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::RMSNormOp op) {
+  Value x = lookup(op.getInput());
+  Value normed =
+      rmsNorm(b, op.getLoc(), splitHeads(op.getLoc(), x, op.getHeads()),
+              lookup(op.getWeight()), op.getEpsilon().convertToDouble());
+  map[op.getResult()] = mergeHeads(op.getLoc(), normed, x, op.getHeads());
+  return success();
+}
+
+LogicalResult Fuser::write(lm::LinearOp op) {
+  if (pairOf(op))
+    return success(); // written with its lm.silu_mul
+  writeProduct(op.getLoc(), op.getResult(), lookup(op.getInput()),
+               packed(op.getWeight(), "forward"),
+               op.getBias() ? lookup(op.getBias()) : Value());
+  return success();
+}
+
+LogicalResult Fuser::write(lm::SiluMulOp op) {
+  auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
+  if (!gate || pairOf(gate) != op) {
+    map[op.getResult()] =
+        writeMap(b, op.getLoc(), op.getType(),
+                 {element(lookup(op.getGate())), element(lookup(op.getUp()))},
+                 {},
+                 [](Scalars &s, Arguments v) -> Values {
+                   return {siluMul(s, v[0], v[1])};
+                 })
+            .getResult(0);
+    return success();
+  }
+  auto up = op.getUp().getDefiningOp<lm::LinearOp>();
+  // Saved gates and ups are further stores of the same kernel.
+  SmallVector<Value> kept;
+  for (lm::LinearOp linear : {gate, up})
+    if (!linear.getResult().hasOneUse())
+      kept.push_back(linear.getResult());
+  SmallVector<Type> types(1 + kept.size(), op.getType());
+  auto product = writeMatmul(
+      b, op.getLoc(), types, lookup(gate.getInput()),
+      packed({gate.getWeight(), up.getWeight()}, "paired"), /*paired=*/true, {},
+      [&](Scalars &s, Arguments v) -> Values {
+        Values yielded{siluMul(s, v[0], v[1])};
+        for (Value value : kept)
+          yielded.push_back(value == gate.getResult() ? v[0] : v[1]);
+        return yielded;
+      });
+  map[op.getResult()] = product.getResult(0);
+  for (auto [i, value] : llvm::enumerate(kept))
+    map[value] = product.getResult(i + 1);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::RopeOp op) {
+  int64_t heads = op.getHeads();
+  int64_t width = cast<RankedTensorType>(op.getType()).getDimSize(1) / heads;
+  double theta = op.getTheta().convertToDouble();
+  SmallVector<float> frequencies;
+  for (int64_t i = 0; i < width / 2; ++i)
+    frequencies.push_back(std::pow(theta, -2.0 * i / width));
+  map[op.getResult()] = kern::RopeOp::create(
+      b, op.getLoc(), op.getType(), lookup(op.getInput()),
+      contextPart("positions"), op.getHeadsAttr(),
+      b.getDenseF32ArrayAttr(frequencies), op.getInverseAttr());
+  return success();
+}
+
+LogicalResult Fuser::write(lm::AttentionOp op) {
+  Value key = lookup(op.getKey()), value = lookup(op.getValue());
+  if (cached) {
+    // New rows go to base + position of the cache, which is then read.
+    Value rows = contextPart("cache_rows");
+    auto store = [&](Value rowsToStore, StringRef role) -> Value {
+      Value cache = extra(rowsToStore.getType(), makeRole(context, role), role);
+      Value stored = writeScatter(b, op.getLoc(), rowsToStore, rows, cache);
+      caches.push_back({stored, makeRole(context, role)});
+      return stored;
+    };
+    key = store(key, "cache_keys");
+    value = store(value, "cache_values");
+  }
+  Type lse = op.getLse().use_empty() ? Type() : op.getLse().getType();
+  auto attention = kern::AttentionOp::create(
+      b, op.getLoc(), op.getResult().getType(), lse, lookup(op.getQuery()), key,
+      value, contextPart("positions"), contextPart("bases"), op.getHeadsAttr(),
+      op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()));
+  map[op.getResult()] = attention.getOut();
+  if (lse)
+    map[op.getLse()] = attention.getLse();
+  return success();
+}
+
+LogicalResult Fuser::write(lm::AddOp op) {
+  if (map.count(op.getResult()))
+    return success(); // fused into what gave one of its operands
+  map[op.getResult()] =
+      writeMap(
+          b, op.getLoc(), op.getType(),
+          {element(lookup(op.getLhs())), element(lookup(op.getRhs()))}, {},
+          [](Scalars &s, Arguments v) -> Values { return {s.add(v[0], v[1])}; })
+          .getResult(0);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::HeadOp op) {
+  Value logits =
+      writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
+  LogProb of = logProb(b, op.getLoc(), logits, lookup(op.getTargets()),
+                       lookup(op.getTemperature()));
+  map[op.getLogp()] = of.logp;
+  map[op.getEntropy()] = of.entropy;
+  map[op.getLse()] = of.lse;
+  return success();
+}
+
+Value Fuser::writeLogits(Operation *op, Value x, Value weight, Value targets) {
+  auto shape = cast<RankedTensorType>(weight.getType());
+  Type type = RankedTensorType::get(
+      {cast<RankedTensorType>(targets.getType()).getDimSize(0),
+       shape.getDimSize(0)},
+      shape.getElementType());
+  Location loc = NameLoc::get(b.getStringAttr("logits"), op->getLoc());
+  return writeMatmul(b, loc, type, lookup(x), packed(weight, "forward"),
+                     /*paired=*/false, {}, Body())
+      .getResult(0);
+}
+
+LogicalResult Fuser::write(lm::LogProbOp op) {
+  LogProb of = logProb(b, op.getLoc(), lookup(op.getLogits()),
+                       lookup(op.getTargets()), lookup(op.getTemperature()));
+  map[op.getLogp()] = of.logp;
+  map[op.getEntropy()] = of.entropy;
+  map[op.getLse()] = of.lse;
+  return success();
+}
+
+LogicalResult Fuser::write(lm::SampleOp op) {
+  map[op.getToken()] = sample(b, op.getLoc(), lookup(op.getLogits()),
+                              lookup(op.getTemperature()),
+                              lookup(op.getCounter()), lookup(op.getKey()));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Gradients
+//===----------------------------------------------------------------------===//
+
+LogicalResult Fuser::write(lm::EmbeddingGradOp op) {
+  auto init = accumulator(op.getTable());
+  if (failed(init))
+    return failure();
+  map[op.getTable()] = kern::ScatterAddOp::create(
+      b, op.getLoc(), init->getType(), lookup(op.getIds()),
+      lookup(op.getGradient()), *init);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::GatherGradOp op) {
+  // Chunks of rows write into one gradient, which starts as zeros.
+  Value init =
+      extra(op.getType(),
+            makeRole(context, "gradient_init", {{role::of, "activation"}}),
+            "gradient_init");
+  map[op.getResult()] = writeScatter(b, op.getLoc(), lookup(op.getGradient()),
+                                     lookup(op.getRows()), init);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::RMSNormGradOp op) {
+  Location loc = op.getLoc();
+  int64_t heads = op.getHeads();
+  Value x = lookup(op.getInput()), gradient = lookup(op.getGradient());
+  Value xs = splitHeads(loc, x, heads), gs = splitHeads(loc, gradient, heads);
+  Value residual;
+  lm::AddOp add = absorbedAdd(op.getInputGradient(), residual);
+  RMSNormGradient of =
+      rmsNormGradient(b, loc, gs, xs, lookup(op.getWeight()),
+                      add ? splitHeads(loc, residual, heads) : Value(),
+                      op.getEpsilon().convertToDouble());
+  map[add ? add.getResult() : op.getInputGradient()] =
+      mergeHeads(loc, of.input, x, heads);
+  auto init = accumulator(op.getWeightGradient());
+  if (failed(init))
+    return failure();
+  map[op.getWeightGradient()] =
+      writeColumnSum(b, loc, *init, {element(gs), element(xs), row(of.scale)},
+                     [](Scalars &s, Arguments v) -> Values {
+                       return {s.mul(v[0], s.mul(v[1], v[2]))};
+                     });
+  return success();
+}
+
+LogicalResult Fuser::write(lm::LinearInputGradOp op) {
+  writeProduct(op.getLoc(), op.getResult(), lookup(op.getGradient()),
+               packed(op.getWeight(), "backward"), Value());
+  return success();
+}
+
+LogicalResult Fuser::write(lm::LinearWeightGradOp op) {
+  auto init = accumulator(op.getResult());
+  if (failed(init))
+    return failure();
+  map[op.getResult()] = writeWeightGradient(
+      b, op.getLoc(), lookup(op.getGradient()), lookup(op.getInput()), *init);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::LinearBiasGradOp op) {
+  auto init = accumulator(op.getResult());
+  if (failed(init))
+    return failure();
+  map[op.getResult()] =
+      writeColumnSum(b, op.getLoc(), *init, {element(lookup(op.getGradient()))},
+                     [](Scalars &, Arguments v) -> Values { return {v[0]}; });
+  return success();
+}
+
+LogicalResult Fuser::write(lm::AttentionGradOp op) {
+  auto grad = kern::AttentionBackwardOp::create(
+      b, op.getLoc(), op.getQuery().getType(), op.getKey().getType(),
+      op.getValue().getType(), lookup(op.getQuery()), lookup(op.getKey()),
+      lookup(op.getValue()), lookup(op.getResult()), lookup(op.getLse()),
+      lookup(op.getGradient()), contextPart("offsets"), op.getHeadsAttr(),
+      op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()));
+  map[op.getQueryGradient()] = grad.getDq();
+  map[op.getKeyGradient()] = grad.getDk();
+  map[op.getValueGradient()] = grad.getDv();
+  return success();
+}
+
+LogicalResult Fuser::write(lm::SiluMulGradOp op) {
+  Type type = op.getGate().getType();
+  auto grad =
+      writeMap(b, op.getLoc(), {type, type},
+               {element(lookup(op.getGradient())),
+                element(lookup(op.getGate())), element(lookup(op.getUp()))},
+               {}, [](Scalars &s, Arguments v) -> Values {
+                 Value sigma = s.sigmoid(v[1]);
+                 Value one = s.number(1);
+                 Value slope =
+                     s.mul(sigma, s.add(one, s.mul(v[1], s.sub(one, sigma))));
+                 return {s.mul(s.mul(v[0], v[2]), slope),
+                         s.mul(v[0], s.mul(v[1], sigma))};
+               });
+  map[op.getGateGradient()] = grad.getResult(0);
+  map[op.getUpGradient()] = grad.getResult(1);
+  return success();
+}
+
+LogicalResult Fuser::write(lm::HeadGradOp op) {
+  Location loc = op.getLoc();
+  Value x = lookup(op.getInput());
+  Value logits =
+      writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
+  auto optional = [&](Value value) { return value ? lookup(value) : Value(); };
+  Value dLogits = logitsGradient(
+      b, loc, logits, lookup(op.getTargets()), lookup(op.getTemperature()),
+      optional(op.getEntropyGradient()) ? lookup(op.getEntropy()) : Value(),
+      lookup(op.getLse()), optional(op.getLogpGradient()),
+      optional(op.getEntropyGradient()));
+  writeProduct(loc, op.getInputGradient(), dLogits,
+               packed(op.getWeight(), "backward"), Value());
+  auto init = accumulator(op.getWeightGradient());
+  if (failed(init))
+    return failure();
+  map[op.getWeightGradient()] = writeWeightGradient(b, loc, dLogits, x, *init);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// A function
+//===----------------------------------------------------------------------===//
+
+LogicalResult Fuser::run() {
+  // Plain arguments keep their order; parameters and the context become what
+  // the kernels want of them, where they want it.
+  for (BlockArgument argument : source.getArguments()) {
+    StringRef role = roleOf(attributesOf(argument));
+    if (role != "parameter" && role != "context" && !argument.use_empty())
+      lookup(argument);
+  }
+  Block &body = source.getBody().front();
+  for (Operation &op : body.without_terminator()) {
+    LogicalResult written =
+        TypeSwitch<Operation *, LogicalResult>(&op)
+            .Case<lm::EmbeddingOp, lm::GatherOp, lm::RMSNormOp, lm::LinearOp,
+                  lm::RopeOp, lm::AttentionOp, lm::SiluMulOp, lm::AddOp,
+                  lm::HeadOp, lm::LogProbOp, lm::SampleOp, lm::EmbeddingGradOp,
+                  lm::GatherGradOp, lm::RMSNormGradOp, lm::LinearInputGradOp,
+                  lm::LinearWeightGradOp, lm::LinearBiasGradOp,
+                  lm::AttentionGradOp, lm::SiluMulGradOp, lm::HeadGradOp>(
+                [&](auto op) { return write(op); })
+            .Default(
+                [](Operation *op) { return op->emitOpError("has no kernel"); });
+    if (failed(written))
+      return failure();
+  }
+  for (auto [i, value] : llvm::enumerate(body.getTerminator()->getOperands()))
+    f.result(lookup(value), source.getResultAttrDict(i));
+  for (auto [value, attributes] : caches)
+    f.result(value, attributes);
+  f.finish();
+  return success();
+}
+
+/// `@m.cache_rows`: where the rows of a call lie in the cache.
+static void writeCacheRows(ModuleOp module, Location loc, StringRef model) {
+  FunctionWriter f(module, loc, model, "cache_rows");
+  OpBuilder &b = f.builder();
+  MLIRContext *context = b.getContext();
+  Type type = RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type());
+  auto named = [&](StringRef name) {
+    return NameLoc::get(b.getStringAttr(name), loc);
+  };
+  Value positions =
+      f.argument(type, makeRole(context, "positions"), named("positions"));
+  Value bases = f.argument(type, makeRole(context, "bases"), named("bases"));
+  auto op = writeMap(
+      b, named("cache_rows"), type, {element(positions), element(bases)}, {},
+      [](Scalars &s, Arguments v) -> Values { return {s.add(v[0], v[1])}; });
+  f.result(op.getResult(0), makeRole(context, "cache_rows"));
+  f.finish();
+}
+
+namespace {
+
+struct LMToKernPass : public r1c::impl::LMToKernPassBase<LMToKernPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SmallVector<func::FuncOp> sources;
+    for (auto func : module.getOps<func::FuncOp>())
+      if (func->hasAttr(role::model))
+        sources.push_back(func);
+    for (func::FuncOp source : sources) {
+      if (failed(Fuser(module, source, /*cached=*/false).run()))
+        return signalPassFailure();
+      StringRef function =
+          source->getAttrOfType<StringAttr>(role::function).getValue();
+      if (function == "layer") {
+        if (failed(Fuser(module, source, /*cached=*/true).run()))
+          return signalPassFailure();
+        writeCacheRows(
+            module, source.getLoc(),
+            source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue());
+      }
+      source.erase();
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,86 @@
+//===- LMToKern.h - one function of a model as kern ops ---------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_PHASES_FUSE_LMTOKERN_H
+#define R1C_COMPILER_PHASES_FUSE_LMTOKERN_H
+
+#include "compiler/phases/expand/FunctionWriter.h"
+#include "dialects/lm/LM.h"
+
+namespace r1c::fuse {
+
+/// Writes one function of a model again, with kern ops in the place of lm ops.
+class Fuser {
+public:
+  /// `cached`: keys and values go through a cache, the function is called
+  /// `<source>.cached`.
+  Fuser(mlir::ModuleOp module, mlir::func::FuncOp source, bool cached);
+  llvm::LogicalResult run();
+
+private:
+  /// The tensor that stands for a value of the source; a parameter that is
+  /// asked for here is passed plain.
+  mlir::Value lookup(mlir::Value value);
+  /// An argument that the source does not have, once for equal attributes.
+  mlir::Value extra(mlir::Type type, mlir::DictionaryAttr attributes,
+                    llvm::StringRef name);
+  /// "positions", "bases", "offsets" or "cache_rows".
+  mlir::Value contextPart(llvm::StringRef part);
+  /// The packed operand made of these parameters.
+  mlir::Value packed(llvm::ArrayRef<mlir::Value> weights,
+                     llvm::StringRef layout);
+  /// The argument that a parameter's gradient is added to.
+  llvm::FailureOr<mlir::Value> accumulator(mlir::Value gradient);
+
+  /// The lm.add that alone reads `value` and can be its epilogue; `other` is
+  /// then the other operand.
+  lm::AddOp absorbedAdd(mlir::Value value, mlir::Value &other);
+  /// The lm.silu_mul that `op` is written together with, if any.
+  lm::SiluMulOp pairOf(lm::LinearOp op);
+  void writeProduct(mlir::Location loc, mlir::Value result, mlir::Value a,
+                    mlir::Value weights, mlir::Value bias);
+  mlir::Value writeLogits(mlir::Operation *op, mlir::Value x,
+                          mlir::Value weight, mlir::Value targets);
+  mlir::Value splitHeads(mlir::Location loc, mlir::Value x, int64_t heads);
+  mlir::Value mergeHeads(mlir::Location loc, mlir::Value x, mlir::Value like,
+                         int64_t heads);
+
+  llvm::LogicalResult write(lm::EmbeddingOp op);
+  llvm::LogicalResult write(lm::GatherOp op);
+  llvm::LogicalResult write(lm::RMSNormOp op);
+  llvm::LogicalResult write(lm::LinearOp op);
+  llvm::LogicalResult write(lm::RopeOp op);
+  llvm::LogicalResult write(lm::AttentionOp op);
+  llvm::LogicalResult write(lm::SiluMulOp op);
+  llvm::LogicalResult write(lm::AddOp op);
+  llvm::LogicalResult write(lm::HeadOp op);
+  llvm::LogicalResult write(lm::LogProbOp op);
+  llvm::LogicalResult write(lm::SampleOp op);
+  llvm::LogicalResult write(lm::EmbeddingGradOp op);
+  llvm::LogicalResult write(lm::GatherGradOp op);
+  llvm::LogicalResult write(lm::RMSNormGradOp op);
+  llvm::LogicalResult write(lm::LinearInputGradOp op);
+  llvm::LogicalResult write(lm::LinearWeightGradOp op);
+  llvm::LogicalResult write(lm::LinearBiasGradOp op);
+  llvm::LogicalResult write(lm::AttentionGradOp op);
+  llvm::LogicalResult write(lm::SiluMulGradOp op);
+  llvm::LogicalResult write(lm::HeadGradOp op);
+
+  mlir::func::FuncOp source;
+  mlir::MLIRContext *context;
+  bool cached;
+  FunctionWriter f;
+  mlir::OpBuilder &b;
+  llvm::DenseMap<mlir::Value, mlir::Value> map;
+  llvm::DenseMap<mlir::Attribute, mlir::Value> extras;
+  /// Results that the source does not have.
+  llvm::SmallVector<std::pair<mlir::Value, mlir::DictionaryAttr>> caches;
+};
+
+} // namespace r1c::fuse
+
+#endif // R1C_COMPILER_PHASES_FUSE_LMTOKERN_H
