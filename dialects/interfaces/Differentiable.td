@@ -19,8 +19,10 @@ def DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   }];
   let methods = [
     InterfaceMethod<
-      [{Operands and results of this op that `buildBackward` asks for.}],
-      "::llvm::SmallVector<::mlir::Value>", "getBackwardReads", (ins)>,
+      [{Operands and results of this op that `buildBackward` asks for, when a
+        gradient arrives at the results marked in `seeded` (one flag a result).}],
+      "::llvm::SmallVector<::mlir::Value>", "getBackwardReads",
+      (ins "::llvm::ArrayRef<bool>":$seeded)>,
     InterfaceMethod<
       [{Builds the gradients of the operands at the builder's position.
 

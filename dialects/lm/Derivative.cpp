@@ -16,7 +16,9 @@ using namespace r1c::lm;
 using Gradients = SmallVector<Value>;
 using Forward = llvm::function_ref<Value(Value)>;
 
-SmallVector<Value> EmbeddingOp::getBackwardReads() { return {getIds()}; }
+SmallVector<Value> EmbeddingOp::getBackwardReads(ArrayRef<bool>) {
+  return {getIds()};
+}
 Gradients EmbeddingOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
                                      Forward forward) {
   Value table = EmbeddingGradOp::create(b, getLoc(), getTable().getType(),
@@ -24,7 +26,7 @@ Gradients EmbeddingOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   return {Value(), table};
 }
 
-SmallVector<Value> GatherOp::getBackwardReads() {
+SmallVector<Value> GatherOp::getBackwardReads(ArrayRef<bool>) {
   return {getInput(), getRows()};
 }
 Gradients GatherOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
@@ -35,7 +37,7 @@ Gradients GatherOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   return {input, Value()};
 }
 
-SmallVector<Value> RMSNormOp::getBackwardReads() {
+SmallVector<Value> RMSNormOp::getBackwardReads(ArrayRef<bool>) {
   return {getInput(), getWeight()};
 }
 Gradients RMSNormOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
@@ -47,7 +49,7 @@ Gradients RMSNormOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   return {grad.getInputGradient(), grad.getWeightGradient()};
 }
 
-SmallVector<Value> LinearOp::getBackwardReads() {
+SmallVector<Value> LinearOp::getBackwardReads(ArrayRef<bool>) {
   return {getInput(), getWeight()};
 }
 Gradients LinearOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
@@ -64,7 +66,9 @@ Gradients LinearOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   return result;
 }
 
-SmallVector<Value> RopeOp::getBackwardReads() { return {getCtx()}; }
+SmallVector<Value> RopeOp::getBackwardReads(ArrayRef<bool>) {
+  return {getCtx()};
+}
 Gradients RopeOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
                                 Forward forward) {
   // A rotation's derivative is its transpose: the rotation back.
@@ -75,9 +79,8 @@ Gradients RopeOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   return {input, Value()};
 }
 
-SmallVector<Value> AttentionOp::getBackwardReads() {
-  return {getQuery(),   getKey(),    getValue(),
-          getCtx(), getResult(), getLse()};
+SmallVector<Value> AttentionOp::getBackwardReads(ArrayRef<bool>) {
+  return {getQuery(), getKey(), getValue(), getCtx(), getResult(), getLse()};
 }
 Gradients AttentionOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
                                      Forward forward) {
@@ -85,13 +88,13 @@ Gradients AttentionOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
       b, getLoc(), getQuery().getType(), getKey().getType(),
       getValue().getType(), gradients[0], forward(getQuery()),
       forward(getKey()), forward(getValue()), forward(getResult()),
-      forward(getLse()), forward(getCtx()), getHeadsAttr(),
-      getKvHeadsAttr(), getScaleAttr());
+      forward(getLse()), forward(getCtx()), getHeadsAttr(), getKvHeadsAttr(),
+      getScaleAttr());
   return {grad.getQueryGradient(), grad.getKeyGradient(),
           grad.getValueGradient(), Value()};
 }
 
-SmallVector<Value> SiluMulOp::getBackwardReads() {
+SmallVector<Value> SiluMulOp::getBackwardReads(ArrayRef<bool>) {
   return {getGate(), getUp()};
 }
 Gradients SiluMulOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
@@ -102,22 +105,25 @@ Gradients SiluMulOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   return {grad.getGateGradient(), grad.getUpGradient()};
 }
 
-SmallVector<Value> AddOp::getBackwardReads() { return {}; }
+SmallVector<Value> AddOp::getBackwardReads(ArrayRef<bool>) { return {}; }
 Gradients AddOp::buildBackward(OpBuilder &, ArrayRef<Value> gradients,
                                Forward) {
   return {gradients[0], gradients[0]};
 }
 
-SmallVector<Value> HeadOp::getBackwardReads() {
-  return {getInput(),       getWeight(),  getTargets(),
-          getTemperature(), getEntropy(), getLse()};
+SmallVector<Value> HeadOp::getBackwardReads(ArrayRef<bool> wanted) {
+  SmallVector<Value> reads{getInput(), getWeight(), getTargets(),
+                           getTemperature(), getLse()};
+  if (wanted[1])
+    reads.push_back(getEntropy());
+  return reads;
 }
 Gradients HeadOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
                                 Forward forward) {
   auto grad = HeadGradOp::create(
       b, getLoc(), getInput().getType(), getWeight().getType(), gradients[0],
       gradients[1], forward(getInput()), forward(getWeight()),
-      forward(getTargets()), forward(getTemperature()), forward(getEntropy()),
-      forward(getLse()));
+      forward(getTargets()), forward(getTemperature()),
+      gradients[1] ? forward(getEntropy()) : Value(), forward(getLse()));
   return {grad.getInputGradient(), grad.getWeightGradient(), Value(), Value()};
 }

@@ -112,25 +112,24 @@ def LM_SiluMulGradOp : LM_Compute<"silu_mul_grad", [
 
 def LM_HeadGradOp : LM_Compute<"head_grad", [AttrSizedOperandSegments,
     AllTypesMatch<["input", "input_gradient"]>,
-    AllTypesMatch<["weight", "weight_gradient"]>,
-    AllTypesMatch<["entropy", "lse"]>]> {
+    AllTypesMatch<["weight", "weight_gradient"]>]> {
   let summary = "derivative of lm.head";
   let description = [{
     With the seeds g = ∂L/∂logp and h = ∂L/∂entropy (0 if absent; one of them is
-    there), p_v = exp(u_v − lse):
+    there, and the entropy itself goes with its seed), p_v = exp(u_v − lse):
     `∂L/∂z_v = (g · (1[v = target] − p_v) − h · p_v · (u_v − lse + entropy)) / T`,
     `∂L/∂x = ∂L/∂z · w`, `∂L/∂w = (∂L/∂z)ᵀ · x`. T = 0 reads as 1, as in lm.head.
   }];
   let arguments = (ins Optional<LM_Vector>:$logp_gradient,
                        Optional<LM_Vector>:$entropy_gradient,
                        LM_Matrix:$input, LM_Matrix:$weight, LM_Index:$targets,
-                       LM_Number:$temperature, LM_Vector:$entropy,
+                       LM_Number:$temperature, Optional<LM_Vector>:$entropy,
                        LM_Vector:$lse);
   let results = (outs LM_Matrix:$input_gradient, LM_Matrix:$weight_gradient);
   let assemblyFormat = [{
     (`logp` $logp_gradient^ `:` type($logp_gradient))?
-    (`entropy` $entropy_gradient^ `:` type($entropy_gradient))?
-    `of` $input `,` $weight `,` $targets `,` $temperature `,` $entropy `,` $lse
+    (`entropy` $entropy_gradient^ `at` $entropy `:` type($entropy_gradient) `,` type($entropy))?
+    `of` $input `,` $weight `,` $targets `,` $temperature `,` $lse
     attr-dict `:` type($input) `,` type($weight) `,` type($targets) `,` type($lse)
   }];
   let hasVerifier = 1;

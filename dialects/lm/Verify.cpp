@@ -191,6 +191,8 @@ LogicalResult HeadOp::verify() {
 LogicalResult HeadGradOp::verify() {
   if (!getLogpGradient() && !getEntropyGradient())
     return emitOpError("needs a gradient of logp, of entropy, or both");
+  if (!getEntropyGradient() != !getEntropy())
+    return emitOpError("needs the entropy with its gradient, and only then");
   return requireSize(*this, "the weight's columns", getWeight(), 1,
                      size(getInput(), 1));
 }

@@ -26,9 +26,12 @@ namespace {
 
 class Differentiator {
 public:
-  Differentiator(ModuleOp module, func::FuncOp forward, Recompute recompute)
-      : module(module), forward(forward), recompute(recompute),
-        context(forward.getContext()),
+  /// `seeds`: roles of the results that a gradient arrives at. The backward is
+  /// called `<forward>.backward<suffix>`.
+  Differentiator(ModuleOp module, func::FuncOp forward, Recompute recompute,
+                 ArrayRef<StringRef> seeds, StringRef suffix = "")
+      : module(module), forward(forward), recompute(recompute), seeds(seeds),
+        suffix(suffix), context(forward.getContext()),
         returned(forward.getBody().front().getTerminator()) {}
 
   LogicalResult run();
@@ -46,10 +49,8 @@ private:
   StringRef function() {
     return forward->getAttrOfType<StringAttr>(role::function).getValue();
   }
-  /// The results that a gradient arrives at.
   bool isSeeded(unsigned result) {
-    StringRef role = roleOf(forward.getResultAttrDict(result));
-    return role == "activation" || role == "logp" || role == "entropy";
+    return llvm::is_contained(seeds, roleOf(forward.getResultAttrDict(result)));
   }
   /// The role "saved" with a name made from the value's own.
   DictionaryAttr savedRole(Value value);
@@ -57,6 +58,8 @@ private:
   ModuleOp module;
   func::FuncOp forward;
   Recompute recompute;
+  ArrayRef<StringRef> seeds;
+  StringRef suffix;
   MLIRContext *context;
   Operation *returned;
 
@@ -98,7 +101,9 @@ LogicalResult Differentiator::findReads() {
     if (!rule)
       return op.emitOpError("has no derivative rule, but the gradient of '@")
              << forward.getSymName() << "' passes through it";
-    for (Value value : rule.getBackwardReads())
+    auto seeded = llvm::map_to_vector(
+        op.getResults(), [&](Value result) { return live.contains(result); });
+    for (Value value : rule.getBackwardReads(seeded))
       need(value);
     live.insert(op.operand_begin(), op.operand_end());
   }
@@ -159,7 +164,7 @@ Value Differentiator::inBackward(Value value, OpBuilder &b) {
 
 LogicalResult Differentiator::writeBackward() {
   FunctionWriter f(module, forward.getLoc(), model(),
-                   (function() + ".backward").str());
+                   (function() + ".backward" + suffix).str());
   OpBuilder &b = f.builder();
   for (BlockArgument argument : forward.getArguments())
     if (fromArguments.contains(argument))
@@ -256,10 +261,17 @@ struct LMDifferentiatePass
       if (!function ||
           !llvm::is_contained({"embed", "layer", "head"}, function.getValue()))
         continue;
+      bool isHead = function == "head";
       // A chunk's head saves nothing but its results: its logits are computed
       // again in any case, and the norm before them costs next to nothing.
-      Recompute own = function == "head" ? Recompute::all : *policy;
-      if (failed(Differentiator(getOperation(), forward, own).run()))
+      Recompute own = isHead ? Recompute::all : *policy;
+      SmallVector<StringRef> seeds{"activation", "logp", "entropy"};
+      if (failed(Differentiator(getOperation(), forward, own, seeds).run()))
+        return signalPassFailure();
+      // Most losses do not read the entropy.
+      if (isHead &&
+          failed(Differentiator(getOperation(), forward, own, {"logp"}, ".logp")
+                     .run()))
         return signalPassFailure();
     }
   }

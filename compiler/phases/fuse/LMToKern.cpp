@@ -479,9 +479,8 @@ LogicalResult Fuser::write(lm::HeadGradOp op) {
   auto optional = [&](Value value) { return value ? lookup(value) : Value(); };
   Value dLogits = logitsGradient(
       b, loc, logits, lookup(op.getTargets()), lookup(op.getTemperature()),
-      optional(op.getEntropyGradient()) ? lookup(op.getEntropy()) : Value(),
-      lookup(op.getLse()), optional(op.getLogpGradient()),
-      optional(op.getEntropyGradient()));
+      optional(op.getEntropy()), lookup(op.getLse()),
+      optional(op.getLogpGradient()), optional(op.getEntropyGradient()));
   writeProduct(loc, op.getInputGradient(), dLogits,
                packed(op.getWeight(), "backward"), Value());
   auto init = accumulator(op.getWeightGradient());
