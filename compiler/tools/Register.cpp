@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/Register.h"
-#include "compiler/phases/NetworkPasses.h"
 #include "compiler/phases/Phases.h"
+#include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "dialects/lm/LM.h"
 #include "dialects/rl/RL.h"
@@ -25,5 +25,6 @@ void r1c::registerDialects(mlir::DialectRegistry &registry) {
 
 void r1c::registerPasses() {
   mlir::registerAllPasses();
-  registerNetworkPasses();
+  registerPhases();
+  cpu::registerCpuPasses();
 }

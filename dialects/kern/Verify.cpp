@@ -442,6 +442,9 @@ LogicalResult MatmulOp::verify() {
     if (getPaired())
       return emitOpError("paired takes no init");
   }
+  if ((getInit() || getTransposeA()) &&
+      (!getBody().empty() || !elementTypeOf(getResults()[0]).isF32()))
+    return emitOpError("with init or transpose_a gives plain f32 sums: apply kern.map to them");
   if (getBody().empty()) {
     if (!getInputs().empty())
       return emitOpError("extra operands without a region that reads them");

@@ -1,0 +1,59 @@
+//===- r1c-kernels.cpp - a file of kernels to a shared object -------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// r1c-kernels in.mlir -o out.so [--cpu=native] [--reference] [--dump=PREFIX]
+//===----------------------------------------------------------------------===//
+
+#include "compiler/target/cpu/Cpu.h"
+#include "dialects/kern/Kern.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/SourceMgr.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+
+namespace cl = llvm::cl;
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  cl::opt<std::string> input(cl::Positional, cl::desc("<kernels.mlir>"), cl::init("-"));
+  cl::opt<std::string> output("o", cl::desc("the shared object"), cl::Required);
+  cl::opt<std::string> cpu("cpu", cl::desc("CPU name, or native"), cl::init("native"));
+  cl::opt<bool> reference("reference", cl::desc("the naive lowering"));
+  cl::opt<std::string> dump("dump", cl::desc("leave PREFIX.ll and PREFIX.o"));
+  cl::ParseCommandLineOptions(argc, argv, "kernels to a shared object\n");
+
+  mlir::DialectRegistry registry;
+  registry.insert<r1c::kern::KernDialect, mlir::arith::ArithDialect,
+                  mlir::func::FuncDialect, mlir::math::MathDialect,
+                  mlir::tensor::TensorDialect>();
+  mlir::MLIRContext context(registry);
+  llvm::SourceMgr sources;
+  mlir::SourceMgrDiagnosticHandler handler(sources, &context);
+  auto module = mlir::parseSourceFile<mlir::ModuleOp>(input, sources, &context);
+  if (!module)
+    return 1;
+  r1c::cpu::TargetOptions options;
+  options.cpu = cpu;
+  options.reference = reference;
+  options.dump = dump;
+  auto bytes = r1c::cpu::buildKernels(*module, options);
+  if (failed(bytes))
+    return 1;
+  std::error_code error;
+  llvm::raw_fd_ostream out(output, error);
+  if (error) {
+    llvm::errs() << "r1c-kernels: cannot write " << output << ": " << error.message() << "\n";
+    return 1;
+  }
+  out.write(bytes->data(), bytes->size());
+  return 0;
+}

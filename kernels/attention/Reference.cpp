@@ -1,0 +1,225 @@
+//===- Reference.cpp - kern.attention, naively ----------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// Scalars and small arrays, the same order of every sum as the vector builder.
+//===----------------------------------------------------------------------===//
+
+#include "kernels/attention/Attention.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+namespace {
+
+/// Scalar words that both directions use.
+struct Scalar {
+  Emit &e;
+  Type element;
+  int64_t width;
+  Value lanes; ///< 16 floats of scratch
+  Type f32 = e.b.getF32Type();
+
+  Value f(double v) { return e.splat(f32, v); }
+  Value mul(Value a, Value b) { return arith::MulFOp::create(e.b, e.loc, a, b); }
+  Value add(Value a, Value b) { return arith::AddFOp::create(e.b, e.loc, a, b); }
+  Value sub(Value a, Value b) { return arith::SubFOp::create(e.b, e.loc, a, b); }
+  Value exp(Value a) { return math::ExpOp::create(e.b, e.loc, a); }
+  Value get(Value pointer, Value c) {
+    return e.widen(e.load(e.at(pointer, c, element), element));
+  }
+  void put(Value v, Value pointer, Value c) {
+    e.store(e.narrow(v, element), e.at(pointer, c, element), element);
+  }
+  /// Folds `count` floats by halves in place.
+  Value fold(Value memory, int64_t count, bool max) {
+    for (int64_t half = count / 2; half >= 1; half /= 2)
+      e.loop(0, e.i64(half), 1, [&](Value l) {
+        Value a = e.load(e.at(memory, l, f32), f32);
+        Value b = e.load(e.at(memory, e.add(l, half), f32), f32);
+        Value r = max ? Value(arith::MaximumFOp::create(e.b, e.loc, a, b))
+                      : add(a, b);
+        e.store(r, e.at(memory, l, f32), f32);
+      });
+    return e.load(memory, f32);
+  }
+  /// sum over c of x(c) * y(c), in 16 lanes.
+  Value dot(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
+    e.loop(0, e.i64(16), 1,
+           [&](Value l) { e.store(f(0), e.at(lanes, l, f32), f32); });
+    e.loop(0, e.i64(width), 1, [&](Value c) {
+      Value lane = e.at(lanes, e.rem(c, 16), f32);
+      e.store(e.fma(x(c), y(c), e.load(lane, f32)), lane, f32);
+    });
+    return fold(lanes, 16, false);
+  }
+};
+
+} // namespace
+
+LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
+  Emit &e = k.e;
+  auto op = cast<kern::AttentionOp>(k.op);
+  Type element = kern::elementTypeOf(op.getQ()), f32 = e.b.getF32Type(),
+       i32 = e.b.getI32Type();
+  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads();
+  int64_t width = cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
+  Value scores = e.scratch(64 * 4), folds = e.scratch(16 * 4),
+        out = e.scratch(width * 4);
+  Scalar s{e, element, width, e.scratch(16 * 4)};
+  e.loop(k.worker, k.size, k.workers, [&](Value row) {
+    Value keys = e.add(e.toI64(e.load(e.at(k.pointer(op.getPositions()), row, i32), i32)), 1);
+    Value base = e.toI64(e.load(e.at(k.pointer(op.getBases()), row, i32), i32));
+    e.loop(0, e.i64(heads), 1, [&](Value h) {
+      Value at = e.add(e.mul(row, heads * width), e.mul(h, width));
+      Value q = e.at(k.pointer(op.getQ()), at, element);
+      auto keyRow = [&](Value tensor, Value p) {
+        Value offset = e.add(e.mul(e.add(base, p), kvHeads * width),
+                             e.mul(e.div(h, heads / kvHeads), width));
+        return e.at(k.pointer(tensor), offset, element);
+      };
+      e.loop(0, e.i64(width), 1,
+             [&](Value c) { e.store(s.f(0), e.at(out, c, f32), f32); });
+      SmallVector<Value> state = e.loop(
+          e.i64(0), keys, e.i64(64), {s.f(-INFINITY), s.f(0)},
+          [&](Value first, ValueRange carried) -> SmallVector<Value> {
+            Value count = e.min(e.i64(64), e.sub(keys, first));
+            auto clear = [&](double v) {
+              e.loop(0, e.i64(16), 1,
+                     [&](Value l) { e.store(s.f(v), e.at(folds, l, f32), f32); });
+            };
+            clear(-INFINITY);
+            e.loop(0, count, 1, [&](Value c) {
+              Value kRow = keyRow(op.getK(), e.add(first, c));
+              Value score = s.mul(
+                  s.dot([&](Value x) { return s.get(q, x); },
+                        [&](Value x) { return s.get(kRow, x); }),
+                  s.f(op.getScale().convertToDouble()));
+              e.store(score, e.at(scores, c, f32), f32);
+              Value lane = e.at(folds, e.rem(c, 16), f32);
+              e.store(arith::MaximumFOp::create(e.b, e.loc, e.load(lane, f32), score),
+                      lane, f32);
+            });
+            Value m = arith::MaximumFOp::create(e.b, e.loc, carried[0],
+                                                s.fold(folds, 16, true));
+            Value shrink = s.exp(s.sub(carried[0], m));
+            clear(0);
+            e.loop(0, count, 1, [&](Value c) {
+              Value place = e.at(scores, c, f32);
+              Value p = s.exp(s.sub(e.load(place, f32), m));
+              e.store(p, place, f32);
+              Value lane = e.at(folds, e.rem(c, 16), f32);
+              e.store(s.add(e.load(lane, f32), p), lane, f32);
+            });
+            Value l = e.fma(carried[1], shrink, s.fold(folds, 16, false));
+            e.loop(0, e.i64(width), 1, [&](Value c) {
+              Value start = s.mul(e.load(e.at(out, c, f32), f32), shrink);
+              Value sum = e.loop(
+                  e.i64(0), count, e.i64(1), start,
+                  [&](Value i, ValueRange o) -> SmallVector<Value> {
+                    Value p = e.load(e.at(scores, i, f32), f32);
+                    Value v = s.get(keyRow(op.getV(), e.add(first, i)), c);
+                    return {e.fma(p, v, o[0])};
+                  })[0];
+              e.store(sum, e.at(out, c, f32), f32);
+            });
+            return {m, l};
+          });
+      Value inverse = arith::DivFOp::create(e.b, e.loc, s.f(1), state[1]);
+      Value target = e.at(k.pointer(op.getOut()), at, element);
+      e.loop(0, e.i64(width), 1, [&](Value c) {
+        s.put(s.mul(e.load(e.at(out, c, f32), f32), inverse), target, c);
+      });
+      if (op.getLse())
+        e.store(s.add(state[0], math::LogOp::create(e.b, e.loc, state[1])),
+                e.at(k.pointer(op.getLse()), e.add(e.mul(row, heads), h), f32), f32);
+    });
+  });
+  return success();
+}
+
+LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
+  Emit &e = k.e;
+  auto op = cast<kern::AttentionBackwardOp>(k.op);
+  Type element = kern::elementTypeOf(op.getQ()), f32 = e.b.getF32Type(),
+       i32 = e.b.getI32Type();
+  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads(),
+          each = heads / kvHeads;
+  int64_t width = cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
+  Scalar s{e, element, width, e.scratch(16 * 4)};
+  Value sum = e.scratch(width * 4), sum2 = e.scratch(width * 4);
+  Value scale = s.f(op.getScale().convertToDouble());
+  auto query = [&](Value tensor, Value row, Value h) {
+    return e.at(k.pointer(tensor),
+                e.add(e.mul(row, heads * width), e.mul(h, width)), element);
+  };
+  auto key = [&](Value tensor, Value row, Value h) {
+    return e.at(k.pointer(tensor),
+                e.add(e.mul(row, kvHeads * width), e.mul(h, width)), element);
+  };
+  // p and ds of query i and key j, head h.
+  auto pair = [&](Value i, Value j, Value h) {
+    Value g = e.div(h, each);
+    Value qi = query(op.getQ(), i, h), kj = key(op.getK(), j, g);
+    Value score = s.mul(s.dot([&](Value c) { return s.get(qi, c); },
+                              [&](Value c) { return s.get(kj, c); }),
+                        scale);
+    Value lse = e.load(e.at(k.pointer(op.getLse()), e.add(e.mul(i, heads), h), f32), f32);
+    Value p = s.exp(s.sub(score, lse));
+    Value gi = query(op.getDOut(), i, h), oi = query(op.getOut(), i, h),
+          vj = key(op.getV(), j, g);
+    Value d = s.dot([&](Value c) { return s.get(gi, c); },
+                    [&](Value c) { return s.sub(s.get(vj, c), s.get(oi, c)); });
+    return std::pair(p, s.mul(s.mul(p, d), scale));
+  };
+  auto clear = [&](Value memory) {
+    e.loop(0, e.i64(width), 1,
+           [&](Value c) { e.store(s.f(0), e.at(memory, c, f32), f32); });
+  };
+  auto accumulate = [&](Value memory, Value w, Value vector) {
+    e.loop(0, e.i64(width), 1, [&](Value c) {
+      Value place = e.at(memory, c, f32);
+      e.store(e.fma(w, s.get(vector, c), e.load(place, f32)), place, f32);
+    });
+  };
+  auto write = [&](Value memory, Value target) {
+    e.loop(0, e.i64(width), 1, [&](Value c) {
+      s.put(e.load(e.at(memory, c, f32), f32), target, c);
+    });
+  };
+  Value offsets = k.pointer(op.getOffsets());
+  e.loop(0, k.size, 1, [&](Value sequence) {
+    Value first = e.toI64(e.load(e.at(offsets, sequence, i32), i32));
+    Value last = e.toI64(e.load(e.at(offsets, e.add(sequence, 1), i32), i32));
+    e.loop(e.add(first, k.worker), last, k.workers, [&](Value row) {
+      e.loop(0, e.i64(heads), 1, [&](Value h) {
+        clear(sum);
+        e.loop(first, e.add(row, 1), e.i64(1), [&](Value j) {
+          auto [p, ds] = pair(row, j, h);
+          accumulate(sum, ds, key(op.getK(), j, e.div(h, each)));
+        });
+        write(sum, query(op.getDq(), row, h));
+      });
+      e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
+        clear(sum);
+        clear(sum2);
+        Value h0 = e.mul(group, each);
+        e.loop(h0, e.add(h0, each), e.i64(1), [&](Value h) {
+          e.loop(row, last, e.i64(1), [&](Value i) {
+            auto [p, ds] = pair(i, row, h);
+            accumulate(sum, ds, query(op.getQ(), i, h));
+            accumulate(sum2, p, query(op.getDOut(), i, h));
+          });
+        });
+        write(sum, key(op.getDk(), row, group));
+        write(sum2, key(op.getDv(), row, group));
+      });
+    });
+  });
+  return success();
+}

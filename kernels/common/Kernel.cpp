@@ -1,0 +1,368 @@
+//===- Kernel.cpp - the frame of a kernel, and its scalar region ----------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "kernels/common/Kernel.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+//===----------------------------------------------------------------------===//
+// Kernel
+//===----------------------------------------------------------------------===//
+
+static SmallVector<Value> initsOf(Operation *op) {
+  if (auto map = dyn_cast<kern::MapOp>(op))
+    return llvm::to_vector_of<Value>(map.getInits());
+  Value init;
+  if (auto sum = dyn_cast<kern::ColumnSumOp>(op))
+    init = sum.getInit();
+  if (auto matmul = dyn_cast<kern::MatmulOp>(op))
+    init = matmul.getInit();
+  if (auto add = dyn_cast<kern::ScatterAddOp>(op))
+    init = add.getInit();
+  return init ? SmallVector<Value>{init} : SmallVector<Value>{};
+}
+
+/// The static number of rows, or kDynamic; none for ops without rows.
+static std::optional<int64_t> sizeOf(Operation *op) {
+  auto leading = [](Value v) {
+    return cast<RankedTensorType>(v.getType()).getDimSize(0);
+  };
+  if (auto row = dyn_cast<kern::RowOp>(op))
+    return row.getRows();
+  if (auto map = dyn_cast<kern::MapOp>(op))
+    return map.getRows();
+  if (auto sum = dyn_cast<kern::ColumnSumOp>(op))
+    return sum.getRows();
+  if (auto matmul = dyn_cast<kern::MatmulOp>(op))
+    return matmul.getTransposeA() ? matmul.getDepth() : matmul.getRows();
+  if (auto add = dyn_cast<kern::ScatterAddOp>(op))
+    return leading(add.getIds());
+  if (auto rope = dyn_cast<kern::RopeOp>(op))
+    return leading(rope.getX());
+  if (auto attention = dyn_cast<kern::AttentionOp>(op))
+    return leading(attention.getQ());
+  if (auto backward = dyn_cast<kern::AttentionBackwardOp>(op)) {
+    int64_t entries = leading(backward.getOffsets());
+    return ShapedType::isDynamic(entries) ? entries : entries - 1;
+  }
+  if (auto scan = dyn_cast<kern::ScanOp>(op)) {
+    int64_t entries = leading(scan.getOffsets());
+    return ShapedType::isDynamic(entries) ? entries : entries - 1;
+  }
+  if (auto quantile = dyn_cast<kern::QuantileOp>(op))
+    return leading(quantile.getResult());
+  return std::nullopt;
+}
+
+static Value loadPointer(Emit &e, Value args, int64_t i) {
+  return LLVM::LoadOp::create(e.b, e.loc, args.getType(),
+                              e.at(args, i, e.b.getI64Type()), 8);
+}
+
+Kernel::Kernel(func::FuncOp source, Operation *op, const CpuFeatures &features)
+    : source(source), op(op), features(features), builder(source),
+      e(builder, op->getLoc()) {
+  auto pointerType = LLVM::LLVMPointerType::get(builder.getContext());
+  Type i64 = builder.getI64Type();
+  function = func::FuncOp::create(
+      builder, source.getLoc(), source.getName(),
+      builder.getFunctionType({pointerType, i64, i64}, {}));
+  Block *entry = function.addEntryBlock();
+  builder.setInsertionPointToStart(entry);
+  args = entry->getArgument(0);
+  worker = entry->getArgument(1);
+  workers = entry->getArgument(2);
+  function.setArgAttr(0, LLVM::LLVMDialect::getReadonlyAttrName(),
+                      builder.getUnitAttr());
+
+  SmallVector<Value> inits = initsOf(op);
+  for (Value argument : source.getArguments())
+    if (!llvm::is_contained(inits, argument))
+      buffers.push_back(argument);
+  auto ret = cast<func::ReturnOp>(source.getBody().front().getTerminator());
+  llvm::append_range(buffers, ret.getOperands());
+  usePointers(args);
+  if (auto rows = sizeOf(op))
+    size = ShapedType::isDynamic(*rows) ? e.load(loadPointer(e, args, buffers.size()), i64)
+                                        : e.i64(*rows);
+}
+
+DenseMap<Value, Value> Kernel::usePointers(Value from) {
+  DenseMap<Value, Value> old = std::move(pointers);
+  pointers.clear();
+  for (auto [i, tensor] : llvm::enumerate(buffers))
+    pointers[tensor] = loadPointer(e, from, i);
+  return old;
+}
+
+std::pair<Value, Value> Kernel::share(Value count, int64_t unit) {
+  Value units = unit == 1 ? count : e.div(e.add(count, unit - 1), unit);
+  auto bound = [&](Value w) {
+    Value u = e.div(e.mul(units, w), workers);
+    return unit == 1 ? u : e.min(e.mul(u, unit), count);
+  };
+  return {bound(worker), bound(e.add(worker, 1))};
+}
+
+func::FuncOp Kernel::outline(const Twine &suffix, TypeRange types,
+                             function_ref<void(ValueRange)> body) {
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPoint(function);
+  auto inner = func::FuncOp::create(
+      builder, e.loc, (source.getName() + "." + suffix).str(),
+      builder.getFunctionType(types, {}));
+  inner.setPrivate();
+  inner->setAttr("passthrough", builder.getStrArrayAttr({"noinline"}));
+  Block *entry = inner.addEntryBlock();
+  builder.setInsertionPointToStart(entry);
+  body(entry->getArguments());
+  builder.setInsertionPointToEnd(entry);
+  func::ReturnOp::create(builder, e.loc);
+  return inner;
+}
+
+void Kernel::finish() {
+  builder.setInsertionPointToEnd(&function.getBody().front());
+  func::ReturnOp::create(builder, e.loc);
+  source.erase();
+}
+
+//===----------------------------------------------------------------------===//
+// RegionEmitter
+//===----------------------------------------------------------------------===//
+
+RegionEmitter::RegionEmitter(Emit &e, Block &body, int64_t lanes)
+    : arguments(body.getNumArguments()), e(e), lanes(lanes) {}
+
+void RegionEmitter::startRow() {
+  uniforms.clear();
+  varying.clear();
+}
+
+bool RegionEmitter::varies(Value v) {
+  if (auto argument = dyn_cast<BlockArgument>(v))
+    return arguments[argument.getArgNumber()].varies;
+  auto it = variesKnown.find(v);
+  if (it != variesKnown.end())
+    return it->second;
+  Operation *def = v.getDefiningOp();
+  bool result = false;
+  if (auto index = dyn_cast<kern::IndexOp>(def))
+    result = rowsVary || index.getKind() == kern::IndexKind::column;
+  else if (!isa<kern::ReduceOp>(def))
+    result = llvm::any_of(def->getOperands(),
+                          [&](Value operand) { return varies(operand); });
+  variesKnown[v] = result;
+  return result;
+}
+
+int64_t RegionEmitter::level(Value v) {
+  Operation *def = v.getDefiningOp();
+  if (!def)
+    return 0;
+  int64_t result = 0;
+  for (Value operand : def->getOperands())
+    result = std::max(result, level(operand));
+  return result + isa<kern::ReduceOp>(def);
+}
+
+Value RegionEmitter::emitOp(Value v, int64_t width,
+                            function_ref<Value(Value)> get,
+                            DenseMap<Value, Value> &known) {
+  Operation *def = v.getDefiningOp();
+  if (auto index = dyn_cast<kern::IndexOp>(def)) {
+    bool row = index.getKind() == kern::IndexKind::row;
+    if (row && !rowsVary)
+      return rowIndex();
+    Value first = e.broadcast(row ? rowIndex() : columnIndex(), width);
+    return width == 1 ? first : e.add(first, e.iota(width));
+  }
+  if (auto random = dyn_cast<kern::RandomOp>(def)) {
+    SmallVector<Value> words =
+        emitPhilox(e, get(random.getK0()), get(random.getK1()),
+                   get(random.getC0()), get(random.getC1()),
+                   get(random.getC2()), get(random.getC3()));
+    for (auto [result, word] : llvm::zip(random.getResults(), words))
+      known[result] = word;
+    return known[v];
+  }
+  if (auto constant = dyn_cast<arith::ConstantOp>(def)) {
+    TypedAttr attr = constant.getValue();
+    if (width > 1)
+      attr = DenseElementsAttr::get(VectorType::get(width, v.getType()),
+                                    Attribute(attr));
+    return arith::ConstantOp::create(e.b, e.loc, attr);
+  }
+  IRMapping mapping;
+  for (Value operand : def->getOperands())
+    mapping.map(operand, get(operand));
+  Operation *clone = e.b.clone(*def, mapping);
+  clone->setLoc(e.loc);
+  for (Value result : clone->getResults())
+    result.setType(lanesOf(result.getType(), width));
+  for (auto [result, value] : llvm::zip(def->getResults(), clone->getResults()))
+    known[result] = value;
+  return known[v];
+}
+
+Value RegionEmitter::uniform(Value v) {
+  if (Value known = uniforms.lookup(v))
+    return known;
+  assert(!varies(v) && "not uniform");
+  Value result;
+  if (auto argument = dyn_cast<BlockArgument>(v))
+    result = arguments[argument.getArgNumber()].load();
+  else
+    result = emitOp(v, 1, [&](Value operand) { return uniform(operand); },
+                    uniforms);
+  return uniforms[v] = result;
+}
+
+void RegionEmitter::prepare(Value v) {
+  if (!varies(v)) {
+    uniform(v);
+    return;
+  }
+  Operation *def = v.getDefiningOp();
+  if (!def)
+    return;
+  for (Value operand : def->getOperands())
+    prepare(operand);
+}
+
+Value RegionEmitter::group(Value v) {
+  if (Value known = varying.lookup(v))
+    return known;
+  Value result;
+  if (!varies(v))
+    result = e.broadcast(uniform(v), lanes);
+  else if (auto argument = dyn_cast<BlockArgument>(v))
+    result = arguments[argument.getArgNumber()].load();
+  else
+    result = emitOp(v, lanes, [&](Value operand) { return group(operand); },
+                    varying);
+  return varying[v] = result;
+}
+
+//===----------------------------------------------------------------------===//
+// Random numbers
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> r1c::kernels::emitPhilox(Emit &e, Value k0, Value k1,
+                                            Value c0, Value c1, Value c2,
+                                            Value c3) {
+  // Constants of Salmon et al. (SC11), table 2.
+  auto constant = [&](Value like, uint32_t value) {
+    return e.splatInt(like.getType(), (int32_t)value);
+  };
+  auto xorI = [&](Value a, Value b) -> Value {
+    return arith::XOrIOp::create(e.b, e.loc, a, b);
+  };
+  for (int round = 0; round < 10; ++round) {
+    if (round) {
+      k0 = e.add(k0, constant(k0, 0x9E3779B9u));
+      k1 = e.add(k1, constant(k1, 0xBB67AE85u));
+    }
+    auto p0 = arith::MulUIExtendedOp::create(e.b, e.loc, c0,
+                                             constant(c0, 0xD2511F53u));
+    auto p1 = arith::MulUIExtendedOp::create(e.b, e.loc, c2,
+                                             constant(c2, 0xCD9E8D57u));
+    Value n0 = xorI(xorI(p1.getHigh(), c1), k0);
+    Value n2 = xorI(xorI(p0.getHigh(), c3), k1);
+    c0 = n0;
+    c1 = p1.getLow();
+    c2 = n2;
+    c3 = p0.getLow();
+  }
+  return {c0, c1, c2, c3};
+}
+
+//===----------------------------------------------------------------------===//
+// Reductions
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> r1c::kernels::combine(Emit &e, kern::ReduceKind kind,
+                                         ValueRange a, ValueRange b) {
+  using kern::ReduceKind;
+  bool isFloat = isa<FloatType>(getElementTypeOrSelf(a[0]));
+  OpBuilder &builder = e.b;
+  Location loc = e.loc;
+  switch (kind) {
+  case ReduceKind::add:
+    return {isFloat ? Value(arith::AddFOp::create(builder, loc, a[0], b[0]))
+                    : Value(arith::AddIOp::create(builder, loc, a[0], b[0]))};
+  case ReduceKind::max:
+    return {isFloat ? Value(arith::MaximumFOp::create(builder, loc, a[0], b[0]))
+                    : Value(arith::MaxSIOp::create(builder, loc, a[0], b[0]))};
+  case ReduceKind::min:
+    return {isFloat ? Value(arith::MinimumFOp::create(builder, loc, a[0], b[0]))
+                    : Value(arith::MinSIOp::create(builder, loc, a[0], b[0]))};
+  case ReduceKind::any:
+    return {arith::OrIOp::create(builder, loc, a[0], b[0])};
+  case ReduceKind::all:
+    return {arith::AndIOp::create(builder, loc, a[0], b[0])};
+  case ReduceKind::argmax:
+  case ReduceKind::argmin: {
+    bool max = kind == ReduceKind::argmax;
+    auto compare = [&](Value x, Value y) -> Value {
+      if (isFloat)
+        return arith::CmpFOp::create(
+            builder, loc,
+            max ? arith::CmpFPredicate::OGT : arith::CmpFPredicate::OLT, x, y);
+      return arith::CmpIOp::create(
+          builder, loc,
+          max ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::slt, x, y);
+    };
+    Value same =
+        isFloat ? Value(arith::CmpFOp::create(
+                      builder, loc, arith::CmpFPredicate::OEQ, b[0], a[0]))
+                : Value(arith::CmpIOp::create(
+                      builder, loc, arith::CmpIPredicate::eq, b[0], a[0]));
+    Value first = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt,
+                                        b[1], a[1]);
+    Value tie = arith::AndIOp::create(builder, loc, same, first);
+    Value take =
+        arith::OrIOp::create(builder, loc, compare(b[0], a[0]), tie);
+    return {e.select(take, b[0], a[0]), e.select(take, b[1], a[1])};
+  }
+  }
+  llvm_unreachable("unknown reduction");
+}
+
+SmallVector<Value> r1c::kernels::identity(Emit &e, kern::ReduceKind kind,
+                                          Type element, int64_t lanes,
+                                          int64_t firstLane) {
+  using kern::ReduceKind;
+  Type type = lanesOf(element, lanes);
+  bool isFloat = isa<FloatType>(element);
+  bool low = kind == ReduceKind::max || kind == ReduceKind::argmax;
+  Value start;
+  if (kind == ReduceKind::add)
+    start = isFloat ? e.splat(type, 0.0) : e.splatInt(type, 0);
+  else if (kind == ReduceKind::any || kind == ReduceKind::all)
+    start = e.splatInt(type, kind == ReduceKind::all);
+  else if (isFloat)
+    start = e.splat(type, low ? -INFINITY : INFINITY);
+  else {
+    unsigned width = element.getIntOrFloatBitWidth();
+    start = e.splatInt(type, low ? APInt::getSignedMinValue(width).getSExtValue()
+                                 : APInt::getSignedMaxValue(width).getSExtValue());
+  }
+  if (!kern::ReduceOp::isArg(kind))
+    return {start};
+  // The first column that the lane would see: nothing better gives column 0.
+  Value column = e.iota(lanes);
+  if (firstLane)
+    column = e.add(column, e.splatInt(column.getType(), firstLane));
+  return {start, column};
+}

@@ -1,0 +1,177 @@
+//===- Kernel.h - the frame of a kernel, and its scalar region --*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_KERNELS_COMMON_KERNEL_H
+#define R1C_KERNELS_COMMON_KERNEL_H
+
+#include "dialects/kern/Kern.h"
+#include "kernels/common/Emit.h"
+#include "llvm/ADT/DenseMap.h"
+
+namespace r1c::kernels {
+
+/// What a CPU builder may rely on.
+struct CpuFeatures {
+  bool avx512 = false;     ///< 512-bit vectors, masks, 32 registers
+  bool avx512Bf16 = false; ///< vdpbf16ps
+};
+
+/// A kernel under construction: the function with the kernel ABI that stands
+/// in for the function on tensors, its arguments by the tensor they hold, and
+/// the worker's share.
+class Kernel {
+public:
+  /// Makes the function before `source`, with an empty body to emit into.
+  Kernel(mlir::func::FuncOp source, mlir::Operation *op,
+         const CpuFeatures &features);
+
+  mlir::func::FuncOp source, function;
+  mlir::Operation *op;
+  CpuFeatures features;
+  OpBuilder builder;
+  Emit e;
+  Value args, worker, workers; ///< !llvm.ptr, i64, i64
+  Value size;                  ///< i64: `rows` or `sequences`, dynamic or not
+
+  /// Start of the buffer of an operand or result of the op.
+  Value pointer(Value tensor) const { return pointers.lookup(tensor); }
+  /// [first, second) of `count` things for this worker, in units.
+  std::pair<Value, Value> share(Value count, int64_t unit = 1);
+  /// A private function beside the kernel, not inlined; e and builder emit
+  /// into it while `body` runs. It sees no value of the kernel; one that gets
+  /// `args` calls usePointers first.
+  mlir::func::FuncOp outline(const llvm::Twine &suffix, mlir::TypeRange types,
+                             mlir::function_ref<void(ValueRange)> body);
+  /// Loads all pointers anew from `args`; returns the old ones, to put back.
+  llvm::DenseMap<Value, Value> usePointers(Value args);
+  void putBack(llvm::DenseMap<Value, Value> old) { pointers = std::move(old); }
+  /// Ends the kernel and erases the function that it came from.
+  void finish();
+
+private:
+  SmallVector<Value> buffers; ///< tensors in the order of args
+  llvm::DenseMap<Value, Value> pointers;
+};
+
+/// Emits a scalar region for one row: values that are the same in the whole row
+/// once, as scalars; others for `lanes` columns at a time.
+class RegionEmitter {
+public:
+  RegionEmitter(Emit &e, mlir::Block &body, int64_t lanes);
+
+  /// Says how to get block argument `i`: `varies` ones are asked for in
+  /// every group of columns, others once a row.
+  struct Argument {
+    bool varies = false;
+    std::function<Value()> load;
+  };
+  SmallVector<Argument> arguments;
+  /// The row and the first column of the group, as i32.
+  std::function<Value()> rowIndex, columnIndex;
+  /// In a map over one dimension the lanes are rows.
+  bool rowsVary = false;
+
+  /// Whether a value differs between the columns of a row.
+  bool varies(Value v);
+  /// How many reductions a value waits for.
+  int64_t level(Value v);
+
+  /// Forgets everything: a new row begins.
+  void startRow();
+  /// Forgets what varies: a new group of columns begins.
+  void startGroup() { varying.clear(); }
+  /// A uniform value, as a scalar; emitted here if not there yet.
+  Value uniform(Value v);
+  /// Emits what is uniform and needed for `v`, so that loops may use it.
+  void prepare(Value v);
+  /// A value for the group of columns: lanes wide.
+  Value group(Value v);
+  /// Gives the result of a reduction.
+  void define(Value v, Value scalar) { uniforms[v] = scalar; }
+
+private:
+  Value emitOp(Value v, int64_t lanes, llvm::function_ref<Value(Value)> get,
+               llvm::DenseMap<Value, Value> &known);
+
+  Emit &e;
+  int64_t lanes;
+  llvm::DenseMap<Value, Value> uniforms, varying;
+  llvm::DenseMap<Value, bool> variesKnown;
+};
+
+/// Connects a region's arguments with the operands' memory.
+class Binding {
+public:
+  /// `columns`: static number, or -1 when ragged or flat (a map over one
+  /// dimension, where `column` counts the elements).
+  Binding(Kernel &k, RegionEmitter &region, ValueRange inputs,
+          ValueRange indices, mlir::ArrayAttr access, int64_t lanes,
+          int64_t columns, bool flat);
+
+  // Where the region is. Set `column` and `mask` (null: all lanes) before
+  // asking for a group.
+  Value row, first, column, mask;
+
+  /// Moves to a row (i64); `first` is the flat element where a ragged row
+  /// starts. Emits the addresses that the row's loops need.
+  void startRow(Value row, Value first = {});
+  /// Stores at the current group of columns. `access` is element or scatter.
+  void store(Value value, Value tensor, kern::AccessAttr access);
+  /// Address of column 0 of a result in this row.
+  Value resultRow(Value tensor, kern::AccessAttr access);
+
+private:
+  Value load(unsigned i);
+  Value loadFlat(unsigned i);
+  Value rowIn(kern::AccessAttr access);
+
+  Kernel &k;
+  RegionEmitter &region;
+  SmallVector<Value> inputs, indices;
+  mlir::ArrayAttr access;
+  int64_t lanes, columns;
+  bool flat;
+  SmallVector<Value> starts; ///< address of column 0, by input
+  llvm::DenseMap<Value, Value> resultStarts;
+};
+
+/// Philox4x32-10 on i32 scalars or vectors.
+SmallVector<Value> emitPhilox(Emit &e, Value k0, Value k1, Value c0, Value c1,
+                              Value c2, Value c3);
+
+/// a and b combined as kern.reduce does. For argmax/argmin a and b are
+/// (value, column) pairs.
+SmallVector<Value> combine(Emit &e, kern::ReduceKind kind, ValueRange a,
+                           ValueRange b);
+/// What an empty reduction gives, `lanes` wide; with `firstLane` for
+/// argmax/argmin.
+SmallVector<Value> identity(Emit &e, kern::ReduceKind kind, Type element,
+                            int64_t lanes, int64_t firstLane);
+
+// The builders. Each emits the whole kernel; `reference` is the naive lowering
+// that defines the meaning, `cpu` the tuned one, of equal bits.
+mlir::LogicalResult buildRowReference(Kernel &k);
+mlir::LogicalResult buildRowCpu(Kernel &k);
+mlir::LogicalResult buildMapReference(Kernel &k);
+mlir::LogicalResult buildMapCpu(Kernel &k);
+mlir::LogicalResult buildColumnSumReference(Kernel &k);
+mlir::LogicalResult buildColumnSumCpu(Kernel &k);
+mlir::LogicalResult buildRope(Kernel &k);
+mlir::LogicalResult buildPack(Kernel &k);
+mlir::LogicalResult buildScatterAdd(Kernel &k);
+mlir::LogicalResult buildScan(Kernel &k);
+mlir::LogicalResult buildQuantile(Kernel &k);
+mlir::LogicalResult buildMatmulReference(Kernel &k);
+mlir::LogicalResult buildMatmulCpu(Kernel &k);
+mlir::LogicalResult buildAttentionReference(Kernel &k);
+mlir::LogicalResult buildAttentionCpu(Kernel &k);
+mlir::LogicalResult buildAttentionBackwardReference(Kernel &k);
+mlir::LogicalResult buildAttentionBackwardCpu(Kernel &k);
+
+} // namespace r1c::kernels
+
+#endif // R1C_KERNELS_COMMON_KERNEL_H

@@ -1,0 +1,109 @@
+//===- Epilogue.cpp - what is fused behind a matrix product ---------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// The tiles leave their sums in a block that stays in the first-level cache;
+// one function applies the region there. Applied inside the tiles, the region
+// would stand in the code once a row count and push sums out of registers.
+//===----------------------------------------------------------------------===//
+
+#include "kernels/matmul/Matmul.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+namespace {
+
+struct EpilogueEmitter {
+  static constexpr int64_t lanes = 16;
+  Kernel &k;
+  int64_t blockPanels;
+  Emit &e = k.e;
+  kern::MatmulOp op = cast<kern::MatmulOp>(k.op);
+  bool paired = op.getPaired();
+  int64_t columns = op.getColumns();
+  int64_t perPanel = paired ? 16 : 32;
+  Type f32 = e.b.getF32Type();
+
+  void body(ValueRange arguments) {
+    Value x = arguments[1], rows = arguments[2], firstRow = arguments[3],
+          firstPanel = arguments[4], panels = arguments[5];
+    Value column0 = e.mul(firstPanel, perPanel);
+    Value count = e.min(e.mul(panels, perPanel), e.sub(e.i64(columns), column0));
+    Value full = e.sub(count, e.rem(count, lanes));
+    if (op.getBody().empty())
+      return identity(x, rows, firstRow, column0, count, full);
+
+    Block &body = op.getBody().front();
+    auto yield = cast<kern::YieldOp>(body.getTerminator());
+    RegionEmitter region(e, body, lanes);
+    Binding at(k, region, op.getInputs(), {}, op.getAccess(), lanes, columns,
+               false);
+    auto element = kern::AccessAttr::get(e.b.getContext(),
+                                         kern::AccessKind::element);
+    e.loop(0, rows, 1, [&](Value r) {
+      at.startRow(e.add(firstRow, r));
+      for (Value value : yield.getValues())
+        region.prepare(value);
+      for (Value result : op.getResults())
+        at.resultRow(result, element);
+      Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
+      auto group = [&](Value c, Value mask) {
+        region.startGroup();
+        at.column = e.add(column0, c);
+        at.mask = mask;
+        Value start = e.at(line, paired ? e.mul(c, 2) : c, f32);
+        for (int64_t i = 0; i < (paired ? 2 : 1); ++i) {
+          region.arguments[i].varies = true;
+          region.arguments[i].load = [&, start, i] {
+            return e.load(e.at(start, 16 * i, f32), f32, lanes);
+          };
+        }
+        SmallVector<Value> values;
+        for (Value value : yield.getValues())
+          values.push_back(region.group(value));
+        for (auto [value, result] : llvm::zip(values, op.getResults()))
+          at.store(value, result, element);
+      };
+      e.loop(0, full, lanes, [&](Value c) { group(c, {}); });
+      if (columns % lanes)
+        e.when(e.less(full, count),
+               [&] { group(full, e.mask(lanes, columns % lanes)); });
+    });
+  }
+
+  void identity(Value x, Value rows, Value firstRow, Value column0, Value count,
+                Value full) {
+    Value result = op.getResult(0);
+    Type to = kern::elementTypeOf(result);
+    e.loop(0, rows, 1, [&](Value r) {
+      Value target = e.at(
+          k.pointer(result),
+          e.add(e.mul(e.add(firstRow, r), columns), column0), to);
+      Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
+      auto group = [&](Value c, Value mask) {
+        e.store(e.narrow(e.load(e.at(line, c, f32), f32, lanes), to),
+                e.at(target, c, to), to, mask);
+      };
+      e.loop(0, full, lanes, [&](Value c) { group(c, {}); });
+      if (columns % lanes)
+        e.when(e.less(full, count),
+               [&] { group(full, e.mask(lanes, columns % lanes)); });
+    });
+  }
+};
+
+} // namespace
+
+func::FuncOp r1c::kernels::makeEpilogue(Kernel &k, int64_t blockPanels) {
+  Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
+  return k.outline("epilogue", {pointer, pointer, i64, i64, i64, i64},
+                   [&](ValueRange arguments) {
+                     auto old = k.usePointers(arguments[0]);
+                     EpilogueEmitter{k, blockPanels}.body(arguments);
+                     k.putBack(std::move(old));
+                   });
+}

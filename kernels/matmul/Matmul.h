@@ -1,0 +1,58 @@
+//===- Matmul.h - parts of the matmul builders ------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_KERNELS_MATMUL_MATMUL_H
+#define R1C_KERNELS_MATMUL_MATMUL_H
+
+#include "kernels/common/Kernel.h"
+
+namespace r1c::kernels {
+
+/// Rows of the register tile: 14 x 32 accumulators fill 28 of 32 vector
+/// registers; without AVX-512 3 x 32 fill 12 of 16.
+inline int64_t tileRows(const CpuFeatures &f) { return f.avx512 ? 14 : 3; }
+
+/// A function for each row count 1 ... tileRows:
+///   (a, b, out, outStride, panels, depth)
+/// out[r][32 p + c] (f32, rows outStride apart) = or += sum over depth steps.
+struct Tiles {
+  Type element;         ///< of A and B: f32, or bf16 with steps of two k
+  int64_t aRowStride;   ///< in steps (f32: elements, bf16: pairs)
+  int64_t aDepthStride; ///< in steps
+  int64_t panelBytes;   ///< from one panel of B to the next
+  bool load;            ///< start from what out holds
+  SmallVector<mlir::func::FuncOp> functions;
+
+  void make(Kernel &k);
+  /// Calls the function for `rows` (i64).
+  void call(Kernel &k, Value rows, ValueRange arguments);
+};
+
+/// (args, x, rows, firstRow, firstPanel, panels): applies the op's region to
+/// a block of accumulators x, rows `blockPanels` * 32 floats apart.
+mlir::func::FuncOp makeEpilogue(Kernel &k, int64_t blockPanels);
+
+/// Splits rows and panels among the workers; bits do not depend on it.
+struct Share {
+  Value firstRow, lastRow, firstPanel, lastPanel;
+};
+Share shareProduct(Kernel &k, Value rows, int64_t panels, int64_t rowUnit);
+
+/// Calls body(first, rows) for tiles of nearly equal height that cover
+/// [first, last).
+void forTiles(Kernel &k, Value first, Value last, int64_t height,
+              llvm::function_ref<void(Value, Value)> body);
+
+mlir::LogicalResult buildTransposeACpu(Kernel &k);
+
+/// One step of a bf16 product with f32 operations: the odd element of a pair,
+/// then the even one. a and b: pairs as i32 (scalar or vector).
+Value bf16Step(Emit &e, Value acc, Value a, Value b);
+
+} // namespace r1c::kernels
+
+#endif // R1C_KERNELS_MATMUL_MATMUL_H

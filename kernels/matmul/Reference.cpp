@@ -1,0 +1,99 @@
+//===- Reference.cpp - kern.matmul, naively -------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "kernels/matmul/Matmul.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
+  Emit &e = k.e;
+  auto op = cast<kern::MatmulOp>(k.op);
+  Type element = kern::elementTypeOf(op.getA()), f32 = e.b.getF32Type(),
+       i32 = e.b.getI32Type();
+  bool pairs = element.isBF16(), transposed = op.getTransposeA();
+  Value a = k.pointer(op.getA()), b = k.pointer(op.getB());
+  int64_t columns = op.getColumns();
+  auto packed = dyn_cast<kern::PackedType>(op.getB().getType());
+
+  // The sum for row `row` and packed (or plain) column `n`.
+  auto sum = [&](Value row, Value n, Value start) {
+    int64_t m = op.getRows();
+    if (transposed)
+      return e.loop(e.i64(0), k.size, e.i64(1), start,
+                    [&](Value r, ValueRange c) -> SmallVector<Value> {
+                      Value x = e.load(e.at(a, e.add(e.mul(r, m), row), element), element);
+                      Value y = e.load(e.at(b, e.add(e.mul(r, columns), n), element), element);
+                      return {e.fma(e.widen(x), e.widen(y), c[0])};
+                    })[0];
+    Value panel = e.at(b, e.mul(e.div(n, 32), packed.getPanelElements()), element);
+    Value column = e.rem(n, 32);
+    Type step = pairs ? i32 : f32;
+    int64_t steps = pairs ? packed.getK() / 2 : packed.getK();
+    Value line = e.at(a, e.mul(row, packed.getK()), element);
+    return e.loop(e.i64(0), e.i64(steps), e.i64(1), start,
+                  [&](Value s, ValueRange c) -> SmallVector<Value> {
+                    Value x = e.load(e.at(line, s, step), step);
+                    Value y = e.load(e.at(panel, e.add(e.mul(s, 32), column), step), step);
+                    return {pairs ? bf16Step(e, c[0], x, y) : e.fma(x, y, c[0])};
+                  })[0];
+  };
+
+  Value rows = transposed ? e.i64(op.getRows()) : k.size;
+  auto [from, to] = k.share(rows);
+  Value zero = e.splat(f32, 0.0);
+  auto address = [&](Value result, Value row, Value column) {
+    return e.at(k.pointer(result), e.add(e.mul(row, columns), column),
+                kern::elementTypeOf(result));
+  };
+  if (op.getBody().empty()) {
+    Value result = op.getResult(0);
+    Type type = kern::elementTypeOf(result);
+    e.loop(from, to, e.i64(1), [&](Value row) {
+      e.loop(0, e.i64(columns), 1, [&](Value column) {
+        Value target = address(result, row, column);
+        Value start = op.getInit() ? e.load(target, f32) : zero;
+        e.store(e.narrow(sum(row, column, start), type), target, type);
+      });
+    });
+    return success();
+  }
+  Block &body = op.getBody().front();
+  RegionEmitter region(e, body, 1);
+  Binding at(k, region, op.getInputs(), {}, op.getAccess(), 1, columns, false);
+  auto yield = cast<kern::YieldOp>(body.getTerminator());
+  auto access = kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
+  e.loop(from, to, e.i64(1), [&](Value row) {
+    at.startRow(row);
+    for (int64_t i = 0; i < (op.getPaired() ? 2 : 1); ++i)
+      region.arguments[i].varies = true;
+    for (Value value : yield.getValues())
+      region.prepare(value);
+    e.loop(0, e.i64(columns), 1, [&](Value column) {
+      region.startGroup();
+      at.column = column;
+      at.mask = {};
+      SmallVector<Value> sums;
+      if (op.getPaired()) {
+        Value n = e.add(e.mul(e.div(column, 16), 32), e.rem(column, 16));
+        sums = {sum(row, n, zero), sum(row, e.add(n, 16), zero)};
+      } else {
+        sums = {sum(row, column, op.getInit() ? e.load(address(op.getResult(0), row, column), f32) : zero)};
+      }
+      for (auto [i, value] : llvm::enumerate(sums))
+        region.arguments[i].load = [v = value] { return v; };
+      SmallVector<Value> values;
+      for (Value value : yield.getValues())
+        values.push_back(region.group(value));
+      for (auto [value, result] : llvm::zip(values, op.getResults())) {
+        at.store(value, result, access);
+      }
+    });
+  });
+  return success();
+}
