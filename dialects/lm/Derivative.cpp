@@ -121,9 +121,9 @@ SmallVector<Value> HeadOp::getBackwardReads(ArrayRef<bool> wanted) {
 Gradients HeadOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
                                 Forward forward) {
   auto grad = HeadGradOp::create(
-      b, getLoc(), getInput().getType(), getWeight().getType(), gradients[0],
-      gradients[1], forward(getInput()), forward(getWeight()),
-      forward(getTargets()), forward(getTemperature()),
-      gradients[1] ? forward(getEntropy()) : Value(), forward(getLse()));
+      b, getLoc(), getInput().getType(), getWeight().getType(),
+      forward(getInput()), forward(getWeight()), forward(getTargets()),
+      forward(getTemperature()), forward(getLse()), gradients[0], gradients[1],
+      gradients[1] ? forward(getEntropy()) : Value());
   return {grad.getInputGradient(), grad.getWeightGradient(), Value(), Value()};
 }

@@ -120,11 +120,13 @@ def LM_HeadGradOp : LM_Compute<"head_grad", [AttrSizedOperandSegments,
     `∂L/∂z_v = (g · (1[v = target] − p_v) − h · p_v · (u_v − lse + entropy)) / T`,
     `∂L/∂x = ∂L/∂z · w`, `∂L/∂w = (∂L/∂z)ᵀ · x`. T = 0 reads as 1, as in lm.head.
   }];
-  let arguments = (ins Optional<LM_Vector>:$logp_gradient,
+  // The optional operands come last: type inference counts operands from the
+  // front.
+  let arguments = (ins LM_Matrix:$input, LM_Matrix:$weight, LM_Index:$targets,
+                       LM_Number:$temperature, LM_Vector:$lse,
+                       Optional<LM_Vector>:$logp_gradient,
                        Optional<LM_Vector>:$entropy_gradient,
-                       LM_Matrix:$input, LM_Matrix:$weight, LM_Index:$targets,
-                       LM_Number:$temperature, Optional<LM_Vector>:$entropy,
-                       LM_Vector:$lse);
+                       Optional<LM_Vector>:$entropy);
   let results = (outs LM_Matrix:$input_gradient, LM_Matrix:$weight_gradient);
   let assemblyFormat = [{
     (`logp` $logp_gradient^ `:` type($logp_gradient))?

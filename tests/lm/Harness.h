@@ -1,0 +1,67 @@
+//===- Harness.h - run model functions in the interpreter by role *- C++
+//-*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_TESTS_LM_HARNESS_H
+#define R1C_TESTS_LM_HARNESS_H
+
+#include "compiler/phases/NetworkPasses.h"
+#include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/phases/expand/Model.h"
+#include "compiler/reference/Interpreter.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <random>
+
+namespace r1c::test {
+
+using reference::Context;
+using reference::Datum;
+using reference::Tensor;
+
+/// An MLIR context with the dialects of models.
+std::unique_ptr<mlir::MLIRContext> makeContext();
+
+mlir::OwningOpRef<mlir::ModuleOp> parse(mlir::MLIRContext &context,
+                                        llvm::StringRef text);
+
+/// A module with `lm.model @m` and its functions.
+mlir::OwningOpRef<mlir::ModuleOp> expand(mlir::MLIRContext &context,
+                                         const ModelConfig &config);
+
+/// lm-differentiate, and lm-to-kern if asked for; false if they fail.
+bool differentiate(mlir::ModuleOp module, llvm::StringRef recompute = "none");
+bool fuse(mlir::ModuleOp module);
+
+/// A small model that has everything: grouped heads, biases, head norms, an
+/// odd number of tokens.
+ModelConfig smallConfig(bool qwen2 = false, bool qwen3 = false);
+
+Tensor randomTensor(std::vector<int64_t> shape, std::mt19937_64 &random,
+                    double scale = 1);
+
+/// Values by what a role says of them, e.g. "parameter model.norm.weight",
+/// "gradient logp", "saved query", "activation".
+using Environment = std::map<std::string, Datum>;
+
+/// The key of an argument or result in an Environment.
+std::string keyOf(mlir::DictionaryAttr attributes);
+
+/// Runs `@m.<function>` on values of `environment`, bound by role. Packed
+/// operands are made from parameters, "positions", "bases", "offsets" from
+/// "context". Results by key; a missing value fails the test.
+Environment run(mlir::ModuleOp module, llvm::StringRef function,
+                const Environment &environment);
+
+const Tensor &tensorOf(const Environment &environment, const std::string &key);
+
+/// Largest |a − b| / (1 + |b|).
+double difference(const Tensor &a, const Tensor &b);
+
+} // namespace r1c::test
+
+#endif // R1C_TESTS_LM_HARNESS_H
