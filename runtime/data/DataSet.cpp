@@ -166,6 +166,14 @@ DataCursor::DataCursor(std::vector<const DataSet *> sets,
       throw Error("a mixture's weight is ", weight);
 }
 
+void DataCursor::reseed(uint64_t value) {
+  if (seed == value)
+    return;
+  seed = value;
+  for (Shuffle &shuffle : shuffles)
+    shuffle.epoch = -1;
+}
+
 int64_t DataCursor::epochSize() const {
   int64_t total = 0;
   for (const DataSet *set : sets)

@@ -77,6 +77,9 @@ public:
   DataCursor(std::vector<const DataSet *> sets, std::vector<double> weights,
              uint64_t seed, uint32_t id, bool shuffled = true);
 
+  /// The seed may be known only after the commands are loaded (a resumed run).
+  void reseed(uint64_t value);
+
   const Row &next();
   /// Rows taken so far.
   int64_t position() const { return taken; }

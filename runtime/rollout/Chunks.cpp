@@ -33,8 +33,9 @@ std::vector<Chunk> packChunks(const OutputSet &set, const Axes &axes,
                   " tokens do not fit in a chunk of ", capacity, " rows");
     order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return rows[a] > rows[b]; });
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return rows[a] != rows[b] ? rows[a] > rows[b] : a < b;
+  });
 
   std::vector<Bin> bins;
   std::set<std::pair<int64_t, size_t>> byRoom; // (room, bin): best fit in log n

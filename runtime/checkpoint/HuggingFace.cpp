@@ -1,0 +1,77 @@
+//===- HuggingFace.cpp - policies as Hugging Face directories -------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/HuggingFace.h"
+#include "runtime/checkpoint/Safetensors.h"
+#include "runtime/execute/Policy.h"
+#include "runtime/support/Files.h"
+#include <algorithm>
+
+namespace r1c::runtime {
+
+nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
+  Fields model(policy.model, "policy '" + policy.name + "': model");
+  int64_t hidden = model.integer("hidden"), heads = model.integer("heads", 1);
+  nlohmann::ordered_json json;
+  json["architectures"] = {"LlamaForCausalLM"};
+  json["model_type"] = "llama";
+  json["torch_dtype"] = "float32";
+  json["hidden_act"] = "silu";
+  json["num_hidden_layers"] = model.integer("layers");
+  json["hidden_size"] = hidden;
+  json["intermediate_size"] = model.integer("intermediate", 4 * hidden);
+  json["num_attention_heads"] = heads;
+  json["num_key_value_heads"] = model.integer("kv_heads", heads);
+  json["head_dim"] = model.integer("head_size", hidden / heads);
+  json["vocab_size"] = model.integer("vocabulary");
+  json["max_position_embeddings"] = model.integer("context", 2048);
+  json["rope_theta"] = model.number("rope_theta", 10000);
+  json["rms_norm_eps"] = model.number("norm_epsilon", 1e-6);
+  bool hasHead = std::any_of(
+      policy.parameters.begin(), policy.parameters.end(),
+      [](const Parameter &p) { return p.name == "lm_head.weight"; });
+  json["tie_word_embeddings"] = !hasHead;
+  json["attention_bias"] = false;
+  json["mlp_bias"] = false;
+  if (policy.tokenizer) {
+    json["eos_token_id"] = policy.tokenizer->end();
+    json["bos_token_id"] = nullptr;
+  }
+  return json;
+}
+
+void saveHuggingFace(const fs::path &directory, const Policy &policy) {
+  within([&] { return "saving policy '" + policy.name + "'"; },
+         [&] {
+           writeDirectoryAtomically(directory, [&](const fs::path &temporary) {
+             nlohmann::ordered_json config = huggingFaceConfig(policy);
+             writeFile(temporary / "config.json", config.dump(2) + "\n");
+             nlohmann::ordered_json generation = {{"do_sample", true},
+                                                  {"temperature", 1.0}};
+             if (policy.tokenizer)
+               generation["eos_token_id"] = policy.tokenizer->end();
+             writeFile(temporary / "generation_config.json",
+                       generation.dump(2) + "\n");
+             std::vector<TensorToWrite> tensors;
+             for (const Parameter &parameter : policy.parameters)
+               for (int64_t layer = 0; layer < parameter.copies(); ++layer) {
+                 Range range = parameter.layer(layer);
+                 std::string bytes(static_cast<size_t>(range.bytes), '\0');
+                 range.device->synchronize();
+                 range.device->download(bytes.data(), range.address,
+                                        range.bytes);
+                 tensors.push_back({parameter.nameOf(layer), "F32",
+                                    parameter.shape, std::move(bytes)});
+               }
+             writeSafetensors(temporary / "model.safetensors", tensors);
+             if (policy.tokenizer)
+               policy.tokenizer->write(temporary);
+           });
+         });
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,269 @@
+//===- Session.cpp - one run of an artifact: set-up -----------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/execute/Session.h"
+#include "runtime/collective/single/Single.h"
+#include "runtime/device/cpu/Cpu.h"
+#include "runtime/reward/Extern.h"
+#include "runtime/support/Files.h"
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace r1c::runtime {
+
+const Axes &SetState::axes(bool ofView) const {
+  if (!ofView)
+    return whole;
+  if (!view)
+    throw Error("a view of a set is only there inside an update");
+  return *view;
+}
+
+std::string Profile::report(const Manifest &manifest) const {
+  std::vector<size_t> order;
+  double total = 0;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].calls)
+      order.push_back(i);
+    total += std::chrono::duration<double>(entries[i].time).count();
+  }
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return entries[a].time > entries[b].time;
+  });
+  std::string text = "   seconds      %     calls  us/call  kernel\n";
+  for (size_t i : order) {
+    double seconds = std::chrono::duration<double>(entries[i].time).count();
+    char line[160];
+    std::snprintf(line, sizeof line, "%10.3f  %5.1f  %8ld  %7.1f  ", seconds,
+                  100 * seconds / total, static_cast<long>(entries[i].calls),
+                  1e6 * seconds / static_cast<double>(entries[i].calls));
+    text += line + manifest.kernels[i].name;
+    if (!manifest.kernels[i].loc.empty())
+      text += "  (" + manifest.kernels[i].loc + ")";
+    text += "\n";
+  }
+  return text;
+}
+
+Session::Session(RunOptions options) : runOptions(std::move(options)) {
+  artifact = readArtifact(runOptions.artifact);
+  if (runOptions.base.empty())
+    runOptions.base = fs::absolute(runOptions.artifact).parent_path();
+  within(
+      [&] { return runOptions.artifact; },
+      [&] {
+        manifest =
+            Manifest::parse(artifact.manifest, artifact.constants.size());
+        if (manifest.targetKind != "cpu")
+          throw Error("compiled for ", manifest.targetKind,
+                      ", and this runtime has no such device");
+        if (std::string missing = missingCpuFeatures(manifest.targetFeatures);
+            !missing.empty())
+          throw Error("compiled for a CPU with ", missing,
+                      ", which this one lacks; "
+                      "compile the step file again here");
+        seedValue = runOptions.seed.value_or(0);
+        deviceOwner = makeCpuDevice(runOptions.threads);
+        collectiveOwner = std::make_unique<SingleCollective>();
+        memoryOwner = std::make_unique<Memory>(*deviceOwner, manifest,
+                                               artifact.constants);
+        executable = deviceOwner->load(artifact.kernels);
+        if (runOptions.profile)
+          profile.emplace(manifest.kernels.size());
+
+        Fields top(manifest.json, "manifest.json");
+        top.forEach("policies", [&](const Fields &fields) {
+          auto policy = std::make_unique<Policy>(
+              fields, *memoryOwner, static_cast<uint32_t>(policyOrder.size()),
+              runOptions.base);
+          policyOrder.push_back(policy->name);
+          policies[policy->name] = std::move(policy);
+        });
+        top.forEach("externs", [&](const Fields &fields) {
+          externs[fields.text("name")] =
+              std::make_unique<ExternPool>(fields, runOptions.base);
+        });
+        loadData();
+        for (auto [name, range] :
+             {std::pair("step", &stepBuffer), std::pair("steps", &stepsBuffer)})
+          if (manifest.findBuffer(name))
+            *range = memoryOwner->buffer(name);
+
+        loaderOwner =
+            std::make_unique<Loader>(*this, *executable, *memoryOwner);
+        loaderOwner->loadPrograms(top.has("programs") ? top.get("programs")
+                                                      : Json());
+        for (const auto &[name, policy] : policies) {
+          if (!policy->packName.empty())
+            policy->pack = &loaderOwner->program(policy->packName);
+          if (!policy->rolloutName.empty())
+            policy->rolloutProgram = &loaderOwner->program(policy->rolloutName);
+        }
+        loadStages(*loaderOwner);
+      });
+}
+
+Session::~Session() = default;
+
+Policy &Session::policy(const std::string &name) {
+  auto at = policies.find(name);
+  if (at == policies.end())
+    throw Error("no policy '", name, "'");
+  return *at->second;
+}
+
+DataSet &Session::dataSet(const std::string &name) {
+  auto at = dataSets.find(name);
+  if (at == dataSets.end())
+    throw Error("no data '", name, "'");
+  return *at->second;
+}
+
+ExternPool &Session::externPool(const std::string &name) {
+  auto at = externs.find(name);
+  if (at == externs.end())
+    throw Error("no extern '", name, "'");
+  return *at->second;
+}
+
+SetState &Session::set(int64_t number) {
+  auto at = sets.find(number);
+  if (at == sets.end())
+    throw Error("set ", number, " is read before it is made");
+  return at->second;
+}
+
+const TextColumn &Session::texts(int64_t id) const {
+  auto at = textColumns.find(id);
+  if (at == textColumns.end())
+    throw Error("text ", id, " is read before it is made");
+  return at->second;
+}
+
+int64_t Session::rowLimit(int64_t set) const {
+  auto at = rowLimits.find(set);
+  return at == rowLimits.end() ? INT64_MAX : at->second;
+}
+
+void Session::limitRows(int64_t set, int64_t rows) {
+  auto [at, added] = rowLimits.emplace(set, rows);
+  at->second = std::min(at->second, rows);
+}
+
+void Session::rebuildPacked(Policy &policy) {
+  if (policy.pack)
+    policy.pack->run(*this);
+}
+
+namespace {
+
+/// Calls `each` with every command of a stage, however deep.
+void walk(const Json &body, const std::function<void(const Json &)> &each) {
+  if (!body.is_array())
+    return;
+  for (const Json &command : body) {
+    if (!command.is_object())
+      continue;
+    each(command);
+    if (command.contains("body"))
+      walk(command["body"], each);
+  }
+}
+
+} // namespace
+
+void Session::loadData() {
+  // A chat template is that of the model which the data is put to; what some
+  // stage writes need not exist yet.
+  std::map<std::string, const Tokenizer *> reader;
+  std::set<std::string> writtenTo;
+  for (const StageInfo &stage : manifest.stages)
+    walk(stage.body, [&](const Json &command) {
+      std::string op = command.value("op", Json("")).is_string()
+                           ? command.value("op", "")
+                           : "";
+      if (op == "write")
+        writtenTo.insert(Fields(command, "write").text("data"));
+      if (op != "sample" && op != "read")
+        return;
+      Fields fields(command, op);
+      for (const std::string &name : fields.texts("data"))
+        reader.emplace(name, policy(fields.text("policy")).tokenizer.get());
+    });
+  Fields(manifest.json, "manifest.json")
+      .forEach("data", [&](const Fields &fields) {
+        std::string name = fields.text("name");
+        // Data that no stage reads need not be there.
+        if (!reader.count(name) && !writtenTo.count(name))
+          return;
+        dataSets[name] = std::make_unique<DataSet>(
+            fields, runOptions.base, reader[name], writtenTo.count(name) != 0);
+      });
+}
+
+void Session::loadStages(Loader &loader) {
+  plans.resize(manifest.stages.size());
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const StageInfo &stage = manifest.stages[i];
+    plan = &plans[i];
+    loader.scope = stage.name;
+    plan->body =
+        loader.loadBlock(stage.body, "stage '" + stage.name + "'", false);
+    if (stage.limit == "steps" && plan->updatesPerRound == 0)
+      throw Error("stage '", stage.name,
+                  "' counts steps, but its round does no "
+                  "update; write rounds = N or epochs = N");
+    if (stage.limit == "epochs" && plan->mainCursor.empty())
+      throw Error("stage '", stage.name,
+                  "' counts epochs, but its round takes nothing from data");
+  }
+  plan = nullptr;
+}
+
+void Session::setParams() {
+  for (const ParamInfo &param : manifest.params)
+    if (!param.buffer.empty())
+      memoryOwner->buffer(param.buffer).set(param.value.get<double>());
+  for (const auto &[name, value] : runOptions.params) {
+    auto at = std::find_if(manifest.params.begin(), manifest.params.end(),
+                           [&](const ParamInfo &p) { return p.name == name; });
+    if (at == manifest.params.end()) {
+      std::string known;
+      for (const ParamInfo &param : manifest.params)
+        known += (known.empty() ? "" : ", ") + param.name;
+      throw Error("--set ", name, ": no such param",
+                  known.empty() ? "" : "; there are ", known);
+    }
+    if (at->buffer.empty())
+      throw Error("--set ", name,
+                  ": this param is frozen in the artifact, "
+                  "because a size depends on it; compile the step file with "
+                  "--set ",
+                  name, "=", value);
+    memoryOwner->buffer(at->buffer).set(value);
+  }
+}
+
+void Session::startPolicies() {
+  for (const std::string &name : policyOrder) {
+    Policy &target = policy(name);
+    Fields source(target.source, "policy '" + name + "': source");
+    std::string kind = source.text("kind");
+    if (kind == "load")
+      target.load(resolvePath(source.text("path"), runOptions.base));
+    else if (kind == "copy")
+      target.copyFrom(policy(source.text("of"))); // declared before its copies
+    else
+      target.initialise(seedValue);
+    if (target.updates)
+      target.updates.set(0);
+    rebuildPacked(target);
+  }
+}
+
+} // namespace r1c::runtime

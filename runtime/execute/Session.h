@@ -1,0 +1,182 @@
+//===- Session.h - one run of an artifact -----------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_RUNTIME_EXECUTE_SESSION_H
+#define R1C_RUNTIME_EXECUTE_SESSION_H
+
+#include "runtime/artifact/Artifact.h"
+#include "runtime/collective/Collective.h"
+#include "runtime/execute/Command.h"
+#include "runtime/telemetry/Clock.h"
+#include "runtime/telemetry/Recorder.h"
+#include <chrono>
+#include <functional>
+#include <optional>
+
+namespace r1c::runtime {
+
+class ExternPool;
+
+/// How a run is started; the command line of r1c-run field by field.
+struct RunOptions {
+  std::string artifact;       ///< path of step.r1x
+  std::filesystem::path out;  ///< results; created
+  std::filesystem::path base; ///< where relative paths of the step file
+                              ///< are looked for; empty: the artifact's folder
+  std::optional<int64_t> steps; ///< instead of every stage's own number
+  std::optional<uint64_t> seed; ///< default 0, or that of the resumed run
+  int64_t threads = 0;          ///< 0: R1C_THREADS, else all cores
+  int64_t checkpointEvery =
+      50; ///< updates between checkpoints; 0: at the end only
+  bool resume = false, quiet = false, profile = false;
+  std::vector<std::pair<std::string, double>> params; ///< --set name=value
+};
+
+/// A set of outputs, its axes, and the minibatch that is being learnt from.
+struct SetState {
+  OutputSet outputs;
+  Axes whole;
+  std::optional<Axes> view;
+  /// The sequences whose traces are recorded this round.
+  std::vector<int64_t> traced;
+
+  const Axes &axes(bool ofView) const;
+};
+
+/// Texts that a text function gave.
+struct TextColumn {
+  std::vector<std::string> values;
+};
+
+/// What the loader learns about a stage from its commands.
+struct StagePlan {
+  Block body;
+  std::string mainCursor; ///< key of the cursor whose epochs count
+  Number mainGroups;
+  int64_t mainSet = -1;        ///< the set that is learnt from
+  bool mainSetUpdated = false; ///< an update has said so
+  int64_t updatesPerRound = 0;
+};
+
+/// Time by kernel, when asked for.
+class Profile {
+public:
+  using Duration = std::chrono::steady_clock::duration;
+  explicit Profile(size_t kernels) : entries(kernels) {}
+  void add(size_t kernel, Duration time) {
+    entries[kernel].time += time;
+    ++entries[kernel].calls;
+  }
+  std::string report(const Manifest &manifest) const;
+
+private:
+  struct Entry {
+    Duration time{};
+    int64_t calls = 0;
+  };
+  std::vector<Entry> entries;
+};
+
+class Session {
+public:
+  explicit Session(RunOptions options);
+  ~Session();
+
+  /// All stages, from the start or from the last checkpoint.
+  void run();
+
+  //===--- for commands ---------------------------------------------------===//
+
+  Device &device() { return *deviceOwner; }
+  Collective &collective() { return *collectiveOwner; }
+  const Memory &memory() const { return *memoryOwner; }
+  Policy &policy(const std::string &name);
+  DataSet &dataSet(const std::string &name);
+  SetState &set(int64_t number);
+  const TextColumn &texts(int64_t id) const;
+  ExternPool &externPool(const std::string &name);
+
+  uint64_t seed() const { return seedValue; }
+  const RunOptions &options() const { return runOptions; }
+  Recorder &recorder() { return *recorderOwner; }
+
+  /// Weights of a policy have changed by other means than its update.
+  void rebuildPacked(Policy &policy);
+  /// Longest sequence (in rows) that fits wherever the set is used.
+  int64_t rowLimit(int64_t set) const;
+  void limitRows(int64_t set, int64_t rows);
+
+  /// An update has been done.
+  void countUpdate(Policy &policy);
+  /// Whether the stage may do another update.
+  bool mayUpdate() const;
+  /// Rows that a cursor may still give in this stage.
+  int64_t rowsLeft(const std::string &cursor) const;
+
+  Clock clock;
+  std::optional<Profile> profile;
+  bool errorLocated = false;
+
+  std::map<int64_t, SetState> sets;
+  std::map<int64_t, TextColumn> textColumns;
+  std::map<std::string, DataCursor> cursors;
+  /// Command key -> step at which an `every` was last passed.
+  std::map<std::string, int64_t> lastPassed;
+  /// Command key -> (value, directory) of what `save` keeps.
+  std::map<std::string, std::vector<std::pair<double, std::string>>> kept;
+  /// Data set -> lines that `write` has appended.
+  std::map<std::string, int64_t> written;
+
+  StagePlan *plan = nullptr; ///< the stage that is loaded or run
+  int64_t step = 0;          ///< updates of this stage so far
+  int64_t roundInStage = 0, round = 0, sampledTokens = 0;
+  bool checkpointAsked = false;
+
+private:
+  void loadData();
+  void loadStages(Loader &loader);
+  void startPolicies();
+  void setParams();
+  void writeStepBuffers();
+  bool finished(const StageInfo &stage) const;
+  int64_t stageSteps(const StageInfo &stage) const;
+  void runRound(const StageInfo &stage);
+  void describeRun() const;
+
+  void saveCheckpoint();
+  Json saveState();
+  void restoreState(const Json &state);
+  std::vector<std::pair<std::string, Range>> stateRanges() const;
+
+  RunOptions runOptions;
+  uint64_t seedValue = 0;
+  Artifact artifact;
+  Manifest manifest;
+  std::unique_ptr<Device> deviceOwner;
+  std::unique_ptr<Collective> collectiveOwner;
+  std::unique_ptr<Memory> memoryOwner;
+  std::unique_ptr<Executable> executable;
+  std::map<std::string, std::unique_ptr<Policy>> policies;
+  std::vector<std::string> policyOrder;
+  std::map<std::string, std::unique_ptr<DataSet>> dataSets;
+  std::map<std::string, std::unique_ptr<ExternPool>> externs;
+  std::unique_ptr<Loader> loaderOwner;
+  std::vector<StagePlan> plans;
+  std::map<int64_t, int64_t> rowLimits;
+  std::unique_ptr<Recorder> recorderOwner;
+  Range stepBuffer, stepsBuffer;
+  size_t stageIndex = 0;
+  int64_t lastCheckpointStep = 0, lastCheckpointRound = -1, totalSteps = 0;
+  std::string lastCheckpoint;
+};
+
+/// Runs an artifact; prints one line and returns 1 where it fails.
+int runMain(RunOptions options);
+
+} // namespace r1c::runtime
+
+#endif // R1C_RUNTIME_EXECUTE_SESSION_H

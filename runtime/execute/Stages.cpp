@@ -1,0 +1,281 @@
+//===- Stages.cpp - one run of an artifact: stages and rounds -------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/Checkpoint.h"
+#include "runtime/checkpoint/HuggingFace.h"
+#include "runtime/execute/Session.h"
+#include "runtime/support/Files.h"
+#include <algorithm>
+#include <cmath>
+
+namespace r1c::runtime {
+
+bool Session::finished(const StageInfo &stage) const {
+  if (stage.limit == "steps")
+    return step >= runOptions.steps.value_or(stage.count);
+  if (stage.limit == "rounds")
+    return roundInStage >= stage.count;
+  return rowsLeft(plan->mainCursor) <= 0;
+}
+
+bool Session::mayUpdate() const {
+  const StageInfo &stage = manifest.stages[stageIndex];
+  return stage.limit != "steps" ||
+         step < runOptions.steps.value_or(stage.count);
+}
+
+int64_t Session::rowsLeft(const std::string &cursor) const {
+  const StageInfo &stage = manifest.stages[stageIndex];
+  if (stage.limit != "epochs" || cursor != plan->mainCursor)
+    return INT64_MAX;
+  const DataCursor &main = cursors.at(cursor);
+  return stage.count * main.epochSize() - main.position();
+}
+
+int64_t Session::stageSteps(const StageInfo &stage) const {
+  if (stage.limit == "steps")
+    return runOptions.steps.value_or(stage.count);
+  if (stage.limit == "rounds")
+    return stage.count * plan->updatesPerRound;
+  double rows = static_cast<double>(stage.count) *
+                static_cast<double>(cursors.at(plan->mainCursor).epochSize());
+  double groups = std::max(1.0, plan->mainGroups.get());
+  return static_cast<int64_t>(std::ceil(rows / groups)) * plan->updatesPerRound;
+}
+
+void Session::writeStepBuffers() {
+  if (stepBuffer)
+    stepBuffer.set(static_cast<double>(step));
+  if (stepsBuffer)
+    stepsBuffer.set(
+        static_cast<double>(stageSteps(manifest.stages[stageIndex])));
+}
+
+void Session::countUpdate(Policy &policy) {
+  ++step;
+  ++totalSteps;
+  if (policy.updates)
+    policy.updates.set(policy.updates.get() + 1);
+  writeStepBuffers();
+  recorderOwner->endUpdate(step, clock.take());
+}
+
+void Session::runRound(const StageInfo &stage) {
+  recorderOwner->beginRound(roundInStage);
+  sampledTokens = 0;
+  int64_t before = step;
+  writeStepBuffers();
+  plan->body.run(*this);
+  if (plan->updatesPerRound == 0 || step > before)
+    return recorderOwner->endRound(step, clock.take(), sampledTokens);
+  recorderOwner->endRound(step, clock.take(), sampledTokens);
+  recorderOwner->warn(concat("stage '", stage.name, "': round ", roundInStage,
+                             " kept no sequence, so there was no update"));
+}
+
+void Session::describeRun() const {
+  OrderedJson json;
+  json["artifact"] = fs::absolute(runOptions.artifact).string();
+  json["producer"] = manifest.producer;
+  json["fingerprint"] = artifact.fingerprint();
+  json["seed"] = seedValue;
+  json["device"] = deviceOwner->describe();
+  json["params"] = OrderedJson::object();
+  for (const ParamInfo &param : manifest.params) {
+    if (param.buffer.empty())
+      json["params"][param.name] = param.value;
+    else
+      json["params"][param.name] = memoryOwner->buffer(param.buffer).get();
+  }
+  writeFileAtomically(runOptions.out / "run.json", json.dump(2) + "\n");
+  writeFileAtomically(runOptions.out / "step.r1", artifact.source);
+}
+
+void Session::run() {
+  const fs::path &out = runOptions.out;
+  fs::path checkpoints = out / "checkpoints";
+  bool holdsRun =
+      fs::exists(out / "run.json") || fs::exists(out / "metrics.jsonl");
+  if (holdsRun && !runOptions.resume)
+    throw Error(out.string(),
+                ": already holds a run; give another --out, remove "
+                "it, or continue it with --resume");
+  std::optional<fs::path> latest;
+  if (runOptions.resume) {
+    latest = latestCheckpoint(checkpoints);
+    if (!latest)
+      throw Error(out.string(), ": holds no checkpoint to resume from; start "
+                                "again without --resume");
+  }
+  fs::create_directories(out);
+
+  std::optional<Checkpoint> checkpoint;
+  if (latest) {
+    checkpoint = readCheckpoint(*latest);
+    Fields state(checkpoint->state, latest->string());
+    if (state.get("fingerprint") != Json(artifact.fingerprint()))
+      throw Error(latest->string(), ": was written by another artifact than ",
+                  runOptions.artifact,
+                  "; resume with the one that began the run");
+    if (!runOptions.seed)
+      seedValue = state.get("seed").get<uint64_t>();
+    else if (Json(*runOptions.seed) != state.get("seed"))
+      throw Error("--seed ", *runOptions.seed, ": the run was begun with seed ",
+                  dumpJson(state.get("seed")), "; leave --seed out");
+  }
+  setParams();
+  recorderOwner = std::make_unique<Recorder>(
+      out,
+      checkpoint ? std::optional(checkpoint->state.at("files")) : std::nullopt,
+      runOptions.quiet);
+  if (checkpoint) {
+    restoreState(checkpoint->state);
+    for (auto &[name, range] : stateRanges())
+      checkpoint->restore(name, range);
+    for (const std::string &name : policyOrder)
+      rebuildPacked(policy(name));
+    lastCheckpoint = latest->string();
+    recorderOwner->note(
+        concat("resuming from ", latest->string(), " (step ", step, ")"));
+  } else {
+    startPolicies();
+  }
+  describeRun();
+
+  clock.take();
+  int emptyRounds = 0;
+  for (; stageIndex < plans.size(); ++stageIndex) {
+    const StageInfo &stage = manifest.stages[stageIndex];
+    plan = &plans[stageIndex];
+    recorderOwner->beginStage(stage.name,
+                              plan->updatesPerRound ? stageSteps(stage) : -1);
+    while (!finished(stage)) {
+      int64_t before = step;
+      runRound(stage);
+      ++round;
+      ++roundInStage;
+      emptyRounds =
+          step == before && plan->updatesPerRound ? emptyRounds + 1 : 0;
+      if (emptyRounds >= 100)
+        throw Error("stage '", stage.name,
+                    "': 100 rounds in a row kept no "
+                    "sequence; its where clause keeps nothing");
+      bool due = runOptions.checkpointEvery > 0 &&
+                 totalSteps - lastCheckpointStep >= runOptions.checkpointEvery;
+      if (due || checkpointAsked)
+        saveCheckpoint();
+    }
+    // The last stage's state stays: a resumed run with more --steps goes on.
+    if (stageIndex + 1 == plans.size()) {
+      if (round != lastCheckpointRound)
+        saveCheckpoint();
+      break;
+    }
+    step = 0;
+    roundInStage = 0;
+  }
+  plan = nullptr;
+
+  std::vector<std::string> places = {
+      concat("results in ", out.string(),
+             ": metrics.jsonl, samples.jsonl, checkpoints/")};
+  for (const std::string &name : policyOrder)
+    if (policy(name).trained) {
+      fs::path place = out / name;
+      saveHuggingFace(place, policy(name));
+      places.push_back(concat("policy ", name, ": ", place.string(), "/"));
+    }
+  recorderOwner->summary(places);
+  if (profile)
+    std::fprintf(stderr, "%s", profile->report(manifest).c_str());
+}
+
+//===----------------------------------------------------------------------===//
+// Checkpoints: between rounds, everything that the next round depends on.
+//===----------------------------------------------------------------------===//
+
+std::vector<std::pair<std::string, Range>> Session::stateRanges() const {
+  std::map<std::string, Range> ranges; // a buffer may serve two policies
+  for (const std::string &name : policyOrder) {
+    const Policy &owner = *policies.at(name);
+    for (const Range &range : owner.state)
+      ranges[range.name] = range;
+    // A policy that is only assigned to changes, too.
+    for (const Parameter &parameter : owner.parameters)
+      ranges.try_emplace(parameter.range.name,
+                         memoryOwner->buffer(parameter.range.name));
+    if (owner.updates)
+      ranges[owner.updates.name] = owner.updates;
+  }
+  return {ranges.begin(), ranges.end()};
+}
+
+Json Session::saveState() {
+  Json state;
+  state["fingerprint"] = artifact.fingerprint();
+  state["seed"] = seedValue;
+  state["stage"] = stageIndex;
+  state["step"] = step;
+  state["total_steps"] = totalSteps;
+  state["round_in_stage"] = roundInStage;
+  state["round"] = round;
+  for (const auto &[key, cursor] : cursors)
+    state["cursors"][key] = cursor.save();
+  state["last_passed"] = lastPassed;
+  state["kept"] = kept;
+  state["written"] = written;
+  for (const ParamInfo &param : manifest.params)
+    if (!param.buffer.empty())
+      state["params"][param.name] = memoryOwner->buffer(param.buffer).get();
+  state["files"] = recorderOwner->position();
+  return state;
+}
+
+void Session::restoreState(const Json &state) {
+  Fields fields(state, "checkpoint");
+  stageIndex = static_cast<size_t>(fields.integer("stage"));
+  step = fields.integer("step");
+  totalSteps = lastCheckpointStep = fields.integer("total_steps");
+  roundInStage = fields.integer("round_in_stage");
+  round = lastCheckpointRound = fields.integer("round");
+  if (fields.has("cursors"))
+    for (const auto &[key, value] : fields.get("cursors").items()) {
+      auto at = cursors.find(key);
+      if (at == cursors.end())
+        throw Error("checkpoint: no command has the cursor '", key, "'");
+      at->second.restore(value);
+    }
+  lastPassed = fields.get("last_passed").get<decltype(lastPassed)>();
+  kept = fields.get("kept").get<decltype(kept)>();
+  written = fields.get("written").get<decltype(written)>();
+  // --set on the command line of the resumed run wins over what was set before.
+  if (fields.has("params"))
+    for (const auto &[name, value] : fields.get("params").items())
+      for (const ParamInfo &param : manifest.params) {
+        bool given =
+            std::any_of(runOptions.params.begin(), runOptions.params.end(),
+                        [&, &name = name](const auto &entry) {
+                          return entry.first == name;
+                        });
+        if (param.name == name && !param.buffer.empty() && !given)
+          memoryOwner->buffer(param.buffer).set(value.get<double>());
+      }
+  for (const auto &[name, lines] : written)
+    reloadWritten(dataSet(name), runOptions.out / "data" / (name + ".jsonl"),
+                  lines);
+}
+
+void Session::saveCheckpoint() {
+  checkpointAsked = false;
+  lastCheckpointStep = totalSteps;
+  lastCheckpointRound = round;
+  lastCheckpoint = writeCheckpoint(runOptions.out / "checkpoints", round,
+                                   saveState(), stateRanges())
+                       .string();
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,207 @@
+//===- Device.cpp - commands on the device --------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/execute/Command.h"
+#include "runtime/execute/Session.h"
+#include <chrono>
+#include <set>
+
+namespace r1c::runtime {
+
+namespace {
+
+/// One device operation with its addresses.
+struct Operation {
+  enum Kind { dispatch, zero, copy, call, allReduce } kind;
+  Kernel kernel;
+  size_t firstArg = 0; ///< into the run's argument table
+  char *target = nullptr;
+  const char *source = nullptr;
+  int64_t bytes = 0;
+  size_t info = 0; ///< dispatch: the manifest's kernel; allReduce: the dtype
+  const Block *program = nullptr;
+};
+
+/// A run of device commands. Loops are unrolled when they are loaded: each
+/// iteration then has its own addresses and a dispatch computes none.
+class DeviceRun : public Command {
+public:
+  void run(Session &session) override {
+    Device &device = session.device();
+    for (const Operation &operation : operations) {
+      switch (operation.kind) {
+      case Operation::dispatch:
+        if (session.profile) {
+          auto start = std::chrono::steady_clock::now();
+          device.dispatch(operation.kernel, &arguments[operation.firstArg]);
+          device.synchronize();
+          session.profile->add(operation.info,
+                               std::chrono::steady_clock::now() - start);
+        } else {
+          device.dispatch(operation.kernel, &arguments[operation.firstArg]);
+        }
+        break;
+      case Operation::zero:
+        device.zero(operation.target, operation.bytes);
+        break;
+      case Operation::copy:
+        device.copy(operation.target, operation.source, operation.bytes);
+        break;
+      case Operation::call:
+        operation.program->run(session);
+        break;
+      case Operation::allReduce:
+        session.collective().allReduce(operation.target, operation.bytes,
+                                       operation.info ? "f64" : "f32");
+        break;
+      }
+    }
+  }
+
+  std::vector<Operation> operations;
+  std::vector<void *> arguments;
+};
+
+class RunLoader {
+public:
+  RunLoader(Loader &loader, DeviceRun &run) : loader(loader), run(run) {}
+
+  void add(const Fields &fields, const int64_t *variable) {
+    std::string op = fields.text("op");
+    Operation operation{};
+    if (op == "loop") {
+      if (variable)
+        throw Error(fields.where(), ": loops do not nest");
+      return addLoop(fields);
+    }
+    if (op == "dispatch") {
+      const Manifest &manifest = loader.memory.manifest();
+      std::string name = fields.text("kernel");
+      auto at = manifest.kernelByName.find(name);
+      if (at == manifest.kernelByName.end())
+        throw Error(fields.where(), ": no kernel '", name, "'");
+      const KernelInfo &info = manifest.kernels[at->second];
+      const Json &args = fields.array("args");
+      if (info.operands >= 0 &&
+          static_cast<size_t>(info.operands) != args.size())
+        throw Error(fields.where(), ": kernel '", name, "' takes ",
+                    info.operands, " operands, ", args.size(), " are given");
+      operation.kind = Operation::dispatch;
+      operation.kernel = loader.executable.find(info.symbol);
+      operation.firstArg = run.arguments.size();
+      operation.info = at->second;
+      for (size_t i = 0; i < args.size(); ++i)
+        run.arguments.push_back(address(
+            args[i], concat(fields.where(), ".args[", i, "]"), 0, variable));
+    } else if (op == "zero") {
+      operation.kind = Operation::zero;
+      operation.bytes = size(fields);
+      operation.target = field(fields, "arg", operation.bytes, variable);
+    } else if (op == "copy") {
+      operation.kind = Operation::copy;
+      operation.bytes = size(fields);
+      operation.target = field(fields, "target", operation.bytes, variable);
+      operation.source = field(fields, "source", operation.bytes, variable);
+    } else if (op == "call") {
+      operation.kind = Operation::call;
+      operation.program = &loader.program(fields.text("program"));
+    } else if (op == "all_reduce") {
+      operation.kind = Operation::allReduce;
+      std::string dtype = fields.text("dtype");
+      if (dtype != "f32" && dtype != "f64")
+        throw Error(fields.where(), ": all_reduce knows f32 and f64, not ",
+                    dtype);
+      operation.info = dtype == "f64";
+      operation.bytes = fields.integer("count");
+      operation.target =
+          field(fields, "arg", operation.bytes * bytesOf(dtype), variable);
+    } else {
+      throw Error(fields.where(), ": the host command '", op,
+                  "' cannot stand in a loop");
+    }
+    run.operations.push_back(operation);
+  }
+
+private:
+  void addLoop(const Fields &fields) {
+    int64_t from = fields.integer("from"), to = fields.integer("to"),
+            step = fields.integer("step");
+    if (step == 0 || (to - from) % step != 0 || (to - from) / step < 0)
+      throw Error(fields.where(), ": never reaches ", to, " from ", from,
+                  " in steps of ", step);
+    for (int64_t i = from; i != to; i += step)
+      fields.forEach("body", [&](const Fields &command) { add(command, &i); });
+  }
+
+  int64_t size(const Fields &fields) {
+    int64_t bytes = fields.integer("bytes");
+    if (bytes < 0)
+      throw Error(fields.where(), ": 'bytes' is negative");
+    return bytes;
+  }
+
+  char *field(const Fields &fields, const char *name, int64_t bytes,
+              const int64_t *variable) {
+    return address(fields.get(name), concat(fields.where(), ".", name), bytes,
+                   variable);
+  }
+
+  char *address(const Json &reference, const std::string &where, int64_t bytes,
+                const int64_t *variable) {
+    if (reference.is_string())
+      return check(loader.memory.buffer(reference.get<std::string>()), 0, bytes,
+                   where);
+    Fields fields(reference, where);
+    Range range =
+        within([&] { return where; },
+               [&] { return loader.memory.buffer(fields.text("buffer")); });
+    int64_t stride = fields.integer("stride", 0);
+    if (stride != 0 && !variable)
+      throw Error(where, ": has a stride outside a loop");
+    return check(range,
+                 fields.integer("offset", 0) +
+                     (variable ? stride * *variable : 0),
+                 bytes, where);
+  }
+
+  char *check(const Range &range, int64_t offset, int64_t bytes,
+              const std::string &where) {
+    if (offset < 0 || offset + bytes > range.bytes)
+      throw Error(where, ": ", bytes, " bytes at ", offset,
+                  " lie outside buffer '", range.name, "' of ", range.bytes);
+    return range.address + offset;
+  }
+
+  Loader &loader;
+  DeviceRun &run;
+};
+
+} // namespace
+
+bool isDeviceCommand(const std::string &op) {
+  static const std::set<std::string> ops = {"dispatch", "loop", "zero",
+                                            "copy",     "call", "all_reduce"};
+  return ops.count(op) != 0;
+}
+
+std::unique_ptr<Command> loadDeviceRun(Loader &loader, const Json &list,
+                                       size_t &at, const std::string &where) {
+  auto run = std::make_unique<DeviceRun>();
+  RunLoader runLoader(loader, *run);
+  for (; at < list.size(); ++at) {
+    Fields fields(list[at], concat(where, "[", at, "]"));
+    if (!isDeviceCommand(fields.text("op")))
+      break;
+    std::string loc = fields.text("loc", "");
+    within([&] { return loc; }, [&] { runLoader.add(fields, nullptr); });
+    if (run->loc.empty())
+      run->loc = loc;
+  }
+  return run;
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,212 @@
+//===- Training.cpp - commands of updates ---------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/execute/Session.h"
+#include "runtime/rollout/Chunks.h"
+#include <algorithm>
+
+namespace r1c::runtime {
+
+namespace {
+
+class Update : public Command {
+public:
+  Update(Loader &loader, const Fields &fields)
+      : number(loader.set(fields)), policy(loader.policy(fields, "policy")),
+        minibatches(fields.integer("minibatches", 1)),
+        epochs(fields.integer("epochs", 1)) {
+    std::string split = fields.text("split", "group");
+    if (split != "group" && split != "sequence")
+      throw Error("'split' is '", split, "'; it must be group or sequence");
+    tearGroups = split == "sequence";
+    if (minibatches < 1 || epochs < 1)
+      throw Error("'minibatches' and 'epochs' must be at least 1");
+    if (loader.inUpdate)
+      throw Error("an update cannot stand inside another");
+    StagePlan &plan = *loader.session.plan;
+    if (!loader.inEvery) {
+      plan.updatesPerRound += minibatches * epochs;
+      if (!plan.mainSetUpdated)
+        plan.mainSet = number;
+      plan.mainSetUpdated = true;
+    }
+    loader.inUpdate = true;
+    body =
+        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+    loader.inUpdate = false;
+  }
+
+  void run(Session &session) override {
+    Clock::Scope part(session.clock, Part::update);
+    SetState &state = session.set(number);
+    for (int64_t epoch = 0; epoch < epochs; ++epoch)
+      for (std::vector<int32_t> &sequences :
+           deal(state.outputs, minibatches, tearGroups, session.seed(),
+                static_cast<uint32_t>(session.round),
+                static_cast<uint32_t>(epoch))) {
+        if (!session.mayUpdate())
+          return;
+        state.view = Axes::view(state.outputs, std::move(sequences));
+        body.run(session);
+        state.view.reset();
+        session.countUpdate(policy);
+      }
+  }
+
+private:
+  int64_t number;
+  Policy &policy;
+  int64_t minibatches, epochs;
+  bool tearGroups;
+  Block body;
+};
+
+class Chunks : public Command {
+public:
+  Chunks(Loader &loader, const Fields &fields)
+      : number(loader.set(fields)), view(fields.flag("view", false)),
+        inUpdate(loader.inUpdate), rows(fields.integer("rows")) {
+    Fields to = fields.has("to") ? fields.object("to") : fields;
+    auto range = [&](const char *name) {
+      return loader.memory.optional(to, name);
+    };
+    tokens = range("tokens");
+    positions = range("positions");
+    bases = range("bases");
+    offsets = range("offsets");
+    targetRows = range("targets_rows");
+    targets = range("targets");
+    tokenIndex = range("token_index");
+    rowCount = range("row_count");
+    sequenceCount = range("sequence_count");
+    offsetCount = range("offset_count");
+    targetCount = range("target_count");
+    if (rows < 1)
+      throw Error("'rows' must be at least 1");
+    for (const Range *each : {&tokens, &positions, &bases})
+      if (*each && each->size() < rows)
+        throw Error("buffer '", each->name, "' holds ", each->size(),
+                    " elements, a chunk has ", rows, " rows");
+    if (offsets)
+      maxSequences = offsets.size() - 1;
+    if (maxSequences < 1)
+      throw Error("buffer '", offsets.name, "' holds no sequence");
+    loader.session.limitRows(number, rows);
+    body =
+        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+  }
+
+  void run(Session &session) override {
+    Clock::Scope part(session.clock, inUpdate ? Part::train : Part::score);
+    const SetState &state = session.set(number);
+    for (const Chunk &chunk :
+         packChunks(state.outputs, state.axes(view), rows, maxSequences)) {
+      write(tokens, chunk.tokens);
+      write(positions, chunk.positions);
+      write(bases, chunk.bases);
+      write(offsets, chunk.offsets);
+      write(targetRows, chunk.targetRows);
+      write(targets, chunk.targets);
+      write(tokenIndex, chunk.tokenIndex);
+      count(rowCount, chunk.tokens.size());
+      count(sequenceCount, chunk.sequences.size());
+      count(offsetCount, chunk.offsets.size());
+      count(targetCount, chunk.targets.size());
+      body.run(session);
+    }
+  }
+
+private:
+  static void write(const Range &range, const std::vector<int32_t> &values) {
+    if (range)
+      range.write(values);
+  }
+  static void count(const Range &range, size_t value) {
+    if (range)
+      range.setInteger(static_cast<int64_t>(value));
+  }
+
+  int64_t number;
+  bool view, inUpdate;
+  int64_t rows, maxSequences = INT64_MAX;
+  Range tokens, positions, bases, offsets, targetRows, targets, tokenIndex;
+  Range rowCount, sequenceCount, offsetCount, targetCount;
+  Block body;
+};
+
+class Metric : public Command {
+public:
+  Metric(Loader &loader, const Fields &fields)
+      : name(fields.text("name")), from(loader.number(fields, "from")),
+        ofUpdate(fields.text("reduce", "round") == "update"),
+        values(loader.memory.optional(fields, "values")),
+        number(fields.integer("set", -1)) {}
+
+  void run(Session &session) override {
+    session.recorder().metric(name, from.get(), ofUpdate);
+    if (!values || !session.plan || session.plan->mainSet != number)
+      return;
+    const SetState &state = session.set(number);
+    std::vector<double> all = values.read<double>(state.whole.sequences());
+    std::vector<OrderedJson> &traces = session.recorder().currentTraces();
+    for (size_t t = 0; t < state.traced.size() && t < traces.size(); ++t)
+      traces[t][name] = all[state.traced[t]];
+  }
+
+private:
+  std::string name;
+  Number from;
+  bool ofUpdate;
+  Range values;
+  int64_t number;
+};
+
+class Every : public Command {
+public:
+  Every(Loader &loader, const Fields &fields)
+      : steps(fields.integer("steps")), key(loader.key("every")) {
+    if (steps < 1)
+      throw Error("'steps' must be at least 1");
+    bool outer = std::exchange(loader.inEvery, true);
+    body =
+        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+    loader.inEvery = outer;
+  }
+
+  void run(Session &session) override {
+    auto at = session.lastPassed.find(key);
+    // Step 0 is a multiple, too; where the first passage comes later, one only
+    // counts that has been passed since step 0.
+    bool due = at == session.lastPassed.end()
+                   ? session.step == 0 || session.step >= steps
+                   : session.step / steps > at->second / steps;
+    session.lastPassed[key] = session.step;
+    if (due)
+      body.run(session);
+  }
+
+private:
+  int64_t steps;
+  std::string key;
+  Block body;
+};
+
+template <typename T>
+std::unique_ptr<Command> make(Loader &loader, const Fields &fields) {
+  return std::make_unique<T>(loader, fields);
+}
+
+} // namespace
+
+void registerTraining(std::map<std::string, LoadCommand> &table) {
+  table["update"] = make<Update>;
+  table["chunks"] = make<Chunks>;
+  table["metric"] = make<Metric>;
+  table["every"] = make<Every>;
+}
+
+} // namespace r1c::runtime

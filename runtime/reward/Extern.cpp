@@ -1,0 +1,210 @@
+//===- Extern.cpp - programs that judge outputs ---------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/reward/Extern.h"
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace r1c::runtime {
+
+using Time = std::chrono::steady_clock;
+
+struct ExternPool::Worker {
+  pid_t process = -1;
+  int socket = -1;
+  int64_t question = -1; ///< what it works on; -1: idle
+  Time::time_point deadline;
+  std::string toSend, received;
+};
+
+ExternPool::ExternPool(const Fields &d, std::filesystem::path base)
+    : name(d.text("name")), program(d.text("program")),
+      result(d.text("result", "number")), count(d.integer("workers", 1)),
+      timeout(d.number("timeout", 60)), failure(d.get("failure")),
+      directory(std::move(base)) {
+  if (count < 1 || !(timeout > 0))
+    throw Error(d.where(), ": 'workers' and 'timeout' must be above 0");
+  if (!accepts(failure))
+    throw Error(d.where(), ": 'failure' must be a ", result);
+  for (int64_t i = 0; i < count; ++i)
+    workers.push_back(std::make_unique<Worker>());
+}
+
+ExternPool::~ExternPool() {
+  for (auto &worker : workers)
+    stop(*worker);
+}
+
+bool ExternPool::accepts(const Json &value) const {
+  if (result == "text")
+    return value.is_string();
+  return value.is_number() || value.is_boolean();
+}
+
+void ExternPool::start(Worker &worker) {
+  int ends[2];
+  // A socket instead of two pipes: a write to a dead worker is an error that
+  // can be handled instead of a signal.
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    throw Error("extern '", name, "': ", std::strerror(errno));
+  // Everything the child needs is prepared before the fork: after it, only
+  // calls that are safe in a process with other threads are made.
+  std::string place = directory.string();
+  const char *arguments[] = {"/bin/sh", "-c", program.c_str(), nullptr};
+  pid_t process = ::fork();
+  if (process < 0) {
+    int reason = errno;
+    ::close(ends[0]);
+    ::close(ends[1]);
+    throw Error("extern '", name, "': ", std::strerror(reason));
+  }
+  if (process == 0) {
+    ::setpgid(0, 0); // so that it can be killed with its children
+    ::dup2(ends[1], STDIN_FILENO);
+    ::dup2(ends[1], STDOUT_FILENO);
+    if (place.empty() || ::chdir(place.c_str()) == 0)
+      ::execv(arguments[0], const_cast<char *const *>(arguments));
+    ::_exit(127);
+  }
+  ::setpgid(process, process);
+  ::close(ends[1]);
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  worker.process = process;
+  worker.socket = ends[0];
+  worker.question = -1;
+  worker.toSend.clear();
+  worker.received.clear();
+}
+
+void ExternPool::stop(Worker &worker) {
+  if (worker.process < 0)
+    return;
+  ::close(worker.socket);
+  ::kill(-worker.process, SIGKILL);
+  ::waitpid(worker.process, nullptr, 0);
+  worker.process = -1;
+  worker.socket = -1;
+}
+
+std::vector<Json>
+ExternPool::ask(const std::vector<Json> &questions, int64_t round,
+                const std::function<void(const std::string &)> &warn) {
+  if (answersOf != round)
+    answers.clear();
+  answersOf = round;
+
+  // Distinct questions that have no answer yet, in their order.
+  std::vector<std::string> keys, open;
+  std::unordered_map<std::string, Json> texts;
+  for (const Json &question : questions) {
+    keys.push_back(dumpJson(question));
+    if (!answers.count(keys.back()) &&
+        texts.emplace(keys.back(), question).second)
+      open.push_back(keys.back());
+  }
+
+  size_t next = 0, done = 0;
+  auto fail = [&](Worker &worker, const std::string &what) {
+    warn(concat("extern '", name, "' (", program, "): ", what,
+                "; the question costs ", dumpJson(failure)));
+    answers[open[worker.question]] = failure;
+    ++done;
+    stop(worker);
+    worker.question = -1;
+  };
+
+  while (done < open.size()) {
+    for (auto &worker : workers) {
+      if (worker->question >= 0 || next >= open.size())
+        continue;
+      if (worker->process < 0)
+        start(*worker);
+      worker->question = static_cast<int64_t>(next++);
+      Json line = {{"id", worker->question},
+                   {"args", texts[open[worker->question]]}};
+      worker->toSend = dumpJson(line) + "\n";
+      worker->received.clear();
+      worker->deadline =
+          Time::now() + std::chrono::duration_cast<Time::duration>(
+                            std::chrono::duration<double>(timeout));
+    }
+
+    std::vector<pollfd> polls;
+    std::vector<Worker *> polled;
+    auto earliest = Time::time_point::max();
+    for (auto &worker : workers)
+      if (worker->question >= 0) {
+        short events = POLLIN;
+        if (!worker->toSend.empty())
+          events |= POLLOUT;
+        polls.push_back({worker->socket, events, 0});
+        polled.push_back(worker.get());
+        earliest = std::min(earliest, worker->deadline);
+      }
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                    earliest - Time::now())
+                    .count() +
+                1;
+    ::poll(polls.data(), polls.size(),
+           static_cast<int>(std::clamp<long>(left, 0, 1 << 30)));
+
+    for (size_t i = 0; i < polls.size(); ++i) {
+      Worker &worker = *polled[i];
+      if ((polls[i].revents & POLLOUT) && !worker.toSend.empty()) {
+        ssize_t sent = ::send(worker.socket, worker.toSend.data(),
+                              worker.toSend.size(), MSG_NOSIGNAL);
+        if (sent > 0)
+          worker.toSend.erase(0, static_cast<size_t>(sent));
+      }
+      if (polls[i].revents & (POLLIN | POLLHUP | POLLERR)) {
+        char bytes[65536];
+        ssize_t got = ::recv(worker.socket, bytes, sizeof bytes, 0);
+        if (got > 0) {
+          worker.received.append(bytes, static_cast<size_t>(got));
+        } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+          fail(worker, "a worker ended before it answered");
+          continue;
+        }
+        size_t end = worker.received.find('\n');
+        if (end != std::string::npos) {
+          Json answer =
+              Json::parse(worker.received.substr(0, end), nullptr, false);
+          if (!answer.is_object() ||
+              answer.value("id", Json()) != worker.question ||
+              !answer.contains("value") || !accepts(answer["value"])) {
+            fail(worker,
+                 "a worker answered '" +
+                     worker.received.substr(0, std::min<size_t>(end, 80)) +
+                     "', not {\"id\": " + std::to_string(worker.question) +
+                     ", \"value\": a " + result + "}");
+            continue;
+          }
+          answers[open[worker.question]] = answer["value"];
+          ++done;
+          worker.question = -1;
+          continue;
+        }
+      }
+      if (Time::now() >= worker.deadline)
+        fail(worker, concat("a worker did not answer within ", timeout, " s"));
+    }
+  }
+
+  std::vector<Json> all;
+  for (const std::string &key : keys)
+    all.push_back(answers.at(key));
+  return all;
+}
+
+} // namespace r1c::runtime

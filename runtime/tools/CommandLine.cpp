@@ -1,0 +1,60 @@
+//===- CommandLine.cpp - the options of a run -----------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/tools/CommandLine.h"
+#include <CLI/CLI.hpp>
+
+namespace r1c::runtime {
+
+void addRunOptions(CLI::App &app, RunOptions &options) {
+  app.add_option("--out", options.out, "directory of the results; created")
+      ->required()
+      ->type_name("DIR");
+  app.add_option_function<int64_t>(
+         "--steps", [&](const int64_t &value) { options.steps = value; },
+         "updates of each stage that counts steps, instead of its own number")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option_function<uint64_t>(
+         "--seed", [&](const uint64_t &value) { options.seed = value; },
+         "what all random numbers are drawn from (default 0)")
+      ->type_name("N");
+  app.add_option("--threads", options.threads,
+                 "worker threads (default R1C_THREADS, else all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--checkpoint-every", options.checkpointEvery,
+                 "updates between checkpoints; 0: only at the end")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_flag("--resume", options.resume,
+               "continue the run in --out from its last checkpoint");
+  app.add_option_function<std::vector<std::string>>(
+         "--set",
+         [&](const std::vector<std::string> &list) {
+           for (const std::string &text : list) {
+             size_t at = text.find('=');
+             char *end = nullptr;
+             double value =
+                 at == std::string::npos ? 0 : std::strtod(&text[at + 1], &end);
+             if (at == std::string::npos || at == 0 || end == &text[at + 1] ||
+                 *end != 0)
+               throw CLI::ValidationError("--set",
+                                          "'" + text + "' is not NAME=NUMBER");
+             options.params.emplace_back(text.substr(0, at), value);
+           }
+         },
+         "value of an open param of the step file")
+      ->type_name("NAME=VALUE")
+      ->expected(1)
+      ->take_all();
+  app.add_flag("--quiet", options.quiet, "no progress, no summary");
+  app.add_flag("--profile", options.profile, "time by kernel, at the end");
+}
+
+} // namespace r1c::runtime

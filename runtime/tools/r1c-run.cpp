@@ -1,0 +1,20 @@
+//===- r1c-run.cpp - executes an artifact ---------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/tools/CommandLine.h"
+#include <CLI/CLI.hpp>
+
+int main(int argc, char **argv) {
+  CLI::App app("Executes a compiled step file. No compiler needed.", "r1c-run");
+  r1c::runtime::RunOptions options;
+  app.add_option("artifact", options.artifact, "what `r1c compile` wrote")
+      ->required()
+      ->type_name("STEP.r1x");
+  r1c::runtime::addRunOptions(app, options);
+  CLI11_PARSE(app, argc, argv);
+  return r1c::runtime::runMain(std::move(options));
+}

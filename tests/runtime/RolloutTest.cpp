@@ -1,0 +1,319 @@
+//===- RolloutTest.cpp - rollouts, views, packing -------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/rollout/Rollout.h"
+#include "runtime/device/cpu/Cpu.h"
+#include "runtime/rollout/Chunks.h"
+#include "runtime/support/Philox.h"
+#include "tests/runtime/TestArtifact.h"
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <random>
+
+using namespace r1c;
+using namespace r1c::runtime;
+using namespace r1c::runtime::test;
+
+namespace {
+
+// Known answers of Philox4x32-10 from Random123's own test vectors.
+TEST(Philox, KnownAnswers) {
+  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}),
+            (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  uint32_t f = 0xffffffff;
+  EXPECT_EQ(philox({f, f, f, f}, {f, f}),
+            (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+                   {0xa4093822, 0x299f31d0}),
+            (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Philox, PermutationIsOne) {
+  auto order = permutation(100, keyOf(5), 1, 2, Draw::dataOrder);
+  EXPECT_NE(order, permutation(100, keyOf(5), 1, 3, Draw::dataOrder));
+  EXPECT_EQ(order, permutation(100, keyOf(5), 1, 2, Draw::dataOrder));
+  std::sort(order.begin(), order.end());
+  for (int64_t i = 0; i < 100; ++i)
+    EXPECT_EQ(order[i], i);
+}
+
+/// The hash model on the CPU device; runs the two kernels as its program.
+class HashModel {
+public:
+  HashModel(int64_t slots, int64_t capacity, int64_t rows, int64_t threads)
+      : device(makeCpuDevice(threads)) {
+    addHashPolicy(description, slots, capacity, rows);
+    manifest = Manifest::parse(dumpJson(description.json), 0);
+    memory = std::make_unique<Memory>(*device, manifest, "");
+    executable = device->load(testKernels());
+    Fields policy(description.json["policies"][0], "policy");
+    rollout = std::make_unique<Rollout>(policy.object("rollout"), *memory);
+    weights.resize(16);
+    for (int i = 0; i < 16; ++i)
+      weights[i] = 0.25f * static_cast<float>(i);
+    memory->buffer("actor.packed").write(weights);
+    // What a cache holds before must not matter.
+    memory->buffer("r.cache").write(
+        std::vector<int32_t>(slots * capacity, -77));
+  }
+
+  OutputSet run(const std::vector<std::string> &prompts,
+                const SampleSettings &settings) {
+    std::vector<Group> groups;
+    for (const std::string &prompt : prompts)
+      groups.push_back({&row, tokenizer->encode(prompt)});
+    calls = 0;
+    return rollout->run(groups, settings, *tokenizer, [&] {
+      ++calls;
+      for (const Json &op : description.json["programs"]["actor.rollout"]) {
+        std::vector<void *> args;
+        for (const Json &arg : op["args"])
+          args.push_back(memory->range(arg).address);
+        device->dispatch(executable->find(op["kernel"].get<std::string>()),
+                         args.data());
+      }
+    });
+  }
+
+  TestManifest description;
+  Manifest manifest;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Memory> memory;
+  std::unique_ptr<Executable> executable;
+  std::unique_ptr<Rollout> rollout;
+  std::unique_ptr<Tokenizer> tokenizer = makeCharacters("0123456789+");
+  std::vector<float> weights;
+  Row row;
+  int calls = 0;
+};
+
+/// The same sequence, one token after the other, from its definition.
+Sequence reference(const std::vector<int32_t> &prompt, int64_t number,
+                   const SampleSettings &s, const Tokenizer &tokenizer,
+                   const std::vector<float> &weights) {
+  Sequence sequence;
+  std::vector<int32_t> tokens = prompt;
+  for (;;) {
+    uint32_t noise[4] = {static_cast<uint32_t>(number),
+                         static_cast<uint32_t>(tokens.size()), s.round, s.set};
+    Drawn drawn = drawAfter(tokens, noise, s.seed,
+                            static_cast<float>(s.temperature), weights);
+    tokens.push_back(drawn.token);
+    sequence.chosen.push_back(drawn.token);
+    sequence.logp.push_back(drawn.logp);
+    sequence.text = tokenizer.decode(sequence.chosen);
+    bool stopped = drawn.token == 0;
+    for (const std::string &stop : s.stops)
+      stopped |= sequence.text.find(stop) != std::string::npos;
+    if (stopped)
+      return sequence;
+    if (static_cast<int64_t>(sequence.chosen.size()) >= s.maxNewTokens) {
+      sequence.truncated = true;
+      return sequence;
+    }
+  }
+}
+
+// The bits of a rollout must not depend on slots, rows a call, or threads.
+TEST(Rollout, EqualsItsDefinitionWhateverTheSlots) {
+  std::vector<std::string> prompts = {"1",  "12+34", "123456789+123456789",
+                                      "00", "7+7",   "1234"};
+  SampleSettings settings;
+  settings.groupSize = 5;
+  settings.maxNewTokens = 20;
+  settings.temperature = 0.7;
+  settings.seed = 0x123456789abcdef;
+  settings.round = 3;
+  settings.set = 2;
+  settings.firstGroup = 10;
+  for (bool stops : {false, true}) {
+    settings.stops = stops ? std::vector<std::string>{"34", "9+"}
+                           : std::vector<std::string>{};
+    for (auto [slots, rows, threads] :
+         {std::tuple(1, 1, 1), std::tuple(2, 5, 1), std::tuple(7, 7, 2),
+          std::tuple(8, 64, 3), std::tuple(64, 100, 1), std::tuple(30, 3, 1)}) {
+      HashModel model(slots, 40, rows, threads);
+      OutputSet set = model.run(prompts, settings);
+      ASSERT_EQ(set.sequences.size(), 30u);
+      for (size_t i = 0; i < set.sequences.size(); ++i) {
+        const Sequence &sequence = set.sequences[i];
+        EXPECT_EQ(sequence.group, static_cast<int32_t>(i / 5));
+        Sequence expected =
+            reference(set.groups[i / 5].prompt, static_cast<int64_t>(50 + i),
+                      settings, *model.tokenizer, model.weights);
+        EXPECT_EQ(sequence.chosen, expected.chosen) << i << " slots " << slots;
+        EXPECT_EQ(sequence.logp, expected.logp);
+        EXPECT_EQ(sequence.text, expected.text);
+        EXPECT_EQ(sequence.truncated, expected.truncated);
+      }
+    }
+  }
+}
+
+TEST(Rollout, PromptsRunOncePerGroupWhereSlotsOverlap) {
+  SampleSettings settings;
+  settings.groupSize = 8;
+  settings.maxNewTokens = 1;
+  HashModel model(8, 40, 40, 1);
+  model.run({"123456789+123456789+123456789"}, settings);
+  // 28 prompt rows and 8 draws: the first call prefills and draws one.
+  EXPECT_EQ(model.calls, 2);
+}
+
+TEST(Rollout, RefusesWhatDoesNotFit) {
+  HashModel model(2, 8, 8, 1);
+  SampleSettings settings;
+  settings.maxNewTokens = 4;
+  EXPECT_NO_THROW(model.run({"12345"}, settings));
+  EXPECT_THROW(model.run({"123456"}, settings), Error);
+  EXPECT_THROW(model.run({""}, settings), Error);
+  settings.topP = 0.9;
+  EXPECT_THROW(model.run({"1"}, settings), Error); // no such buffer
+}
+
+OutputSet randomSet(unsigned seed, int groups, int groupSize, int longest) {
+  std::mt19937 random(seed);
+  OutputSet set;
+  for (int g = 0; g < groups; ++g) {
+    Group group;
+    group.prompt.resize(1 + random() % longest);
+    for (int32_t &token : group.prompt)
+      token = static_cast<int32_t>(random() % 100);
+    set.groups.push_back(group);
+    for (int i = 0; i < groupSize; ++i) {
+      Sequence sequence;
+      sequence.group = g;
+      sequence.chosen.resize(1 + random() % longest);
+      for (int32_t &token : sequence.chosen)
+        token = static_cast<int32_t>(random() % 100);
+      set.sequences.push_back(sequence);
+    }
+  }
+  return set;
+}
+
+TEST(Axes, WholeAndView) {
+  OutputSet set;
+  set.groups.resize(3);
+  for (auto [group, length] : {std::pair(0, 2), {0, 1}, {1, 3}, {2, 1}, {2, 2}})
+    set.sequences.push_back(
+        {group, std::vector<int32_t>(length, 7), {}, "", false});
+  using V = std::vector<int32_t>;
+  Axes whole = Axes::whole(set);
+  EXPECT_EQ(whole.sequenceOffsets, (V{0, 2, 3, 6, 7, 9}));
+  EXPECT_EQ(whole.groupOffsets, (V{0, 2, 3, 5}));
+  EXPECT_EQ(whole.groupTokenOffsets, (V{0, 3, 6, 9}));
+  EXPECT_EQ(whole.tokenSequence, (V{0, 0, 1, 2, 2, 2, 3, 4, 4}));
+  EXPECT_EQ(whole.tokenGroup, (V{0, 0, 0, 1, 1, 1, 2, 2, 2}));
+  EXPECT_EQ(whole.sequenceGroup, (V{0, 0, 1, 2, 2}));
+  EXPECT_EQ(whole.viewTokens, (V{0, 1, 2, 3, 4, 5, 6, 7, 8}));
+  Axes view = Axes::view(set, {1, 4});
+  EXPECT_EQ(view.sequenceOffsets, (V{0, 1, 3}));
+  EXPECT_EQ(view.groupOffsets, (V{0, 1, 2}));
+  EXPECT_EQ(view.groupTokenOffsets, (V{0, 1, 3}));
+  EXPECT_EQ(view.sequenceGroup, (V{0, 1}));
+  EXPECT_EQ(view.viewGroups, (V{0, 2}));
+  EXPECT_EQ(view.viewSequences, (V{1, 4}));
+  EXPECT_EQ(view.viewTokens, (V{2, 7, 8}));
+  Axes empty = Axes::view(set, {});
+  EXPECT_EQ(empty.sequenceOffsets, (V{0}));
+  EXPECT_EQ(empty.groupOffsets, (V{0}));
+}
+
+TEST(OutputSet, KeepsWhatIsFlagged) {
+  OutputSet set = randomSet(1, 4, 2, 5);
+  OutputSet copy = set;
+  copy.keepGroups(std::vector<double>{0, 1, 0, 1});
+  ASSERT_EQ(copy.groups.size(), 2u);
+  EXPECT_EQ(copy.groups[0].prompt, set.groups[1].prompt);
+  EXPECT_EQ(copy.sequences[2].chosen, set.sequences[6].chosen);
+  EXPECT_EQ(copy.sequences[2].group, 1);
+  set.keepSequences(std::vector<double>{0, 0, 1, 0, 0, 0, 1, 1});
+  EXPECT_EQ(set.groups.size(), 2u);
+  ASSERT_EQ(set.sequences.size(), 3u);
+  EXPECT_EQ(set.sequences[0].group, 0);
+  EXPECT_EQ(set.sequences[2].group, 1);
+}
+
+TEST(Deal, EverySequenceOnceAndGroupsWhole) {
+  OutputSet set = randomSet(2, 10, 3, 4);
+  for (bool tear : {false, true}) {
+    auto batches = deal(set, 4, tear, 9, 1, 0);
+    ASSERT_EQ(batches.size(), 4u);
+    std::vector<int> seen(30);
+    for (auto &batch : batches) {
+      EXPECT_TRUE(std::is_sorted(batch.begin(), batch.end()));
+      for (int32_t s : batch)
+        ++seen[s];
+      if (!tear)
+        for (int32_t s : batch)
+          for (int32_t t = s / 3 * 3; t < s / 3 * 3 + 3; ++t)
+            EXPECT_TRUE(std::binary_search(batch.begin(), batch.end(), t));
+    }
+    EXPECT_EQ(seen, std::vector<int>(30, 1));
+    EXPECT_EQ(batches, deal(set, 4, tear, 9, 1, 0));
+    EXPECT_NE(batches, deal(set, 4, tear, 9, 2, 0));
+    EXPECT_NE(batches, deal(set, 4, tear, 9, 1, 1));
+    EXPECT_NE(batches, deal(set, 4, tear, 8, 1, 0));
+  }
+  EXPECT_EQ(deal(set, 12, false, 9, 1, 0).size(), 10u); // never an empty one
+}
+
+TEST(Chunks, EveryTokenIsPredictedOnceByItsPredecessor) {
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    OutputSet set = randomSet(seed, 6, 3, 12);
+    std::vector<int32_t> chosen;
+    for (int32_t i = 0; i < 18; ++i)
+      if ((seed + i) % 3)
+        chosen.push_back(i);
+    Axes axes = Axes::view(set, chosen);
+    int64_t capacity = 24 + seed, most = seed % 4 == 0 ? 2 : 100;
+    std::vector<int> seen(axes.tokens());
+    for (const Chunk &chunk : packChunks(set, axes, capacity, most)) {
+      EXPECT_LE(static_cast<int64_t>(chunk.tokens.size()), capacity);
+      EXPECT_LE(static_cast<int64_t>(chunk.sequences.size()), most);
+      EXPECT_EQ(chunk.offsets.back(),
+                static_cast<int32_t>(chunk.tokens.size()));
+      for (size_t r = 0; r < chunk.tokens.size(); ++r) {
+        EXPECT_EQ(chunk.bases[r] + chunk.positions[r], static_cast<int32_t>(r));
+        EXPECT_TRUE(std::binary_search(chunk.offsets.begin(),
+                                       chunk.offsets.end(), chunk.bases[r]));
+      }
+      for (size_t t = 0; t < chunk.targets.size(); ++t) {
+        int32_t token = chunk.tokenIndex[t];
+        ++seen[token];
+        const Sequence &sequence =
+            set.sequences[axes.viewSequences[axes.tokenSequence[token]]];
+        const auto &prompt = set.groups[sequence.group].prompt;
+        int32_t place = token - axes.sequenceOffsets[axes.tokenSequence[token]];
+        EXPECT_EQ(chunk.targets[t], sequence.chosen[place]);
+        int32_t row = chunk.targetRows[t];
+        EXPECT_EQ(chunk.positions[row],
+                  static_cast<int32_t>(prompt.size()) - 1 + place);
+        EXPECT_EQ(chunk.tokens[row],
+                  place ? sequence.chosen[place - 1] : prompt.back());
+      }
+    }
+    EXPECT_EQ(seen, std::vector<int>(seen.size(), 1));
+  }
+}
+
+TEST(Chunks, BestFitDecreasing) {
+  OutputSet set;
+  set.groups.resize(1);
+  set.groups[0].prompt = {1};
+  for (int length : {3, 7, 5, 2, 3}) // rows = chosen, with a prompt of one
+    set.sequences.push_back(
+        {0, std::vector<int32_t>(length, 1), {}, "", false});
+  auto chunks = packChunks(set, Axes::whole(set), 10, 100);
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(chunks[1].sequences, (std::vector<int32_t>{2, 3, 4}));
+  EXPECT_THROW(packChunks(set, Axes::whole(set), 6, 100), Error);
+}
+
+} // namespace

@@ -1,0 +1,59 @@
+//===- TestArtifact.h - hand-written artifacts for tests --------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_TESTS_RUNTIME_TESTARTIFACT_H
+#define R1C_TESTS_RUNTIME_TESTARTIFACT_H
+
+#include "runtime/artifact/Artifact.h"
+#include "runtime/support/Files.h"
+#include "runtime/support/Json.h"
+
+namespace r1c::runtime::test {
+
+/// A directory that goes away with the test.
+class TemporaryDirectory {
+public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  fs::path operator/(const std::string &name) const { return path / name; }
+  fs::path path;
+};
+
+/// Builds a manifest: each buffer becomes an arena of its own.
+class TestManifest {
+public:
+  TestManifest();
+  void buffer(const std::string &name, const std::string &dtype, int64_t count);
+  void kernel(const std::string &name, int64_t operands);
+  Json json;
+};
+
+Json ref(const std::string &buffer, int64_t offset = 0, int64_t stride = 0);
+Json dispatch(const std::string &kernel, const std::vector<Json> &args);
+
+/// A policy "actor" over the alphabet "0123456789+" whose model is the hash of
+/// kernels.c, with all buffers that its rollout needs.
+void addHashPolicy(TestManifest &manifest, int64_t slots, int64_t capacity,
+                   int64_t rows);
+
+/// What kernels.c's `draw` gives after a sequence of tokens.
+struct Drawn {
+  int32_t token;
+  float logp;
+};
+Drawn drawAfter(const std::vector<int32_t> &tokens, const uint32_t noise[4],
+                uint64_t seed, float temperature,
+                const std::vector<float> &weights);
+
+/// The shared object of kernels.c.
+std::string testKernels();
+
+std::string write(const TestManifest &manifest, const fs::path &path);
+
+} // namespace r1c::runtime::test
+
+#endif // R1C_TESTS_RUNTIME_TESTARTIFACT_H
