@@ -28,6 +28,8 @@ struct Phase {
   llvm::StringRef pipeline;
   /// Ops that must not survive the phase: dialect names or full op names.
   llvm::ArrayRef<llvm::StringRef> illegal;
+  /// Full op names that may survive although their dialect may not.
+  llvm::ArrayRef<llvm::StringRef> legal = {};
 };
 
 /// All phases, in order.

@@ -16,8 +16,8 @@ include "dialects/rl/RLTypes.td"
 def RL_IndexOp : RL_Op<"index", [Pure]> {
   let summary = "offsets and indices of a set of outputs";
   let description = [{
-    T tokens, S sequences, G groups; inside an `rl.update`, those of the current
-    minibatch.
+    T tokens, S sequences, G groups; with `view` (inside an `rl.update`) those of
+    the current minibatch.
 
     | name | holds |
     |------|-------|
@@ -30,9 +30,9 @@ def RL_IndexOp : RL_Op<"index", [Pure]> {
 
     Example: `rl.index %o "token_sequence" : !rl.outputs<"o"> -> tensor<?xi32>`
   }];
-  let arguments = (ins RL_OutputsType:$outputs, StrAttr:$name);
+  let arguments = (ins RL_OutputsType:$outputs, StrAttr:$name, UnitAttr:$view);
   let results = (outs 1DTensorOf<[I32]>:$result);
-  let assemblyFormat = "$outputs $name attr-dict `:` type($outputs) `->` type($result)";
+  let assemblyFormat = "$outputs $name (`view` $view^)? attr-dict `:` type($outputs) `->` type($result)";
 }
 
 def RL_ToTensorOp : RL_Op<"to_tensor", [Pure]> {

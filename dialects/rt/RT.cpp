@@ -64,7 +64,7 @@ void RefAttr::print(AsmPrinter &printer) const {
 }
 
 LogicalResult BufferOp::verify() {
-  if (getOffset() < 0 || getBytes() < 0)
+  if (int64_t(getOffset()) < 0 || int64_t(getBytes()) < 0)
     return emitOpError("has a negative offset or size");
   if (getOffset() % 64)
     return emitOpError("starts at byte ")
@@ -73,10 +73,10 @@ LogicalResult BufferOp::verify() {
 }
 
 LogicalResult LoopOp::verify() {
-  if (getStep() == 0 || (getTo() - getFrom()) % getStep() != 0 ||
-      (getTo() - getFrom()) / getStep() < 0)
+  int64_t from = getFrom(), to = getTo(), step = getStep();
+  if (step == 0 || (to - from) % step != 0 || (to - from) / step < 0)
     return emitOpError("never reaches ")
-           << getTo() << " from " << getFrom() << " in steps of " << getStep();
+           << to << " from " << from << " in steps of " << step;
   if ((*this)->getParentOfType<LoopOp>())
     return emitOpError("stands inside another rt.loop: loops do not nest");
   return success();

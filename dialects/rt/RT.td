@@ -201,6 +201,7 @@ def RT_ReadOp : RT_HostBlock<"read"> {
   let arguments = (ins I64Attr:$set, FlatSymbolRefAttr:$policy,
                        ArrayAttr:$data, OptionalAttr<ArrayAttr>:$weights,
                        RT_Number:$groups, OptionalAttr<RT_Number>:$max_tokens,
+                       StrAttr:$order,
                        I64Attr:$max_groups, I64Attr:$max_group_size,
                        OptionalAttr<DictionaryAttr>:$where);
   let assemblyFormat = "attr-dict-with-keyword $body";
@@ -245,6 +246,15 @@ def RT_ChunksOp : RT_HostBlock<"chunks"> {
   let summary = "once a chunk: pack whole sequences into rows, run the body";
   let arguments = (ins I64Attr:$set, BoolAttr:$view, FlatSymbolRefAttr:$policy,
                        I64Attr:$rows, DictionaryAttr:$to);
+  let assemblyFormat = "attr-dict-with-keyword $body";
+}
+
+def RT_RebuildOp : RT_HostBlock<"rebuild"> {
+  let summary = "in rt.chunks: run the body unless there is one chunk only";
+  let description = [{
+    What an earlier pass over the same view left in memory still stands if the
+    view is a single chunk; else each chunk computes it again.
+  }];
   let assemblyFormat = "attr-dict-with-keyword $body";
 }
 

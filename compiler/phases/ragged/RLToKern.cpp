@@ -55,6 +55,7 @@ struct Scope {
   Scope *parent = nullptr;
   bool isUpdate = false;
   Block *block = nullptr;
+  bool inUpdate() const { return isUpdate || (parent && parent->inUpdate()); }
   DenseMap<Value, Value> tensors;
   llvm::StringMap<Value> outputs;                       // by set
   DenseMap<std::pair<Value, Attribute>, Value> indices; // by set and name
@@ -117,7 +118,8 @@ Value Converter::index(Scope &scope, StringRef set, StringRef name) {
   bool isPair = name.starts_with("all_");
   auto type = RankedTensorType::get({isPair ? 2 : ShapedType::kDynamic},
                                     builder.getI32Type());
-  value = rl::IndexOp::create(builder, outputs.getLoc(), type, outputs, name);
+  value = rl::IndexOp::create(builder, outputs.getLoc(), type, outputs, name,
+                              scope.inUpdate());
   return value;
 }
 
@@ -281,6 +283,10 @@ Value Converter::numbersOf(Value flags, Location loc) {
 /// results go to tensors.
 void Converter::crossBorder(Operation *op, Scope &scope) {
   Location loc = op->getLoc();
+  // A field read here is that of the minibatch: not the same value as the
+  // same field read outside.
+  if (isa<rl::FieldOp>(op) && scope.inUpdate())
+    op->setAttr("view", builder.getUnitAttr());
   for (OpOperand &operand : op->getOpOperands()) {
     Value value = operand.get();
     if (!isFormula(value.getType()) || value.getDefiningOp<rl::ConstantOp>())

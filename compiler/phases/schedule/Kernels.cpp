@@ -176,15 +176,13 @@ FlatSymbolRefAttr Kernels::outline(Operation *op) {
     function.erase();
     return symbol;
   }
-  // "matmul.3": what it is, and a number.
+  // "matmul_3": what it is, and a number; also its name in kernels.so.
   std::string name =
-      (op->getName().stripDialect() + "." + Twine(byText.size() - 1)).str();
+      (op->getName().stripDialect() + "_" + Twine(byText.size() - 1)).str();
   function.setSymName(name);
-  std::string code = llvm::formatv("r1c_kernel_{0}", byText.size() - 1);
-  function->setAttr("kern.symbol", builder.getStringAttr(code));
   symbol = FlatSymbolRefAttr::get(builder.getContext(), name);
   OpBuilder declare = OpBuilder::atBlockEnd(declarations);
-  rt::KernelOp::create(declare, op->getLoc(), name, code,
+  rt::KernelOp::create(declare, op->getLoc(), name, name,
                        op->getNumOperands() + op->getNumResults(),
                        StringAttr());
   return symbol;
@@ -209,10 +207,11 @@ LogicalResult Kernels::dispatch(OpBuilder &builder, Operation *op,
   for (auto [i, result] : llvm::enumerate(op->getResults())) {
     auto init = llvm::find_if(
         inits, [&, n = i](auto &entry) { return entry.first == n; });
-    Slot slot;
+    // A result that is bound already goes where the caller wants it.
+    Slot slot = binding.lookup(result);
     if (init != inits.end()) {
       slot = binding.lookup(init->second);
-    } else {
+    } else if (!slot.ref) {
       slot.rows = extents.results[i];
       slot.ref = buffers.allocateFor(
           op->getLoc(), nameOf(op->getLoc(), op->getName().stripDialect()),

@@ -130,7 +130,7 @@ struct M {
 
   Value expm1(Value x) const { // f64
     Value saved = x;
-    x = clamp(x, -40, 711);
+    x = clamp(x, -40, 710);
     auto [n, i] = nearest(x, 1.4426950408889634);
     Value r = reduceLn2(x, n);
     // e^r - 1 = r + r^2 * (1/2 + r/6 + ...)

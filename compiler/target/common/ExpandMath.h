@@ -24,9 +24,9 @@ namespace r1c {
 /// | expm1 | 2^n p + (2^n - 1); f32 in f64 | 2 |
 /// | log f32, f64, log1p | atanh series of fdlibm; log1p with correction term | 1 (log1p 2) |
 /// | log2, log10 | log times a constant | 2 |
-/// | sin, cos | three-part reduction by pi/2, fdlibm's kernels, |x| <= 2^30 (beyond: NaN); f32 in f64 | 1 |
+/// | sin, cos | three-part reduction by pi/2, fdlibm's kernels, |x| <= 2^30 (beyond: NaN); f32 in f64 | 1.5 |
 /// | tanh | expm1(2x) / (expm1(2x) + 2); f32 in f64 | 2 |
-/// | erf | f64 power series and continued fraction, blended by a select; f32 in f64 | 2 (f32) |
+/// | erf | f64 power series and continued fraction, blended by a select; f32 in f64 | f32: 1, f64: 40 |
 /// | powf | exp(y log x), log in two parts | 2 + |y log x| / 64 |
 /// | rsqrt | 1 / sqrt(x) | 1 |
 /// | round, isnan, isinf, isfinite | exact | 0 |

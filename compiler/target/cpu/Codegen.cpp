@@ -8,6 +8,7 @@
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"

@@ -1,0 +1,418 @@
+//===- ModelPrograms.cpp - sampling, scoring and training a model ---------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/phases/ragged/KernBuilder.h"
+#include "compiler/phases/schedule/Models.h"
+#include "compiler/phases/schedule/Scratch.h"
+#include "dialects/kern/Kern.h"
+#include "llvm/Support/MathExtras.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::schedule;
+
+/// A reference into a buffer of equal parts, at the loop's layer + `shift`.
+static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes, int64_t shift = 0) {
+  return rt::RefAttr::get(base.getContext(), base.getBuffer(), shift * bytes, bytes);
+}
+static rt::RefAttr part(rt::RefAttr base, int64_t bytes, int64_t index) {
+  return rt::RefAttr::get(base.getContext(), base.getBuffer(), index * bytes, 0);
+}
+
+/// A role's slot by table; most functions need nothing else.
+static Slot pick(ArrayRef<std::pair<StringRef, Slot>> table, DictionaryAttr role) {
+  StringRef kind = roleOf(role);
+  auto of = role.getAs<StringAttr>(role::of);
+  auto name = role.getAs<StringAttr>(role::name);
+  std::string full = kind.str();
+  if (of)
+    full += ":" + of.getValue().str();
+  else if (name)
+    full += ":" + name.getValue().str();
+  for (auto &[key, slot] : table)
+    if (key == full || key == kind)
+      return slot;
+  return {};
+}
+
+static Slot none(DictionaryAttr, Type) { return {}; }
+
+//===----------------------------------------------------------------------===//
+// Rollout
+//===----------------------------------------------------------------------===//
+
+/// `<policy>.rollout`: one call runs any mixture of prompt and decode rows and
+/// draws a token for some of them.
+LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
+  Location loc = policy.op.getLoc();
+  std::string prefix = (policy.op.getSymName() + ".rollout.").str();
+  // 64 decode rows fill the matrix kernels; prompts may take as many more.
+  const int64_t slots = 64, capacity = policy.context;
+  const int64_t rowCapacity = std::max<int64_t>(slots + policy.context, 256);
+  Extent rows = buffers.extent(loc, prefix + "row_count", rowCapacity);
+  Extent samples = buffers.extent(loc, prefix + "sample_count", slots);
+  auto table = [&](StringRef what, int64_t elements, StringRef dtype = "i32") {
+    return buffers.allocate(loc, prefix + what.str(), "tables", elements * 4, dtype);
+  };
+  rt::RefAttr tokens = table("tokens", rowCapacity);
+  rt::RefAttr positions = table("positions", rowCapacity);
+  rt::RefAttr bases = table("bases", rowCapacity);
+  rt::RefAttr sampleRows = table("sample_rows", slots);
+  rt::RefAttr noise = table("noise", slots * 4);
+  rt::RefAttr key = table("key", 2);
+  rt::RefAttr temperature = table("temperature", 1, "f32");
+  rt::RefAttr topK = table("top_k", 1, "f32"), topP = table("top_p", 1, "f32"),
+              minP = table("min_p", 1, "f32");
+  rt::RefAttr token = table("token", slots);
+  rt::RefAttr logp = table("logp", slots, "f32");
+
+  int64_t activationBytes = llvm::alignTo(rowCapacity * policy.hidden * 4, 64);
+  rt::RefAttr activations =
+      buffers.allocate(loc, prefix + "activations", "activations",
+                       activationBytes * (policy.layers + 1), "f32");
+  SmallVector<Attribute> caches;
+  llvm::StringMap<rt::RefAttr> cacheBuffers;
+  auto cache = [&](StringRef role, Type type) {
+    rt::RefAttr &ref = cacheBuffers[role];
+    int64_t rowBytes = cast<RankedTensorType>(type).getShape().back() * 4;
+    int64_t layerBytes = slots * capacity * rowBytes;
+    if (!ref) {
+      ref = buffers.allocate(loc, prefix + role.str(), prefix + "cache",
+                             layerBytes * policy.layers, "f32");
+      caches.push_back(builder.getDictionaryAttr(
+          {builder.getNamedAttr("buffer", ref.getBuffer()),
+           builder.getNamedAttr("layers", builder.getI64IntegerAttr(policy.layers)),
+           builder.getNamedAttr("layer_stride", builder.getI64IntegerAttr(layerBytes)),
+           builder.getNamedAttr("row_bytes", builder.getI64IntegerAttr(rowBytes))}));
+    }
+    return perLayer(ref, layerBytes);
+  };
+
+  Slot first{part(activations, activationBytes, 0), rows};
+  Slot last{part(activations, activationBytes, policy.layers), rows};
+  Slot in{perLayer(activations, activationBytes), rows};
+  Slot out{perLayer(activations, activationBytes, 1), rows};
+  llvm::StringMap<Slot> cacheRows;
+  if (failed(call(builder, policy, "embed",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"tokens", {tokens, rows}}}, role);
+                  },
+                  [&](DictionaryAttr, Type) { return first; })) ||
+      failed(call(builder, policy, "cache_rows",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"positions", {positions, rows}},
+                                 {"bases", {bases, rows}}}, role);
+                  },
+                  none, {}, &cacheRows)))
+    return failure();
+  auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
+  OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
+  if (failed(call(inside, policy, "layer.cached",
+                  [&](DictionaryAttr role, Type type) -> Slot {
+                    if (roleOf(role) == "cache_keys" || roleOf(role) == "cache_values")
+                      return {cache(roleOf(role), type), {}};
+                    return pick({{"activation", in},
+                                 {"positions", {positions, rows}},
+                                 {"bases", {bases, rows}},
+                                 {"cache_rows", cacheRows["cache_rows"]}}, role);
+                  },
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"activation", out}}, role);
+                  })) ||
+      failed(call(builder, policy, "sample",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"activation", last},
+                                 {"rows", {sampleRows, samples}},
+                                 {"temperature", {temperature, {}}},
+                                 {"counter", {noise, samples}},
+                                 {"key", {key, {}}}}, role);
+                  },
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"token", {token, samples}}, {"logp", {logp, samples}}}, role);
+                  })))
+    return failure();
+
+  NamedAttrList fields;
+  fields.set("slots", builder.getI64IntegerAttr(slots));
+  fields.set("capacity", builder.getI64IntegerAttr(capacity));
+  fields.set("rows", builder.getI64IntegerAttr(rowCapacity));
+  for (auto [name, ref] : std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
+           {"tokens", tokens}, {"positions", positions}, {"bases", bases},
+           {"sample_rows", sampleRows}, {"noise", noise}, {"key", key},
+           {"temperature", temperature}, {"top_k", topK}, {"top_p", topP},
+           {"min_p", minP}, {"row_count", rows.size}, {"sample_count", samples.size},
+           {"token", token}, {"logp", logp}})
+    fields.set(name, ref.getBuffer());
+  fields.set("cache", builder.getArrayAttr(caches));
+  policy.info.set("rollout", fields.getDictionary(builder.getContext()));
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Chunks
+//===----------------------------------------------------------------------===//
+
+/// Rows of a chunk: enough for the matrix kernels to run at speed and for the
+/// longest sequence.
+static constexpr int64_t chunkRows = 1024;
+
+Chunk &Models::chunkOf(Policy &policy) {
+  auto &chunk = chunks[policy.model];
+  if (chunk)
+    return *chunk;
+  chunk = std::make_unique<Chunk>();
+  Location loc = policy.op.getLoc();
+  std::string prefix = (policy.model.getSymName() + ".chunk.").str();
+  chunk->capacity = std::max(chunkRows, policy.context);
+  chunk->rows = buffers.extent(loc, prefix + "row_count", chunk->capacity);
+  chunk->sequences = buffers.extent(loc, prefix + "sequence_count", chunk->capacity);
+  chunk->targets = buffers.extent(loc, prefix + "target_count", chunk->capacity);
+  auto table = [&](StringRef what, int64_t extra = 0) {
+    return buffers.allocate(loc, prefix + what.str(), "tables",
+                            (chunk->capacity + extra) * 4, "i32");
+  };
+  chunk->tokens = table("tokens");
+  chunk->positions = table("positions");
+  chunk->bases = table("bases");
+  chunk->offsets = table("offsets", 1);
+  chunk->targetRows = table("target_rows");
+  chunk->targetTokens = table("targets");
+  chunk->tokenIndex = table("token_index");
+  int64_t bytes = llvm::alignTo(chunk->capacity * policy.hidden * 4, 64);
+  chunk->activations = buffers.allocate(loc, prefix + "activations", "activations",
+                                        bytes * (policy.layers + 1), "f32");
+  return *chunk;
+}
+
+rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc, Policy &policy,
+                                Axes &axes) {
+  Chunk &chunk = chunkOf(policy);
+  NamedAttrList to;
+  for (auto [name, ref] : std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
+           {"tokens", chunk.tokens}, {"positions", chunk.positions},
+           {"bases", chunk.bases}, {"offsets", chunk.offsets},
+           {"targets_rows", chunk.targetRows}, {"targets", chunk.targetTokens},
+           {"token_index", chunk.tokenIndex}, {"row_count", chunk.rows.size},
+           {"sequence_count", chunk.sequences.size},
+           {"target_count", chunk.targets.size}})
+    to.set(name, ref.getBuffer());
+  auto op = rt::ChunksOp::create(builder, loc, axes.set(), axes.isView(),
+                                 policy.op.getSymName(), chunk.capacity,
+                                 to.getDictionary(builder.getContext()));
+  op.getBody().emplaceBlock();
+  return op;
+}
+
+/// Embedding and layers on the chunk; with `train` what the backward reads is
+/// kept.
+LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
+                           bool train) {
+  Chunk &chunk = chunkOf(policy);
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  Slot first{part(chunk.activations, bytes, 0), chunk.rows};
+  Slot in{perLayer(chunk.activations, bytes), chunk.rows};
+  Slot out{perLayer(chunk.activations, bytes, 1), chunk.rows};
+  if (failed(call(builder, policy, "embed",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"tokens", {chunk.tokens, chunk.rows}}}, role);
+                  },
+                  [&](DictionaryAttr, Type) { return first; })))
+    return failure();
+  auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
+  OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
+  auto results = [&](DictionaryAttr role, Type type) -> Slot {
+    if (roleOf(role) == "activation")
+      return out;
+    if (roleOf(role) != "saved")
+      return {};
+    StringRef name = role.getAs<StringAttr>(role::name).getValue();
+    Slot &slot = chunk.saved[name];
+    if (!slot.ref) {
+      auto tensor = cast<RankedTensorType>(type);
+      int64_t elements = 1;
+      for (int64_t size : tensor.getShape())
+        elements *= ShapedType::isDynamic(size) ? chunk.capacity : size;
+      int64_t each = llvm::alignTo(elements * bytesOf(tensor.getElementType()), 64);
+      rt::RefAttr all = buffers.allocate(
+          loc, (policy.model.getSymName() + ".saved." + name).str(), "activations",
+          each * policy.layers, dtypeOf(tensor.getElementType()));
+      slot = {perLayer(all, each), chunk.rows};
+    }
+    return slot;
+  };
+  return call(inside, policy, train ? "layer.train" : "layer",
+              [&](DictionaryAttr role, Type) {
+                return pick({{"activation", in},
+                             {"positions", {chunk.positions, chunk.rows}},
+                             {"bases", {chunk.bases, chunk.rows}},
+                             {"offsets", {chunk.offsets, chunk.sequences}}}, role);
+              },
+              results);
+}
+
+/// to[token_index[i]] = from[i] for the tokens of the chunk.
+static void scatter(OpBuilder &builder, Kernels &kernels, Location loc,
+                    const Chunk &chunk, Slot from, rt::RefAttr to, Extent tokens) {
+  Scratch scratch(builder, kernels);
+  OpBuilder &b = scratch.builder();
+  auto type = RankedTensorType::get({ShapedType::kDynamic}, b.getF32Type());
+  Value values = scratch.argument(type, from);
+  Value index = scratch.argument(RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
+                                 {chunk.tokenIndex, chunk.targets});
+  Value init = scratch.argument(type, {to, tokens});
+  auto access = [&](kern::AccessKind kind, int64_t n) {
+    return b.getArrayAttr(kern::AccessAttr::get(b.getContext(), kind, n, -1));
+  };
+  auto map = kern::MapOp::create(b, loc, TypeRange(type), values, index, init,
+                                 access(kern::AccessKind::element, -1),
+                                 access(kern::AccessKind::scatter, 0));
+  OpBuilder::InsertionGuard guard(b);
+  Block *body = b.createBlock(&map.getBody(), {}, {b.getF32Type()}, {loc});
+  kern::YieldOp::create(b, loc, ValueRange(body->getArgument(0)));
+  scratch.dispatch(map.getResult(0), "");
+}
+
+/// from[token_index[i]] as float32.
+static Slot gather(OpBuilder &builder, Kernels &kernels, Location loc,
+                   const Chunk &chunk, Slot from, Type element) {
+  Scratch scratch(builder, kernels);
+  OpBuilder &b = scratch.builder();
+  auto type = RankedTensorType::get({ShapedType::kDynamic}, element);
+  Value values = scratch.argument(type, from);
+  Value index = scratch.argument(RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
+                                 {chunk.tokenIndex, chunk.targets});
+  auto single = RankedTensorType::get({ShapedType::kDynamic}, b.getF32Type());
+  Value gathered = ragged::map(
+      b, loc, single, ragged::gathered(values), index,
+      [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+        if (element.isF32())
+          return x[0];
+        return arith::TruncFOp::create(b, loc, b.getF32Type(), x[0]);
+      });
+  return scratch.dispatch(gathered, "activations");
+}
+
+LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
+                              Axes &axes, rt::RefAttr temperature,
+                              TokenResults results, bool keep) {
+  Policy &policy = this->policy(name);
+  Chunk &chunk = chunkOf(policy);
+  auto chunks = makeChunks(builder, loc, policy, axes);
+  OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
+  if (failed(body(inside, loc, policy, keep)))
+    return failure();
+  int64_t mark = buffers.mark("activations");
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
+  llvm::StringMap<Slot> head;
+  if (failed(call(inside, policy, "head",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"activation", last},
+                                 {"rows", {chunk.targetRows, chunk.targets}},
+                                 {"targets", {chunk.targetTokens, chunk.targets}},
+                                 {"temperature", {temperature, {}}}}, role);
+                  },
+                  none, {}, &head)))
+    return failure();
+  for (auto [what, to] : {std::pair(StringRef("logp"), results.logp),
+                          std::pair(StringRef("entropy"), results.entropy),
+                          std::pair(StringRef("lse"), results.lse)})
+    if (to)
+      scatter(inside, kernels, loc, chunk, head[what], to, axes.tokens());
+  // Nothing of the head outlives the chunk.
+  buffers.rewind("activations", mark);
+  return success();
+}
+
+LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
+                               Axes &axes, rt::RefAttr temperature,
+                               TokenResults results, Slot seeds,
+                               Slot entropySeeds) {
+  Policy &policy = this->policy(name);
+  Chunk &chunk = chunkOf(policy);
+  Type f64 = builder.getF64Type(), f32 = builder.getF32Type();
+  rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
+  auto chunks = makeChunks(builder, loc, policy, axes);
+  OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
+  auto rebuild = rt::RebuildOp::create(inside, loc);
+  OpBuilder again = OpBuilder::atBlockEnd(&rebuild.getBody().emplaceBlock());
+  if (failed(body(again, loc, policy, true)))
+    return failure();
+
+  int64_t mark = buffers.mark("activations");
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  rt::RefAttr gradients = buffers.allocate(
+      loc, (policy.model.getSymName() + ".chunk.gradients").str(), "activations",
+      bytes * (policy.layers + 1), "f32");
+  Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
+  Slot lastGradient{part(gradients, bytes, policy.layers), chunk.rows};
+  // Rows that predict nothing get no gradient from the head.
+  rt::ZeroOp::create(inside, loc, lastGradient.ref, bytes);
+
+  bool hasEntropy = bool(entropySeeds.ref);
+  Slot g = seeds.ref ? gather(inside, kernels, loc, chunk, seeds, f64) : Slot();
+  Slot h = hasEntropy ? gather(inside, kernels, loc, chunk, entropySeeds, f64) : Slot();
+  Slot lse = gather(inside, kernels, loc, chunk, {results.lse, axes.tokens()}, f32);
+  Slot entropy = hasEntropy ? gather(inside, kernels, loc, chunk,
+                                     {results.entropy, axes.tokens()}, f32)
+                            : Slot();
+  if (!g.ref) {
+    // A loss of the entropy alone: the other seed is 0 everywhere.
+    g = {buffers.allocate(loc, "zero_seeds", "activations", chunk.capacity * 4, "f32"),
+         chunk.targets};
+    rt::ZeroOp::create(inside, loc, g.ref, chunk.capacity * 4);
+  }
+  if (failed(call(inside, policy, hasEntropy ? "head.backward" : "head.backward.logp",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"activation", last},
+                                 {"rows", {chunk.targetRows, chunk.targets}},
+                                 {"targets", {chunk.targetTokens, chunk.targets}},
+                                 {"temperature", {temperature, {}}},
+                                 {"saved:lse", lse},
+                                 {"saved:entropy", entropy},
+                                 {"lse", lse},
+                                 {"entropy", entropy},
+                                 {"gradient:logp", g},
+                                 {"gradient:entropy", h},
+                                 {"gradient_init", lastGradient}}, role);
+                  },
+                  none)))
+    return failure();
+
+  auto loop = rt::LoopOp::create(inside, loc, policy.layers - 1, -1, -1);
+  OpBuilder layer = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
+  Slot in{perLayer(chunk.activations, bytes), chunk.rows};
+  Slot gradientOut{perLayer(gradients, bytes, 1), chunk.rows};
+  Slot gradientIn{perLayer(gradients, bytes), chunk.rows};
+  if (failed(call(layer, policy, "layer.backward",
+                  [&](DictionaryAttr role, Type) -> Slot {
+                    if (roleOf(role) == "saved")
+                      return chunk.saved[role.getAs<StringAttr>(role::name).getValue()];
+                    return pick({{"activation", in},
+                                 {"gradient", gradientOut},
+                                 {"positions", {chunk.positions, chunk.rows}},
+                                 {"bases", {chunk.bases, chunk.rows}},
+                                 {"offsets", {chunk.offsets, chunk.sequences}}}, role);
+                  },
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"gradient", gradientIn}}, role);
+                  },
+                  chunk.sequences)))
+    return failure();
+  Slot firstGradient{part(gradients, bytes, 0), chunk.rows};
+  if (failed(call(inside, policy, "embed.backward",
+                  [&](DictionaryAttr role, Type) {
+                    return pick({{"tokens", {chunk.tokens, chunk.rows}},
+                                 {"gradient", firstGradient}}, role);
+                  },
+                  none)))
+    return failure();
+  buffers.rewind("activations", mark);
+  return success();
+}

@@ -1,0 +1,285 @@
+//===- Models.cpp - policies as programs ----------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/phases/schedule/Models.h"
+#include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/phases/schedule/Scratch.h"
+#include "dialects/kern/Kern.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::schedule;
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+/// Parameters with weight decay first, then the others, each part padded to
+/// whole rows of the gradient norm.
+void Models::layOut(Policy &policy) {
+  int64_t top = 0; // bytes
+  for (bool decay : {true, false}) {
+    for (auto op : policy.model.getBody().getOps<lm::ParameterOp>()) {
+      if (op.getDecay() != decay)
+        continue;
+      auto type = cast<RankedTensorType>(op.getType());
+      int64_t bytes = llvm::alignTo(type.getNumElements() * 4, 64);
+      Parameter parameter{op, top, op.getLayers() ? bytes : 0};
+      policy.parameters[op.getParameter()] = parameter;
+      top += bytes * op.getLayers().value_or(1);
+    }
+    top = llvm::alignTo(top, normRow * 4);
+    if (decay)
+      policy.decayed = top / 4;
+  }
+  policy.total = top / 4;
+}
+
+static rt::RefAttr at(rt::RefAttr base, int64_t offset, int64_t stride) {
+  return rt::RefAttr::get(base.getContext(), base.getBuffer(), offset, stride);
+}
+
+/// A reference into a buffer of [layers] equal parts, at the loop's layer.
+static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes, int64_t shift = 0) {
+  return at(base, shift * bytes, bytes);
+}
+
+static int64_t integer(DictionaryAttr dictionary, StringRef key) {
+  return dictionary.getAs<IntegerAttr>(key).getInt();
+}
+
+LogicalResult Models::addPolicies(Block *declarations) {
+  SymbolTable symbols(module);
+  OpBuilder b = OpBuilder::atBlockEnd(declarations);
+  for (auto op : module.getOps<rl::PolicyOp>()) {
+    auto policy = std::make_unique<Policy>();
+    policy->op = op;
+    policy->model = symbols.lookup<lm::ModelOp>(
+        op->getAttrOfType<FlatSymbolRefAttr>("model").getValue());
+    DictionaryAttr config = policy->model.getConfig();
+    policy->layers = integer(config, "layers");
+    policy->hidden = integer(config, "hidden");
+    policy->vocabulary = integer(config, "vocabulary");
+    policy->context = integer(config, "context");
+    policies[op.getSymName()] = std::move(policy);
+  }
+  module.walk([&](Operation *op) {
+    if (auto update = dyn_cast<rl::UpdateOp>(op))
+      policy(update.getPolicy()).isTrained = true;
+    if (auto sample = dyn_cast<rl::SampleOp>(op))
+      policy(sample.getPolicy()).isSampled = true;
+  });
+
+  for (auto &[name, owned] : policies) {
+    Policy &policy = *owned;
+    Location loc = policy.op.getLoc();
+    layOut(policy);
+    auto allocate = [&](StringRef what, int64_t bytes, StringRef dtype = "f32") {
+      std::string full = (name + "." + what).str();
+      return buffers.allocate(loc, full, full, bytes, dtype);
+    };
+    policy.weights = allocate("weights", policy.total * 4);
+    policy.updates = allocate("updates", 8, "f64");
+    SmallVector<Attribute> all{policy.weights.getBuffer()};
+    if (policy.isTrained) {
+      policy.gradients = allocate("gradients", policy.total * 4);
+      policy.moment1 = allocate("moment1", policy.total * 4);
+      policy.moment2 = allocate("moment2", policy.total * 4);
+      all.append({policy.moment1.getBuffer(), policy.moment2.getBuffer()});
+    }
+
+    NamedAttrList &info = policy.info;
+    DictionaryAttr init = policy.op.getInit();
+    NamedAttrList source;
+    source.set("kind", init.get("kind"));
+    for (StringRef key : {"path", "of"})
+      if (Attribute value = init.get(key))
+        source.set(key, value);
+    info.set("source", source.getDictionary(b.getContext()));
+    info.set("model", policy.model.getConfig());
+    rl::PolicyOp root = policy.op;
+    while (auto of = root.getInit().getAs<FlatSymbolRefAttr>("of"))
+      root = this->policy(of.getValue()).op;
+    if (Attribute tokenizer = root.getInit().get("tokenizer"))
+      info.set("tokenizer", tokenizer);
+    info.set("trained", b.getBoolAttr(policy.isTrained));
+    SmallVector<Attribute> parameters;
+    for (auto op : policy.model.getBody().getOps<lm::ParameterOp>()) {
+      const Parameter &parameter = policy.parameters[op.getParameter()];
+      NamedAttrList entry;
+      entry.set("name", op.getParameterAttr());
+      entry.set("shape", b.getI64ArrayAttr(cast<RankedTensorType>(op.getType()).getShape()));
+      if (op.getLayers()) {
+        entry.set("layers", op.getLayersAttr());
+        entry.set("stride", b.getI64IntegerAttr(parameter.stride));
+      }
+      entry.set("buffer", policy.weights.getBuffer());
+      entry.set("offset", b.getI64IntegerAttr(parameter.offset));
+      bool isNormal = op.getInit() == lm::InitKind::normal;
+      entry.set("init", b.getDictionaryAttr(
+                            {b.getNamedAttr("kind", b.getStringAttr(isNormal ? "normal" : "constant")),
+                             b.getNamedAttr(isNormal ? "std" : "value", op.getInitValueAttr())}));
+      parameters.push_back(entry.getDictionary(b.getContext()));
+    }
+    info.set("parameters", b.getArrayAttr(parameters));
+    info.set("buffers", b.getArrayAttr(all));
+    info.set("state", b.getArrayAttr(all));
+    info.set("updates", policy.updates.getBuffer());
+
+    NamedAttrList programs;
+    auto program = [&](StringRef what) {
+      std::string full = (name + "." + what).str();
+      programs.set(what, FlatSymbolRefAttr::get(b.getContext(), full));
+      b.setInsertionPointToEnd(declarations);
+      auto op = rt::ProgramOp::create(b, loc, full);
+      return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
+    };
+    if (policy.isSampled) {
+      OpBuilder inside = program("rollout");
+      if (failed(rollout(policy, inside)))
+        return failure();
+    }
+    OpBuilder inside = program("pack");
+    if (failed(pack(policy, inside)))
+      return failure();
+    info.set("programs", programs.getDictionary(b.getContext()));
+    b.setInsertionPointToEnd(declarations);
+    policy.declaration =
+        rt::PolicyOp::create(b, loc, name, info.getDictionary(b.getContext()));
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Packed weights
+//===----------------------------------------------------------------------===//
+
+static ArrayAttr packKey(DictionaryAttr role) {
+  return ArrayAttr::get(role.getContext(),
+                        {role.get(role::layout), role.get(role::parameter)});
+}
+
+/// Every packed operand that the policy's functions read, made from the plain
+/// weights: one layer after the other where they are stacked.
+LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
+  DenseSet<Attribute> seen;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    std::string prefix = (policy.model.getSymName() + ".").str();
+    if (!function.getSymName().starts_with(prefix))
+      continue;
+    StringRef name = function.getSymName().drop_front(prefix.size());
+    if (!policy.isTrained && name.contains("backward"))
+      continue; // nothing reads these
+    for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+      DictionaryAttr role = function.getArgAttrDict(i);
+      if (!role || roleOf(role) != "packed" || !seen.insert(packKey(role)).second)
+        continue;
+      Location loc = policy.op.getLoc();
+      auto type = cast<kern::PackedType>(function.getArgument(i).getType());
+      rt::RefAttr target = weight(policy, role, type).ref;
+      StringRef layout = cast<StringAttr>(role.get(role::layout)).getValue();
+      auto names = cast<ArrayAttr>(role.get(role::parameter));
+      Scratch scratch(builder, kernels);
+      SmallVector<Value> sources;
+      int64_t layers = 0;
+      for (Attribute entry : names) {
+        Parameter &parameter = policy.parameters[cast<StringAttr>(entry).getValue()];
+        layers = parameter.op.getLayers().value_or(0);
+        sources.push_back(scratch.argument(
+            parameter.op.getType(),
+            {at(policy.weights, parameter.offset, parameter.stride), {}}));
+      }
+      OpBuilder inside = builder;
+      if (layers) {
+        auto loop = rt::LoopOp::create(builder, loc, 0, layers, 1);
+        inside.setInsertionPointToEnd(&loop.getBody().emplaceBlock());
+      }
+      bool isBackward = layout == "backward";
+      Value packed = kern::PackOp::create(
+          scratch.builder(), loc, type, sources, /*transpose=*/!isBackward,
+          /*paired=*/layout == "paired", /*along_k=*/isBackward && sources.size() > 1);
+      scratch.retarget(inside);
+      scratch.dispatch(packed, "", {Slot{target, {}}});
+    }
+  }
+  return success();
+}
+
+Slot Models::weight(Policy &policy, DictionaryAttr role, Type type) {
+  StringRef kind = roleOf(role);
+  if (kind == "parameter" || kind == "parameter_gradient") {
+    StringRef name = role.getAs<StringAttr>(role::parameter).getValue();
+    const Parameter &parameter = policy.parameters[name];
+    rt::RefAttr base = kind == "parameter" ? policy.weights : policy.gradients;
+    return {at(base, parameter.offset, parameter.stride), {}};
+  }
+  if (kind != "packed")
+    return {};
+  rt::RefAttr &ref = policy.packed[packKey(role)];
+  if (!ref) {
+    auto first = cast<StringAttr>(cast<ArrayAttr>(role.get(role::parameter))[0]);
+    int64_t layers = policy.parameters[first.getValue()].op.getLayers().value_or(0);
+    auto packed = cast<kern::PackedType>(type);
+    int64_t bytes = llvm::alignTo(packed.getBytes(), 64);
+    std::string name = (policy.op.getSymName() + ".packed").str();
+    ref = at(buffers.allocate(policy.op.getLoc(), name, name,
+                              bytes * std::max<int64_t>(layers, 1),
+                              dtypeOf(packed.getElementType())),
+             0, layers ? bytes : 0);
+  }
+  return {ref, {}};
+}
+
+//===----------------------------------------------------------------------===//
+// Calls of a model's functions
+//===----------------------------------------------------------------------===//
+
+func::FuncOp Models::function(Policy &policy, StringRef name) {
+  return module.lookupSymbol<func::FuncOp>(
+      (policy.model.getSymName() + "." + name).str());
+}
+
+LogicalResult Models::call(OpBuilder &builder, Policy &policy, StringRef name,
+                           Roles arguments, Roles results, Extent sequences,
+                           llvm::StringMap<Slot> *given) {
+  func::FuncOp function = this->function(policy, name);
+  if (!function)
+    return policy.op.emitError("the model has no function '") << name << "'";
+  Kernels::Binding binding;
+  for (unsigned i = 0; i < function.getNumArguments(); ++i) {
+    DictionaryAttr role = function.getArgAttrDict(i);
+    Value argument = function.getArgument(i);
+    Slot slot = weight(policy, role, argument.getType());
+    if (!slot.ref)
+      slot = arguments(role, argument.getType());
+    if (!slot.ref)
+      return function.emitError("argument ")
+             << i << " (" << roleOf(role) << ") of '" << name
+             << "' has no buffer in the schedule";
+    binding[argument] = slot;
+  }
+  Operation *ret = function.getBody().front().getTerminator();
+  for (auto [i, value] : llvm::enumerate(ret->getOperands())) {
+    DictionaryAttr role = function.getResultAttrDict(i);
+    Slot slot = weight(policy, role, value.getType());
+    if (!slot.ref)
+      slot = results(role, value.getType());
+    if (slot.ref && !binding.count(value))
+      binding[value] = slot;
+  }
+  for (Operation &op : function.getBody().front().without_terminator())
+    if (failed(kernels.dispatch(builder, &op, binding, "activations", sequences)))
+      return failure();
+  if (given)
+    for (auto [i, value] : llvm::enumerate(ret->getOperands())) {
+      DictionaryAttr role = function.getResultAttrDict(i);
+      auto named = role.getAs<StringAttr>(role::name);
+      (*given)[named ? named.getValue() : roleOf(role)] = binding.lookup(value);
+    }
+  return success();
+}

@@ -1,0 +1,135 @@
+//===- Models.h - policies as programs --------------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_PHASES_SCHEDULE_MODELS_H
+#define R1C_COMPILER_PHASES_SCHEDULE_MODELS_H
+
+#include "compiler/phases/schedule/Kernels.h"
+#include "compiler/phases/schedule/Sets.h"
+#include "dialects/lm/LM.h"
+#include "dialects/rl/RL.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace r1c::schedule {
+
+/// A parameter of a policy in its flat float32 buffers: weights, gradients and
+/// moments have the same layout.
+struct Parameter {
+  lm::ParameterOp op;
+  int64_t offset = 0; // bytes
+  int64_t stride = 0; // bytes from layer to layer; 0 if not stacked
+};
+
+/// The buffers that a chunk of rows is packed into, and the activations that
+/// its passes leave. One for each model.
+struct Chunk {
+  int64_t capacity = 0;
+  Extent rows, sequences, targets;
+  rt::RefAttr tokens, positions, bases, offsets, targetRows, targetTokens,
+      tokenIndex;
+  /// [layers + 1] inputs of the layers, and their gradients.
+  rt::RefAttr activations, gradients;
+  /// What `.layer.train` saves, [layers] each, by name.
+  llvm::StringMap<Slot> saved;
+};
+
+/// A policy's memory.
+struct Policy {
+  rl::PolicyOp op;
+  lm::ModelOp model;
+  bool isTrained = false, isSampled = false;
+  int64_t layers = 0, hidden = 0, vocabulary = 0, context = 0;
+  llvm::StringMap<Parameter> parameters;
+  /// Elements: those with weight decay come first; both counts are multiples
+  /// of `normRow`, padded with zeros.
+  int64_t decayed = 0, total = 0;
+  rt::RefAttr weights, gradients, moment1, moment2, updates;
+  /// Packed layouts of the weights, by layout and parameters.
+  llvm::MapVector<mlir::Attribute, rt::RefAttr> packed;
+  mlir::NamedAttrList info;
+  rt::PolicyOp declaration;
+};
+
+/// Elements that one row of the gradient norm's first reduction takes.
+inline constexpr int64_t normRow = 4096;
+
+/// Results of a forward pass over the tokens of a set or view, float32
+/// [tokens]; null references are not wanted.
+struct TokenResults {
+  rt::RefAttr logp, entropy, lse;
+};
+
+/// Lays out the policies and writes what runs their models.
+class Models {
+public:
+  Models(mlir::ModuleOp module, Buffers &buffers, Kernels &kernels)
+      : module(module), buffers(buffers), kernels(kernels) {}
+
+  /// Weights, packed layouts, and the programs `<policy>.pack` and, for
+  /// policies that sample, `<policy>.rollout`.
+  llvm::LogicalResult addPolicies(mlir::Block *declarations);
+
+  /// An rt.chunks that runs the model over a set or view. With `keep` the
+  /// activations of the last chunk stay for `backward`.
+  llvm::LogicalResult forward(mlir::OpBuilder &builder, mlir::Location loc,
+                              llvm::StringRef policy, Axes &axes,
+                              rt::RefAttr temperature, TokenResults results,
+                              bool keep);
+
+  /// Sets the policy's gradient buffer to the gradient of
+  /// sum(seed * logp) + sum(entropySeed * entropy) over the view. Seeds are
+  /// float64 [tokens]; `results` are those of the forward pass before.
+  llvm::LogicalResult backward(mlir::OpBuilder &builder, mlir::Location loc,
+                               llvm::StringRef policy, Axes &axes,
+                               rt::RefAttr temperature, TokenResults results,
+                               Slot seeds, Slot entropySeeds);
+
+  /// One AdamW step on the accumulated gradient, then the packed layouts.
+  llvm::LogicalResult adamw(mlir::OpBuilder &builder, rl::AdamWOp op,
+                            rt::RefAttr lr);
+
+  /// Tokens of the longest sequence of a policy.
+  int64_t contextOf(llvm::StringRef name) { return policy(name).context; }
+
+  Policy &policy(llvm::StringRef name) { return *policies.find(name)->second; }
+
+private:
+  using Roles = llvm::function_ref<Slot(mlir::DictionaryAttr, mlir::Type)>;
+
+  void layOut(Policy &policy);
+  llvm::LogicalResult pack(Policy &policy, mlir::OpBuilder &builder);
+  llvm::LogicalResult rollout(Policy &policy, mlir::OpBuilder &builder);
+  Chunk &chunkOf(Policy &policy);
+  rt::ChunksOp makeChunks(mlir::OpBuilder &builder, mlir::Location loc,
+                          Policy &policy, Axes &axes);
+  llvm::LogicalResult body(mlir::OpBuilder &builder, mlir::Location loc,
+                           Policy &policy, bool train);
+
+  /// Dispatches the kern ops of function `@<model>.<name>`. `arguments` gives
+  /// the buffer of each argument, `results` that of each result (or none: it
+  /// gets one of its own), by role attributes and type. `given`, if wanted,
+  /// gets the buffers of the results.
+  llvm::LogicalResult call(mlir::OpBuilder &builder, Policy &policy,
+                           llvm::StringRef name, Roles arguments, Roles results,
+                           Extent sequences = {},
+                           llvm::StringMap<Slot> *given = nullptr);
+  /// The buffer of a weight argument (parameter, packed,
+  /// parameter_gradient), or none.
+  Slot weight(Policy &policy, mlir::DictionaryAttr role, mlir::Type type);
+  mlir::func::FuncOp function(Policy &policy, llvm::StringRef name);
+
+  mlir::ModuleOp module;
+  Buffers &buffers;
+  Kernels &kernels;
+  llvm::MapVector<llvm::StringRef, std::unique_ptr<Policy>> policies;
+  llvm::DenseMap<mlir::Operation *, std::unique_ptr<Chunk>> chunks;
+};
+
+} // namespace r1c::schedule
+
+#endif // R1C_COMPILER_PHASES_SCHEDULE_MODELS_H

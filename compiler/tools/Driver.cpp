@@ -1,0 +1,158 @@
+//===- Driver.cpp - r1c compile, run ----------------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/Driver.h"
+#include "compiler/phases/Phases.h"
+#include "compiler/phases/package/Manifest.h"
+#include "compiler/target/cpu/Cpu.h"
+#include "compiler/tools/Register.h"
+#include "frontends/step/Step.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Support/FileUtilities.h"
+#include "runtime/artifact/Artifact.h"
+#include "runtime/support/Error.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/TargetSelect.h"
+
+#include <filesystem>
+
+using namespace mlir;
+using namespace r1c;
+
+namespace fs = std::filesystem;
+
+static int fail(const llvm::Twine &message) {
+  llvm::errs() << "error: " << message << "\n";
+  return 1;
+}
+
+/// A compilation: what it needs to live as long as its module.
+namespace {
+struct Compilation {
+  DialectRegistry registry;
+  std::unique_ptr<MLIRContext> context;
+  llvm::SourceMgr sources;
+  std::unique_ptr<SourceMgrDiagnosticHandler> diagnostics;
+  OwningOpRef<ModuleOp> module;
+
+  Compilation() {
+    registerDialects(registry);
+    context = std::make_unique<MLIRContext>(registry);
+    diagnostics = std::make_unique<SourceMgrDiagnosticHandler>(sources, context.get());
+  }
+
+  /// Reads the step file, or the IR that a phase left.
+  bool read(const DriverOptions &options) {
+    if (!options.phases.from.empty() ||
+        llvm::StringRef(options.file).ends_with(".mlir")) {
+      module = parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
+      return bool(module);
+    }
+    step::Options stepOptions;
+    for (llvm::StringRef set : options.sets) {
+      auto [name, value] = set.split('=');
+      stepOptions.overrides.push_back({name.str(), value.str()});
+    }
+    module = step::compileStepFile(options.file, *context, stepOptions);
+    return bool(module);
+  }
+};
+} // namespace
+
+/// Kernels, manifest, constants and source as a file. The path is replaced only
+/// when all of it has been written.
+static LogicalResult package(Compilation &compilation, const DriverOptions &options,
+                             const std::string &output) {
+  ModuleOp module = *compilation.module;
+  auto kernels = module.lookupSymbol<ModuleOp>("kernels");
+  if (!kernels)
+    return module.emitError("has no kernels: compile it through every phase");
+  llvm::InitializeNativeTarget();
+  llvm::InitializeNativeTargetAsmPrinter();
+  cpu::TargetOptions target;
+  target.cpu = options.cpu;
+  auto resolved = cpu::resolveTarget(module.getLoc(), target);
+  if (failed(resolved))
+    return failure();
+  OwningOpRef<ModuleOp> clone = kernels.clone();
+  auto code = cpu::buildKernels(*clone, target);
+  if (failed(code))
+    return failure();
+
+  runtime::Artifact artifact;
+  llvm::raw_string_ostream(artifact.manifest) << llvm::formatv(
+      "{0:2}", manifestFrom(module, {options.target, resolved->cpu, resolved->features}));
+  artifact.kernels.assign(code->begin(), code->end());
+  std::vector<char> constants = constantsFrom(module);
+  artifact.constants.assign(constants.begin(), constants.end());
+  if (auto text = llvm::MemoryBuffer::getFile(options.file))
+    artifact.source = (*text)->getBuffer().str();
+  try {
+    runtime::writeArtifact(output, artifact);
+  } catch (const runtime::Error &error) {
+    return emitError(UnknownLoc::get(module.getContext())) << error.what();
+  }
+  return success();
+}
+
+static int compileTo(const DriverOptions &options, const std::string &output) {
+  if (options.target != "cpu")
+    return fail("--target " + options.target + " is not supported: write --target cpu");
+  for (const std::string &name : {options.phases.to, options.phases.from})
+    if (!name.empty() && !findPhase(name)) {
+      std::string names;
+      for (const Phase &phase : phases())
+        names += (names.empty() ? "" : ", ") + phase.name.str();
+      return fail("there is no phase '" + name + "': the phases are " + names);
+    }
+  Compilation compilation;
+  if (!compilation.read(options) ||
+      failed(runPhases(*compilation.module, options.phases)))
+    return 1;
+  if (options.phases.to.empty() && output != "-")
+    return failed(package(compilation, options, output)) ? 1 : 0;
+  std::string error;
+  auto file = openOutputFile(output.empty() ? "-" : output, &error);
+  if (!file)
+    return fail(error);
+  compilation.module->print(file->os());
+  file->keep();
+  return 0;
+}
+
+int r1c::compileMain(const DriverOptions &options) {
+  registerPasses();
+  std::string output = options.output;
+  if (output.empty() && options.phases.to.empty())
+    output = fs::path(options.file).stem().string() + ".r1x";
+  return compileTo(options, output);
+}
+
+int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
+  run.artifact = options.file;
+  if (fs::path(options.file).extension() == ".r1x")
+    return runtime::runMain(std::move(run));
+  registerPasses();
+  DriverOptions compile = options;
+  // What --set says is compiled in: the run has nothing left to set.
+  for (auto &[name, value] : run.params)
+    compile.sets.push_back(name + "=" + llvm::formatv("{0:g}", value).str());
+  std::error_code error;
+  fs::create_directories(run.out, error);
+  if (error)
+    return fail("cannot make the directory " + run.out.string() + ": " + error.message());
+  run.artifact = (run.out / "step.r1x").string();
+  if (int status = compileTo(compile, run.artifact))
+    return status;
+  if (run.base.empty())
+    run.base = fs::path(options.file).parent_path();
+  if (run.base.empty())
+    run.base = ".";
+  return runtime::runMain(std::move(run));
+}

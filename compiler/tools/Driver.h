@@ -1,0 +1,33 @@
+//===- Driver.h - the commands of r1c ---------------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_TOOLS_DRIVER_H
+#define R1C_COMPILER_TOOLS_DRIVER_H
+
+#include "compiler/phases/Compile.h"
+#include "runtime/execute/Session.h"
+
+#include <string>
+#include <vector>
+
+namespace r1c {
+
+struct DriverOptions {
+  std::string file, output, target, cpu;
+  CompileOptions phases;
+  std::vector<std::string> sets; // NAME=VALUE
+  bool json = false;
+};
+
+/// Each gives the exit status: 0, or 1 after an error has been printed.
+int compileMain(const DriverOptions &options);
+int runMain(const DriverOptions &options, runtime::RunOptions run);
+int inspectMain(const DriverOptions &options);
+
+} // namespace r1c
+
+#endif // R1C_COMPILER_TOOLS_DRIVER_H

@@ -1,0 +1,115 @@
+//===- Inspect.cpp - r1c inspect ------------------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/tools/Driver.h"
+#include "runtime/artifact/Artifact.h"
+#include "runtime/support/Error.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace r1c;
+namespace json = llvm::json;
+
+namespace {
+
+std::string bytesText(double bytes) {
+  for (const char *unit : {"B", "KiB", "MiB", "GiB"}) {
+    if (bytes < 1024 || unit[0] == 'G')
+      return llvm::formatv(bytes < 10 ? "{0:f1} {1}" : "{0:f0} {1}", bytes, unit);
+    bytes /= 1024;
+  }
+  return "";
+}
+
+void printMemory(const json::Object &manifest) {
+  double total = 0;
+  llvm::outs() << "memory plan\n";
+  for (const json::Value &arena : *manifest.getArray("arenas")) {
+    const json::Object &object = *arena.getAsObject();
+    double bytes = object.getNumber("bytes").value_or(0);
+    total += bytes;
+    llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", *object.getString("name"),
+                                  bytesText(bytes));
+  }
+  llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "all", bytesText(total));
+}
+
+/// One line a command, indented by its depth; counts dispatches by kernel.
+void printCommands(const json::Array &body, unsigned depth,
+                   std::map<std::string, unsigned> &dispatches,
+                   std::vector<std::string> &collectives) {
+  for (const json::Value &value : body) {
+    const json::Object &command = *value.getAsObject();
+    std::string op = command.getString("op").value_or("").str();
+    std::string what;
+    for (const char *key : {"kernel", "policy", "function", "field", "name", "program"})
+      if (auto text = command.getString(key))
+        what += (" " + *text).str();
+    std::string place = command.getString("loc").value_or("").str();
+    if (op == "dispatch")
+      ++dispatches[command.getString("kernel")->str()];
+    if (op == "all_reduce")
+      collectives.push_back(llvm::formatv("{0} x {1} ({2})",
+                                          command.getInteger("count").value_or(0),
+                                          *command.getString("dtype"), place));
+    llvm::outs() << llvm::formatv("  {0}{1}{2}  {3}\n", std::string(2 * depth, ' '), op,
+                                  what, place);
+    if (const json::Array *inner = command.getArray("body"))
+      printCommands(*inner, depth + 1, dispatches, collectives);
+  }
+}
+
+} // namespace
+
+int r1c::inspectMain(const DriverOptions &options) {
+  runtime::Artifact artifact;
+  try {
+    artifact = runtime::readArtifact(options.file);
+  } catch (const runtime::Error &error) {
+    llvm::errs() << "error: " << error.what() << "\n";
+    return 1;
+  }
+  if (options.json) {
+    llvm::outs() << artifact.manifest << "\n";
+    return 0;
+  }
+  llvm::Expected<json::Value> parsed = json::parse(artifact.manifest);
+  if (!parsed) {
+    llvm::errs() << "error: " << options.file << ": manifest.json: "
+                 << llvm::toString(parsed.takeError()) << "\n";
+    return 1;
+  }
+  const json::Object &manifest = *parsed->getAsObject();
+  const json::Object &target = *manifest.getObject("target");
+  llvm::outs() << llvm::formatv(
+      "{0}: {1}, target {2} {3}, kernels {4}, constants {5}\n", options.file,
+      *manifest.getString("producer"), *target.getString("kind"),
+      *target.getString("cpu"), bytesText(artifact.kernels.size()),
+      bytesText(artifact.constants.size()));
+  printMemory(manifest);
+  std::map<std::string, unsigned> dispatches;
+  std::vector<std::string> collectives;
+  for (const auto &entry : *manifest.getObject("programs")) {
+    llvm::outs() << "program " << entry.first << "\n";
+    printCommands(*entry.second.getAsArray(), 0, dispatches, collectives);
+  }
+  for (const json::Value &value : *manifest.getArray("stages")) {
+    const json::Object &stage = *value.getAsObject();
+    llvm::outs() << llvm::formatv("stage {0}: {1} {2}\n", *stage.getString("name"),
+                                  stage.getInteger("count").value_or(0),
+                                  *stage.getString("limit"));
+    printCommands(*stage.getArray("body"), 0, dispatches, collectives);
+  }
+  llvm::outs() << "kernels, and where they stand in how many commands\n";
+  for (auto &[kernel, count] : dispatches)
+    llvm::outs() << llvm::formatv("  {0,-28} {1,6}\n", kernel, count);
+  llvm::outs() << "collectives, in order\n";
+  for (const std::string &line : collectives)
+    llvm::outs() << "  " << line << "\n";
+  return 0;
+}

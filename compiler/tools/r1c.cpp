@@ -1,0 +1,115 @@
+//===- r1c.cpp - the compiler driver --------------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// CLI11 owns the subcommands; flags that begin with --mlir- or --remark go to
+// LLVM's parser, so that they mean here what they mean in mlir-opt.
+//===----------------------------------------------------------------------===//
+
+#include "compiler/phases/Phases.h"
+#include "compiler/tools/Driver.h"
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Support/Timing.h"
+#include "runtime/tools/CommandLine.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/InitLLVM.h"
+
+#include <CLI/CLI.hpp>
+
+using namespace r1c;
+
+/// Takes the flags that are LLVM's out of `arguments` and parses them.
+static void parseLLVMFlags(std::vector<std::string> &arguments) {
+  std::vector<const char *> flags{"r1c"};
+  std::vector<std::string> rest, owned;
+  for (std::string &argument : arguments)
+    (llvm::StringRef(argument).starts_with("--mlir-") ||
+             llvm::StringRef(argument).starts_with("--remark")
+         ? owned
+         : rest)
+        .push_back(argument);
+  for (std::string &flag : owned)
+    flags.push_back(flag.c_str());
+  mlir::registerAsmPrinterCLOptions();
+  mlir::registerMLIRContextCLOptions();
+  mlir::registerPassManagerCLOptions();
+  mlir::registerDefaultTimingManagerCLOptions();
+  llvm::cl::ParseCommandLineOptions(flags.size(), flags.data());
+  arguments = std::move(rest);
+}
+
+static std::string phaseList() {
+  std::string text;
+  for (const Phase &phase : phases())
+    text += llvm::formatv("  {0,-14} {1}\n", phase.name, phase.summary).str();
+  return text;
+}
+
+static void addCompileOptions(CLI::App &app, DriverOptions &options) {
+  app.add_option("--target", options.target, "cpu")->default_val("cpu");
+  app.add_option("--cpu", options.cpu,
+                 "native, or LLVM's name of a processor: znver4, x86-64-v3, …")
+      ->default_val("native");
+  app.add_option("--dump-phases-to", options.phases.dumpTo,
+                 "write the IR after each phase into this directory")
+      ->type_name("DIR");
+}
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  parseLLVMFlags(arguments);
+
+  CLI::App app("r1c compiles a step file into everything that one "
+               "reinforcement-learning step of a language model does.\n"
+               "Flags of MLIR (--mlir-print-ir-after-all, --mlir-timing, …) are "
+               "understood by every command.",
+               "r1c");
+  app.require_subcommand(1);
+  DriverOptions options;
+
+  auto *compile = app.add_subcommand("compile", "step file to artifact");
+  compile->add_option("file", options.file, "STEP.r1, or a phase's dump (.mlir)")
+      ->required()
+      ->type_name("FILE");
+  compile->add_option("-o", options.output, "the artifact; - writes IR to standard output")
+      ->type_name("STEP.r1x");
+  addCompileOptions(*compile, options);
+  compile->add_option("--compile-to", options.phases.to,
+                      "stop after this phase and print the IR")
+      ->type_name("PHASE");
+  compile->add_option("--compile-from", options.phases.from,
+                      "FILE is the IR after this phase")
+      ->type_name("PHASE");
+  compile->add_option("--set", options.sets, "change a param: --set lr=1e-5")
+      ->type_name("NAME=VALUE");
+  compile->footer("Phases:\n" + phaseList());
+
+  auto *run = app.add_subcommand("run", "compile where needed, then execute");
+  run->add_option("file", options.file, "STEP.r1 or STEP.r1x")
+      ->required()
+      ->type_name("FILE");
+  addCompileOptions(*run, options);
+  runtime::RunOptions runOptions;
+  runtime::addRunOptions(*run, runOptions);
+
+  auto *inspect = app.add_subcommand("inspect", "what an artifact holds");
+  inspect->add_option("file", options.file, "STEP.r1x")->required()->type_name("FILE");
+  inspect->add_flag("--json", options.json, "the manifest as it is stored");
+
+  std::reverse(arguments.begin(), arguments.end());
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error);
+  }
+  if (*compile)
+    return compileMain(options);
+  if (*inspect)
+    return inspectMain(options);
+  return runMain(options, std::move(runOptions));
+}
