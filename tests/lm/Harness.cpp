@@ -121,7 +121,7 @@ static Tensor packed(DictionaryAttr attributes,
   return result;
 }
 
-static Datum bind(DictionaryAttr attributes, const Environment &environment) {
+Datum test::bind(DictionaryAttr attributes, const Environment &environment) {
   std::string key = keyOf(attributes);
   if (key == "packed")
     return packed(attributes, environment);

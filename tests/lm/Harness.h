@@ -57,6 +57,9 @@ std::string keyOf(mlir::DictionaryAttr attributes);
 Environment run(mlir::ModuleOp module, llvm::StringRef function,
                 const Environment &environment);
 
+/// The value of an argument with these attributes.
+Datum bind(mlir::DictionaryAttr attributes, const Environment &environment);
+
 const Tensor &tensorOf(const Environment &environment, const std::string &key);
 
 /// Largest |a − b| / (1 + |b|).

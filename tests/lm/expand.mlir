@@ -54,4 +54,4 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-NEXT: %[[TOKEN:.*]] = lm.sample %[[LOGITS]]
 // CHECK-NEXT: lm.log_prob %[[LOGITS]], %[[TOKEN]]
 
-// BIAS: bias
+// BIAS: lm.linear {{.*}} bias

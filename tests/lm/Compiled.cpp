@@ -1,0 +1,231 @@
+//===- Compiled.cpp - run fused functions as machine code -----------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tests/lm/Compiled.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include <gtest/gtest.h>
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::test;
+
+static bool isKernel(Operation *op) {
+  return isa_and_nonnull<kern::KernDialect>(op->getDialect()) &&
+         isa<func::FuncOp>(op->getParentOp());
+}
+
+/// Operands, each once: the arguments of the kernel's function.
+static llvm::SetVector<Value> argumentsOf(Operation *op) {
+  return {op->operand_begin(), op->operand_end()};
+}
+
+/// Operands that are the buffers of results.
+static llvm::SmallDenseMap<Value, unsigned> initsOf(Operation *op) {
+  llvm::SmallDenseMap<Value, unsigned> inits;
+  if (auto map = dyn_cast<kern::MapOp>(op)) {
+    unsigned next = 0;
+    for (auto [i, access] : llvm::enumerate(map.getResultAccess()))
+      if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::scatter)
+        inits[map.getInits()[next++]] = i;
+  } else if (auto sum = dyn_cast<kern::ColumnSumOp>(op)) {
+    if (sum.getInit())
+      inits[sum.getInit()] = 0;
+  } else if (auto product = dyn_cast<kern::MatmulOp>(op)) {
+    if (product.getInit())
+      inits[product.getInit()] = 0;
+  } else if (auto scatter = dyn_cast<kern::ScatterAddOp>(op)) {
+    inits[scatter.getInit()] = 0;
+  }
+  return inits;
+}
+
+Compiled::Compiled(ModuleOp fused) : module(fused) {
+  OpBuilder b(fused.getContext());
+  OwningOpRef<ModuleOp> all = ModuleOp::create(fused.getLoc());
+  std::map<std::string, std::string> byText;
+  fused.walk([&](Operation *op) {
+    if (!isKernel(op))
+      return;
+    auto arguments = argumentsOf(op);
+    OpBuilder at = OpBuilder::atBlockEnd(all->getBody());
+    auto func = func::FuncOp::create(
+        at, op->getLoc(), "kernel",
+        at.getFunctionType(
+            llvm::map_to_vector(arguments, [](Value v) { return v.getType(); }),
+            op->getResultTypes()));
+    func->setAttr(kern::kernelAttrName, at.getUnitAttr());
+    Block *entry = func.addEntryBlock();
+    IRMapping map;
+    for (auto [value, argument] : llvm::zip(arguments, entry->getArguments()))
+      map.map(value, argument);
+    OpBuilder inside = OpBuilder::atBlockEnd(entry);
+    Operation *copy = inside.clone(*op, map);
+    func::ReturnOp::create(inside, op->getLoc(), copy->getResults());
+    std::string text;
+    llvm::raw_string_ostream(text) << func;
+    auto [entryOf, fresh] =
+        byText.emplace(text, "k" + std::to_string(byText.size()));
+    symbols[op] = entryOf->second;
+    if (fresh)
+      func.setName(entryOf->second);
+    else
+      func.erase();
+  });
+  std::string text;
+  llvm::raw_string_ostream(text) << *all;
+  kernels = std::make_unique<Kernels>(text);
+}
+
+namespace {
+
+/// A value while a function runs.
+struct Memory {
+  std::shared_ptr<Buffer> buffer;
+  std::vector<int64_t> shape;
+};
+
+} // namespace
+
+static Type elementType(Type type) {
+  return isa<kern::PackedType>(type)
+             ? cast<kern::PackedType>(type).getElementType()
+             : cast<RankedTensorType>(type).getElementType();
+}
+
+static Memory store(const Tensor &x, Type type) {
+  std::vector<float> floats(x.values.begin(), x.values.end());
+  if (auto packed = dyn_cast<kern::PackedType>(type))
+    return {std::make_shared<Buffer>(
+                Buffer::of(pack(floats, packed.getK(), packed.getN()))),
+            x.shape};
+  if (elementType(type).isInteger()) {
+    std::vector<int32_t> integers;
+    for (double value : x.values)
+      integers.push_back(int32_t(int64_t(value)));
+    return {std::make_shared<Buffer>(Buffer::of(integers)), x.shape};
+  }
+  return {std::make_shared<Buffer>(Buffer::of(floats)), x.shape};
+}
+
+static Tensor load(const Memory &memory, Type type) {
+  Tensor result(memory.shape);
+  if (elementType(type).isInteger()) {
+    auto values = memory.buffer->values<int32_t>();
+    std::copy(values.begin(), values.end(), result.values.begin());
+  } else {
+    auto values = memory.buffer->values<float>();
+    std::copy(values.begin(), values.end(), result.values.begin());
+  }
+  return result;
+}
+
+/// The number of rows (of sequences, for attention's backward) that a kernel is
+/// told.
+static int64_t sizeOf(Operation *op,
+                      llvm::function_ref<const Memory &(Value)> at) {
+  auto rows = [&](Value value) { return at(value).shape.at(0); };
+  auto space = [&](ValueRange inputs, ArrayAttr access, ValueRange indices) {
+    for (auto [input, attribute] : llvm::zip(inputs, access)) {
+      auto kind = cast<kern::AccessAttr>(attribute).getKind();
+      if (kind == kern::AccessKind::element || kind == kern::AccessKind::row)
+        return rows(input);
+    }
+    return rows(indices.front());
+  };
+  return TypeSwitch<Operation *, int64_t>(op)
+      .Case<kern::RowOp, kern::MapOp, kern::ColumnSumOp>([&](auto op) {
+        return space(op.getInputs(), op.getAccess(), op.getIndices());
+      })
+      .Case([&](kern::MatmulOp op) { return rows(op.getA()); })
+      .Case([&](kern::RopeOp op) { return rows(op.getX()); })
+      .Case([&](kern::ScatterAddOp op) { return rows(op.getIds()); })
+      .Case([&](kern::AttentionOp op) { return rows(op.getQ()); })
+      .Case([&](kern::AttentionBackwardOp op) {
+        return rows(op.getOffsets()) - 1;
+      })
+      .Default(int64_t(-1));
+}
+
+Environment Compiled::run(StringRef function, const Environment &environment,
+                          int64_t workers) {
+  auto func = module.lookupSymbol<func::FuncOp>(("m." + function).str());
+  if (!func) {
+    ADD_FAILURE() << "no function '" << function.str() << "'";
+    return {};
+  }
+  llvm::DenseMap<Value, Memory> memory;
+  auto at = [&](Value value) -> const Memory & {
+    return memory.find(value)->second;
+  };
+  for (BlockArgument argument : func.getArguments())
+    memory[argument] =
+        store(std::get<Tensor>(bind(
+                  func.getArgAttrDict(argument.getArgNumber()), environment)),
+              argument.getType());
+  if (testing::Test::HasFailure())
+    return {};
+
+  for (Operation &op : func.getBody().front().without_terminator()) {
+    if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op)) {
+      // A view: the same buffer.
+      Memory view = at(op.getOperand(0));
+      auto type = cast<RankedTensorType>(op.getResult(0).getType());
+      int64_t count = 1, known = 1;
+      for (int64_t size : view.shape)
+        count *= size;
+      for (int64_t size : type.getShape())
+        known *= ShapedType::isDynamic(size) ? 1 : size;
+      view.shape.clear();
+      for (int64_t size : type.getShape())
+        view.shape.push_back(ShapedType::isDynamic(size) ? count / known
+                                                         : size);
+      memory[op.getResult(0)] = view;
+      continue;
+    }
+    if (!isKernel(&op))
+      continue; // sizes
+    auto inits = initsOf(&op);
+    int64_t size = sizeOf(&op, at);
+    SmallVector<Memory> results(op.getNumResults());
+    std::vector<const Buffer *> buffers;
+    for (Value argument : argumentsOf(&op)) {
+      auto init = inits.find(argument);
+      if (init == inits.end()) {
+        buffers.push_back(at(argument).buffer.get());
+        continue;
+      }
+      // The init's buffer becomes the result's; others may still read it here.
+      results[init->second] =
+          store(load(at(argument), argument.getType()), argument.getType());
+    }
+    bool backward = isa<kern::AttentionBackwardOp>(op);
+    for (auto [result, value] : llvm::zip(results, op.getResults())) {
+      if (!result.buffer) {
+        auto type = cast<RankedTensorType>(value.getType());
+        int64_t count = 1;
+        for (int64_t dimension : type.getShape()) {
+          if (ShapedType::isDynamic(dimension))
+            dimension = backward ? at(op.getOperand(0)).shape[0] : size;
+          result.shape.push_back(dimension);
+          count *= dimension;
+        }
+        result.buffer =
+            std::make_shared<Buffer>(Buffer::poisoned<float>(count));
+      }
+      buffers.push_back(result.buffer.get());
+    }
+    kernels->run(symbols.lookup(&op), buffers, size, workers);
+    for (auto [result, value] : llvm::zip(results, op.getResults()))
+      memory[value] = result;
+  }
+  Environment byKey;
+  for (auto [i, value] :
+       llvm::enumerate(func.getBody().front().getTerminator()->getOperands()))
+    byKey[keyOf(func.getResultAttrDict(i))] = load(at(value), value.getType());
+  return byKey;
+}

@@ -1,0 +1,293 @@
+//===- Machine.cpp - models as machine code -------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// Compiled float32 kernels against the float64 interpreter, within rounding;
+// and what r1c promises about bits, with equality.
+//===----------------------------------------------------------------------===//
+
+#include "tests/lm/Compiled.h"
+#include <gtest/gtest.h>
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::test;
+
+namespace {
+
+/// One model, differentiated, fused and compiled once for all tests.
+struct Model {
+  explicit Model(const ModelConfig &config) : config(config) {
+    context = makeContext();
+    module = expand(*context, config);
+    EXPECT_TRUE(differentiate(*module, "cheap"));
+    fused = OwningOpRef<ModuleOp>(module->clone());
+    EXPECT_TRUE(fuse(*fused));
+    compiled = std::make_unique<Compiled>(*fused);
+  }
+  ModelConfig config;
+  std::unique_ptr<MLIRContext> context;
+  OwningOpRef<ModuleOp> module, fused;
+  std::unique_ptr<Compiled> compiled;
+};
+
+Model &model(int which) {
+  static std::unique_ptr<Model> models[3];
+  if (!models[which]) {
+    ModelConfig config = smallConfig(which == 1, which == 2);
+    if (which == 0) {
+      // Widths that are no multiples of panels, tiles or lanes.
+      config.hidden = 72;
+      config.headDim = 18;
+      config.intermediate = 80;
+      config.vocabulary = 131;
+    }
+    models[which] = std::make_unique<Model>(config);
+  }
+  return *models[which];
+}
+
+class Machine : public testing::TestWithParam<int> {
+protected:
+  void SetUp() override {
+    const ModelConfig &config = m.config;
+    auto op = *m.module->getOps<lm::ModelOp>().begin();
+    for (auto parameter : op.getBody().getOps<lm::ParameterOp>()) {
+      auto shape = cast<RankedTensorType>(parameter.getType()).getShape();
+      std::string name = parameter.getParameter().str();
+      environment["parameter " + name] = random(shape.vec(), 0.3);
+      environment["parameter_gradient " + name] = random(shape.vec(), 1);
+    }
+    environment["context"] = reference::packedContext({3, 9, 1, 70});
+    environment["activation"] = random({83, config.hidden}, 1);
+    environment["gradient activation"] = random({83, config.hidden}, 1);
+    environment["gradient_init activation"] = Tensor({83, config.hidden});
+    std::vector<double> tokens, targets, rows;
+    for (int i = 0; i < 83; ++i)
+      tokens.push_back(rng()() % config.vocabulary);
+    environment["tokens"] = Tensor::list(tokens);
+    for (int i = 0; i < 40; ++i) {
+      rows.push_back((i * 37 + 5) % 83);
+      targets.push_back(rng()() % config.vocabulary);
+    }
+    environment["rows"] = Tensor::list(rows);
+    environment["targets"] = Tensor::list(targets);
+    environment["gradient logp"] = random({40}, 1);
+    environment["gradient entropy"] = random({40}, 1);
+    environment["temperature"] = Tensor::number(0.75);
+    Tensor counter({40, 4});
+    for (double &word : counter.values)
+      word = int32_t(rng()());
+    environment["counter"] = counter;
+    environment["key"] = Tensor::list({double(int32_t(rng()())), 3});
+  }
+
+  /// Numbers that float32 holds exactly, so that both sides start from the
+  /// same.
+  Tensor random(std::vector<int64_t> shape, double scale) {
+    Tensor result = randomTensor(std::move(shape), rng(), scale);
+    for (double &value : result.values)
+      value = float(value);
+    return result;
+  }
+
+  Environment machine(StringRef function, const Environment &environment,
+                      int64_t workers = 1) {
+    return m.compiled->run(function, environment, workers);
+  }
+
+  /// Compiled results near the interpreter's of the fused function.
+  void near(StringRef function, double tolerance) {
+    Environment expected = test::run(*m.fused, function, environment);
+    Environment actual = machine(function, environment);
+    ASSERT_EQ(expected.size(), actual.size());
+    for (const auto &[key, value] : expected)
+      EXPECT_LT(difference(tensorOf(actual, key), std::get<Tensor>(value)),
+                tolerance)
+          << function.str() << ": " << key;
+  }
+
+  /// Every result the same, bit for bit (values are floats held in doubles; NaN
+  /// is never equal, which is right: nothing here may be NaN).
+  void same(const Environment &a, const Environment &b) {
+    ASSERT_EQ(a.size(), b.size());
+    for (const auto &[key, value] : a)
+      EXPECT_EQ(std::get<Tensor>(value).values, tensorOf(b, key).values) << key;
+  }
+
+  void addSaved(const Environment &results) {
+    for (const auto &[key, value] : results) {
+      environment.emplace(key, value);
+      environment.emplace("saved " + key, value);
+    }
+  }
+
+  static Tensor take(const Tensor &x, const std::vector<int64_t> &rows) {
+    Tensor result({int64_t(rows.size()), x.columns()});
+    for (size_t i = 0; i < rows.size(); ++i)
+      for (int64_t j = 0; j < x.columns(); ++j)
+        result(i, j) = x(rows[i], j);
+    return result;
+  }
+  static Tensor slice(const Tensor &x, int64_t from, int64_t to) {
+    return Tensor::list({x.values.begin() + from, x.values.begin() + to});
+  }
+
+  Model &m = model(GetParam());
+  Environment environment;
+};
+
+TEST_P(Machine, MeansTheSame) {
+  near("embed", 1e-7);
+  near("embed.backward", 1e-5);
+  near("layer", 2e-5);
+  near("layer.train", 2e-5);
+  near("logits", 2e-5);
+  near("head", 2e-5);
+  addSaved(machine("head", environment));
+  near("head.backward", 2e-4);
+  near("head.backward.logp", 2e-4);
+}
+
+TEST_P(Machine, LayerBackward) {
+  addSaved(machine("layer.train", environment));
+  near("layer.backward", 5e-4);
+}
+
+TEST_P(Machine, WorkersDoNotChangeBits) {
+  addSaved(machine("layer.train", environment));
+  addSaved(machine("head", environment));
+  for (StringRef function : {"embed", "embed.backward", "layer.train",
+                             "layer.backward", "head", "head.backward"})
+    same(machine(function, environment, 1), machine(function, environment, 3));
+}
+
+TEST_P(Machine, TrainIsScoreWithStores) {
+  Environment score = machine("layer", environment);
+  Environment train = machine("layer.train", environment);
+  EXPECT_EQ(tensorOf(score, "activation").values,
+            tensorOf(train, "activation").values);
+}
+
+/// The rows of packed sequences, and the same rows through a cache, a few at a
+/// time, in slots in another order: equal bits.
+TEST_P(Machine, CacheGivesTheBitsOfTraining) {
+  Environment whole = machine("layer.train", environment);
+  const Tensor &expected = tensorOf(whole, "activation");
+  const Tensor x = std::get<Tensor>(environment["activation"]);
+  const Context packed = std::get<Context>(environment["context"]);
+  int64_t capacity = 80, width = m.config.kvHeads * m.config.headDim;
+  Tensor keys({4 * capacity, width}, std::nan("")), values = keys;
+  auto slotOf = [&](int64_t row) {
+    return row < 3 ? 2 : row < 12 ? 0 : row < 13 ? 3 : 1;
+  };
+  // A prompt's rows together, then decode rows of all sequences mixed.
+  std::vector<std::vector<int64_t>> calls{{0, 1, 3, 4, 5, 6, 7, 12}};
+  calls.push_back({2, 8});
+  for (int64_t row = 13; row < 60; ++row)
+    calls.back().push_back(row);
+  for (int64_t row : {9, 60})
+    calls.push_back({row});
+  calls.push_back({61, 10});
+  calls.push_back({62, 11});
+  for (int64_t row = 63; row < 83; ++row)
+    calls.push_back({row});
+  for (const std::vector<int64_t> &rows : calls) {
+    Environment call = environment;
+    call.erase("context");
+    std::vector<double> positions, bases;
+    for (int64_t row : rows) {
+      positions.push_back(packed.positions[row]);
+      bases.push_back(slotOf(row) * capacity);
+    }
+    call["activation"] = take(x, rows);
+    call["positions"] = Tensor::list(positions);
+    call["bases"] = Tensor::list(bases);
+    call["cache_keys"] = keys;
+    call["cache_values"] = values;
+    call["cache_rows"] = tensorOf(machine("cache_rows", call), "cache_rows");
+    Environment results = machine("layer.cached", call, 2);
+    ASSERT_FALSE(HasFailure());
+    keys = tensorOf(results, "cache_keys");
+    values = tensorOf(results, "cache_values");
+    ASSERT_EQ(tensorOf(results, "activation").values,
+              take(expected, rows).values);
+  }
+}
+
+/// The log-probability that sampling records is the one that training computes.
+TEST_P(Machine, SampledLogProbIsTheTrainedOne) {
+  for (double temperature : {1.0, 0.75, 0.0}) {
+    environment["temperature"] = Tensor::number(temperature);
+    Environment sampled = machine("sample", environment);
+    Environment training = environment;
+    // Other rows around, in another order, and the sampled token as target.
+    const Tensor &token = tensorOf(sampled, "token");
+    Tensor rows = std::get<Tensor>(environment["rows"]), targets = token;
+    std::reverse(rows.values.begin(), rows.values.end());
+    std::reverse(targets.values.begin(), targets.values.end());
+    training["rows"] = rows;
+    training["targets"] = targets;
+    Tensor logp = tensorOf(machine("head", training, 2), "logp");
+    std::reverse(logp.values.begin(), logp.values.end());
+    EXPECT_EQ(logp.values, tensorOf(sampled, "logp").values) << temperature;
+  }
+}
+
+TEST_P(Machine, HeadInChunks) {
+  Environment whole = machine("head", environment);
+  int64_t cuts[] = {0, 1, 18, 40};
+  for (int i = 0; i < 3; ++i) {
+    Environment chunk = environment;
+    for (const char *key : {"rows", "targets"})
+      chunk[key] =
+          slice(std::get<Tensor>(environment[key]), cuts[i], cuts[i + 1]);
+    Environment results = machine("head", chunk);
+    for (const auto &[key, value] : results)
+      EXPECT_EQ(std::get<Tensor>(value).values,
+                slice(tensorOf(whole, key), cuts[i], cuts[i + 1]).values)
+          << key;
+  }
+}
+
+/// Draws agree with the interpreter's on the same logits, but where two scores
+/// are equal to rounding.
+TEST_P(Machine, SamplesTheInterpretersTokens) {
+  int64_t differ = 0, count = 0;
+  for (int repeat = 0; repeat < 10; ++repeat) {
+    Tensor counter({40, 4});
+    for (double &word : counter.values)
+      word = int32_t(rng()());
+    environment["counter"] = counter;
+    Tensor a = tensorOf(machine("sample", environment), "token");
+    Tensor b = tensorOf(test::run(*m.module, "sample", environment), "token");
+    ASSERT_EQ(a.count(), b.count());
+    for (int64_t i = 0; i < a.count(); ++i, ++count)
+      differ += a(i) != b(i);
+  }
+  EXPECT_EQ(count, 400);
+  EXPECT_LE(differ, 1);
+}
+
+TEST_P(Machine, TemperatureZeroTakesTheMaximum) {
+  environment["temperature"] = Tensor::number(0);
+  Tensor token = tensorOf(machine("sample", environment), "token");
+  Tensor logits = tensorOf(machine("logits", environment), "logits");
+  for (int64_t i = 0; i < token.count(); ++i)
+    for (int64_t v = 0; v < logits.columns(); ++v) {
+      EXPECT_LE(logits(i, v), logits(i, int64_t(token(i))));
+      if (v < token(i))
+        EXPECT_LT(logits(i, v), logits(i, int64_t(token(i))));
+    }
+}
+
+const char *const names[] = {"llama", "qwen2", "qwen3"};
+
+INSTANTIATE_TEST_SUITE_P(Models, Machine, testing::Values(0, 1, 2),
+                         [](const auto &info) {
+                           return std::string(names[info.param]);
+                         });
+
+} // namespace
