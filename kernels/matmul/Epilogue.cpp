@@ -42,6 +42,8 @@ struct EpilogueEmitter {
     RegionEmitter region(e, body, lanes);
     Binding at(k, region, op.getInputs(), {}, op.getAccess(), lanes, columns,
                false);
+    for (int64_t i = 0; i < (paired ? 2 : 1); ++i)
+      region.arguments[i].varies = true;
     auto element = kern::AccessAttr::get(e.b.getContext(),
                                          kern::AccessKind::element);
     e.loop(0, rows, 1, [&](Value r) {
@@ -56,12 +58,10 @@ struct EpilogueEmitter {
         at.column = e.add(column0, c);
         at.mask = mask;
         Value start = e.at(line, paired ? e.mul(c, 2) : c, f32);
-        for (int64_t i = 0; i < (paired ? 2 : 1); ++i) {
-          region.arguments[i].varies = true;
+        for (int64_t i = 0; i < (paired ? 2 : 1); ++i)
           region.arguments[i].load = [&, start, i] {
             return e.load(e.at(start, 16 * i, f32), f32, lanes);
           };
-        }
         SmallVector<Value> values;
         for (Value value : yield.getValues())
           values.push_back(region.group(value));

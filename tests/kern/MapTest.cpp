@@ -1,0 +1,231 @@
+//===- MapTest.cpp - kern.map, column_sum, rope, scatter_add --------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tests/kern/Harness.h"
+#include <algorithm>
+#include <numeric>
+
+using namespace r1c::test;
+
+namespace {
+
+TEST(Map, EmbeddingAndCacheRows) {
+  for (std::string n : {"64", "50", "7"}) {
+    int64_t N = std::stoi(n);
+    std::string source = "func.func @embed(%ids: tensor<?xi32>, %table: tensor<100x" + n + "xf32>) -> tensor<?x" + n + "xf32> attributes {kern.kernel} {\n"
+      "  %0 = kern.map (%t = %table : gather(0) tensor<100x" + n + "xf32>) indices(%ids : tensor<?xi32>) -> (element tensor<?x" + n + "xf32>) {\n"
+      "    kern.yield %t : f32\n  }\n  return %0 : tensor<?x" + n + "xf32>\n}\n"
+      "func.func @write(%x: tensor<?x" + n + "xf32>, %rows: tensor<?xi32>, %cache: tensor<?x" + n + "xf32>) -> tensor<?x" + n + "xf32> attributes {kern.kernel} {\n"
+      "  %0 = kern.map (%t = %x : element tensor<?x" + n + "xf32>) indices(%rows : tensor<?xi32>) inits(%cache : tensor<?x" + n + "xf32>) -> (scatter(0) tensor<?x" + n + "xf32>) {\n"
+      "    kern.yield %t : f32\n  }\n  return %0 : tensor<?x" + n + "xf32>\n}\n";
+    for (bool reference : {false, true}) {
+      Kernels kernels(source, reference);
+      int64_t rows = 21;
+      auto table = randomFloats(100 * N);
+      std::vector<int32_t> ids(100);
+      std::iota(ids.begin(), ids.end(), 0);
+      std::shuffle(ids.begin(), ids.end(), rng());
+      ids.resize(rows);
+      Buffer I = Buffer::of(ids), T = Buffer::of(table), X = Buffer::poisoned<float>(rows * N), C = Buffer::of(table);
+      kernels.run("embed", {&I, &T, &X}, rows, 2);
+      for (int64_t i = 0; i < rows; ++i)
+        EXPECT_TRUE(sameBits(X.values<float>(), i * N, table, ids[i] * N, N));
+      // Written to rows 99 - id: the others keep what they hold.
+      std::vector<int32_t> where;
+      auto want = table;
+      for (int64_t i = 0; i < rows; ++i) {
+        where.push_back(99 - ids[i]);
+        std::copy_n(table.begin() + ids[i] * N, N, want.begin() + where[i] * N);
+      }
+      Buffer W = Buffer::of(where);
+      kernels.run("write", {&X, &W, &C}, rows, 3);
+      EXPECT_TRUE(sameBits(C.values<float>(), want));
+    }
+  }
+}
+
+TEST(Map, OneDimension) {
+  std::string source = R"(
+func.func @k(%x: tensor<?xf64>, %flag: tensor<?xi1>, %g: tensor<?xf64>, %idx: tensor<?xi32>, %l: tensor<?x3xf32>, %t: tensor<f64>, %p: tensor<2xf64>, %init: tensor<?xf64>)
+    -> (tensor<?xf64>, tensor<?xi1>, tensor<?xf64>) attributes {kern.kernel} {
+  %0:3 = kern.map (%xv = %x : element tensor<?xf64>, %fv = %flag : element tensor<?xi1>, %gv = %g : gather(0) tensor<?xf64>, %lv = %l : row[2] tensor<?x3xf32>,
+                   %tv = %t : one tensor<f64>, %pv = %p : one[1] tensor<2xf64>) indices(%idx : tensor<?xi32>) inits(%init : tensor<?xf64>)
+      -> (element tensor<?xf64>, element tensor<?xi1>, scatter(0) tensor<?xf64>) {
+    %i = kern.index row
+    %if = arith.sitofp %i : i32 to f64
+    %w = arith.extf %lv : f32 to f64
+    %a = arith.addf %xv, %gv : f64
+    %b = arith.mulf %a, %tv : f64
+    %c = arith.addf %b, %w : f64
+    %d = arith.select %fv, %c, %pv : f64
+    %e = arith.addf %d, %if : f64
+    %n = arith.cmpf ogt, %xv, %gv : f64
+    kern.yield %e, %n, %xv : f64, i1, f64
+  }
+  return %0#0, %0#1, %0#2 : tensor<?xf64>, tensor<?xi1>, tensor<?xf64>
+}
+)";
+  Kernels tuned(source), naive(source, true), narrow(source, false, "x86-64-v3");
+  for (int64_t n : {0, 1, 15, 16, 17, 64, 100, 1000}) {
+    auto x = randomDoubles(n), g = randomDoubles(n), t = randomDoubles(1), p = randomDoubles(2), init = randomDoubles(n);
+    auto l = randomFloats(n * 3);
+    std::vector<uint8_t> flag(n);
+    std::vector<int32_t> idx(n);
+    std::iota(idx.begin(), idx.end(), 0);
+    std::shuffle(idx.begin(), idx.end(), rng());
+    for (uint8_t &f : flag)
+      f = rng()() % 2;
+    for (const Kernels *kernels : {&tuned, &naive, &narrow})
+      for (int workers : {1, 2, 5}) {
+        Buffer X = Buffer::of(x), F = Buffer::of(flag), G = Buffer::of(g), I = Buffer::of(idx), L = Buffer::of(l), T = Buffer::of(t), P = Buffer::of(p),
+               Y = Buffer::poisoned<double>(n), N = Buffer::poisoned<uint8_t>(n), S = Buffer::of(init);
+        kernels->run("k", {&X, &F, &G, &I, &L, &T, &P, &Y, &N, &S}, n, workers);
+        for (int64_t i = 0; i < n; ++i) {
+          double c = (x[i] + g[idx[i]]) * t[0] + double(l[i * 3 + 2]);
+          ASSERT_EQ(Y.values<double>()[i], (flag[i] ? c : p[1]) + double(i));
+          ASSERT_EQ(N.values<uint8_t>()[i], x[i] > g[idx[i]]);
+          ASSERT_EQ(S.values<double>()[idx[i]], x[i]);
+        }
+      }
+  }
+}
+
+TEST(Map, AdamWInPlace) {
+  // Static size, flat; results over inputs.
+  Kernels kernels(R"(
+func.func @adamw(%p: tensor<1000xf32>, %g: tensor<1000xf32>, %m: tensor<1000xf32>, %v: tensor<1000xf32>, %lr: tensor<f32>)
+    -> (tensor<1000xf32>, tensor<1000xf32>, tensor<1000xf32>) attributes {kern.kernel} {
+  %0:3 = kern.map (%pv = %p : element tensor<1000xf32>, %gv = %g : element tensor<1000xf32>, %mv = %m : element tensor<1000xf32>, %vv = %v : element tensor<1000xf32>, %l = %lr : one tensor<f32>)
+      -> (element tensor<1000xf32>, element tensor<1000xf32>, element tensor<1000xf32>) {
+    %b1 = arith.constant 0.9 : f32
+    %c1 = arith.constant 0.1 : f32
+    %b2 = arith.constant 0.95 : f32
+    %c2 = arith.constant 0.05 : f32
+    %eps = arith.constant 1.0e-8 : f32
+    %m0 = arith.mulf %mv, %b1 : f32
+    %m1 = math.fma %gv, %c1, %m0 : f32
+    %gg = arith.mulf %gv, %gv : f32
+    %v0 = arith.mulf %vv, %b2 : f32
+    %v1 = math.fma %gg, %c2, %v0 : f32
+    %s = math.sqrt %v1 : f32
+    %d = arith.addf %s, %eps : f32
+    %r = arith.divf %m1, %d : f32
+    %t = arith.mulf %r, %l : f32
+    %p1 = arith.subf %pv, %t : f32
+    kern.yield %p1, %m1, %v1 : f32, f32, f32
+  }
+  return %0#0, %0#1, %0#2 : tensor<1000xf32>, tensor<1000xf32>, tensor<1000xf32>
+}
+)");
+  auto p = randomFloats(1000), g = randomFloats(1000), m = randomFloats(1000), v = randomFloats(1000, 0, 1);
+  Buffer P = Buffer::of(p), G = Buffer::of(g), M = Buffer::of(m), V = Buffer::of(v), L = Buffer::of(std::vector<float>{0.01f});
+  kernels.run("adamw", {&P, &G, &M, &V, &L, &P, &M, &V}, -1, 2);
+  for (int i = 0; i < 1000; ++i) {
+    float m1 = std::fma(g[i], 0.1f, m[i] * 0.9f), v1 = std::fma(g[i] * g[i], 0.05f, v[i] * 0.95f);
+    EXPECT_EQ(M.values<float>()[i], m1);
+    EXPECT_EQ(V.values<float>()[i], v1);
+    EXPECT_EQ(P.values<float>()[i], p[i] - m1 / (std::sqrt(v1) + 1e-8f) * 0.01f);
+  }
+}
+
+TEST(ColumnSum, FixedOrder) {
+  for (std::string n : {"64", "50", "5"}) {
+    int64_t N = std::stoi(n);
+    std::string source = "func.func @k(%x: tensor<?x" + n + "xf32>, %y: tensor<?x" + n + "xf32>, %r: tensor<?xf32>, %w: tensor<" + n + "xf32>) -> tensor<" + n + "xf32> attributes {kern.kernel} {\n"
+      "  %0 = kern.column_sum (%a = %x : element tensor<?x" + n + "xf32>, %b = %y : element tensor<?x" + n + "xf32>, %s = %r : row tensor<?xf32>) init(%w : tensor<" + n + "xf32>) -> tensor<" + n + "xf32> {\n"
+      "    %c = arith.mulf %a, %b : f32\n    %d = arith.mulf %c, %s : f32\n    kern.yield %d : f32\n  }\n  return %0 : tensor<" + n + "xf32>\n}\n";
+    Kernels tuned(source), naive(source, true);
+    for (int64_t rows : {0, 1, 7, 8, 9, 100}) {
+      auto x = randomFloats(rows * N), y = randomFloats(rows * N), r = randomFloats(rows), w = randomFloats(N);
+      Buffer X = Buffer::of(x), Y = Buffer::of(y), R = Buffer::of(r);
+      // The order, written out.
+      std::vector<float> want;
+      for (int64_t j = 0; j < N; ++j) {
+        float a[8] = {};
+        for (int64_t i = 0; i < rows; ++i)
+          a[i % 8] += x[i * N + j] * y[i * N + j] * r[i];
+        want.push_back(w[j] + (((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))));
+      }
+      for (const Kernels *kernels : {&tuned, &naive})
+        for (int workers : {1, 2, 5}) {
+          Buffer W = Buffer::of(w);
+          kernels->run("k", {&X, &Y, &R, &W}, rows, workers);
+          EXPECT_TRUE(sameBits(W.values<float>(), want));
+        }
+    }
+  }
+}
+
+TEST(ScatterAdd, AddsInOrder) {
+  Kernels kernels(R"(
+func.func @k(%ids: tensor<?xi32>, %x: tensor<?x50xf32>, %t: tensor<10x50xf32>) -> tensor<10x50xf32> attributes {kern.kernel} {
+  %0 = kern.scatter_add %ids, %x init(%t) : tensor<?xi32>, tensor<?x50xf32> -> tensor<10x50xf32>
+  return %0 : tensor<10x50xf32>
+}
+)");
+  int64_t rows = 200;
+  auto x = randomFloats(rows * 50), t = randomFloats(500), want = t;
+  std::vector<int32_t> ids(rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    ids[i] = rng()() % 10;
+    for (int64_t j = 0; j < 50; ++j)
+      want[ids[i] * 50 + j] += x[i * 50 + j];
+  }
+  Buffer I = Buffer::of(ids), X = Buffer::of(x);
+  for (int workers : {1, 2, 3, 7}) {
+    Buffer T = Buffer::of(t);
+    kernels.run("k", {&I, &X, &T}, rows, workers);
+    EXPECT_TRUE(sameBits(T.values<float>(), want));
+  }
+}
+
+TEST(Rope, RotatesAndBack) {
+  for (int half : {4, 16, 20, 32}) {
+    int64_t heads = 3, width = heads * 2 * half, rows = 11;
+    std::string w = std::to_string(width), list;
+    std::vector<float> freq;
+    for (int i = 0; i < half; ++i) {
+      freq.push_back(std::pow(10000.0, -double(i) / half));
+      char text[32];
+      std::snprintf(text, sizeof text, "%s%.9e", i ? ", " : "", freq.back());
+      list += text;
+    }
+    std::string source;
+    for (std::string inverse : {"", ", inverse"})
+      source += "func.func @rope" + std::string(inverse.empty() ? "" : "_back") + "(%x: tensor<?x" + w + "xf32>, %p: tensor<?xi32>) -> tensor<?x" + w + "xf32> attributes {kern.kernel} {\n"
+        "  %0 = kern.rope %x, %p {heads = 3, frequencies = array<f32: " + list + ">" + inverse + "} : tensor<?x" + w + "xf32>, tensor<?xi32> -> tensor<?x" + w + "xf32>\n"
+        "  return %0 : tensor<?x" + w + "xf32>\n}\n";
+    Kernels kernels(source);
+    auto x = randomFloats(rows * width);
+    std::vector<int32_t> p(rows);
+    for (int32_t &v : p)
+      v = rng()() % 40000;
+    p[0] = 0;
+    Buffer X = Buffer::of(x), P = Buffer::of(p), Y = Buffer::poisoned<float>(rows * width);
+    kernels.run("rope", {&X, &P, &Y}, rows, 2);
+    auto y = Y.values<float>();
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t h = 0; h < heads; ++h)
+        for (int i = 0; i < half; ++i) {
+          double a = float(p[r]) * freq[i];
+          int64_t at = r * width + h * 2 * half + i;
+          ASSERT_NEAR(y[at], x[at] * std::cos(a) - x[at + half] * std::sin(a), 3e-7);
+          ASSERT_NEAR(y[at + half], x[at + half] * std::cos(a) + x[at] * std::sin(a), 3e-7);
+        }
+    Buffer Z = Buffer::of(y);
+    kernels.run("rope_back", {&Z, &P, &Z}, rows, 3); // in place
+    auto z = Z.values<float>();
+    for (size_t i = 0; i < z.size(); ++i)
+      ASSERT_NEAR(z[i], x[i], 5e-7);
+    // One row alone.
+    Buffer X1 = Buffer::of(std::vector<float>(x.begin() + 4 * width, x.begin() + 5 * width)), P1 = Buffer::of(std::vector<int32_t>{p[4]}), Y1 = Buffer::poisoned<float>(width);
+    kernels.run("rope", {&X1, &P1, &Y1}, 1);
+    EXPECT_TRUE(sameBits(Y1.values<float>(), 0, y, 4 * width, width));
+  }
+}
+
+} // namespace
