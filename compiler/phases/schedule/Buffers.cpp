@@ -26,10 +26,11 @@ std::string schedule::dtypeOf(Type elementType) {
 rt::RefAttr Buffers::allocate(Location loc, StringRef name, StringRef arena,
                               int64_t bytes, StringRef dtype,
                               DenseElementsAttr data) {
-  unsigned &count = names[name];
-  std::string unique =
-      count == 0 ? name.str() : (name + "." + Twine(count)).str();
-  ++count;
+  std::string unique = name.str();
+  while (names.count(unique))
+    unique = (name + "." + Twine(names[name]++)).str();
+  names[unique] = 1;
+  names.try_emplace(arena, 1);
   Arena &space = sizes[arena];
   int64_t offset = space.top;
   // Kernels may read, never write, up to the next multiple of 64.

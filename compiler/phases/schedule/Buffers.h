@@ -36,6 +36,9 @@ public:
   Buffers(mlir::ModuleOp module, mlir::Block *declarations)
       : module(module), declarations(declarations) {}
 
+  /// No buffer gets this name: another symbol has it.
+  void reserve(llvm::StringRef name) { names[name] = 1; }
+
   /// A new buffer of `bytes` bytes (any positive size; starts and ends on
   /// multiples of 64). Names are made unique by a number.
   rt::RefAttr allocate(mlir::Location loc, llvm::StringRef name,

@@ -83,7 +83,7 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
     int64_t rowBytes = cast<RankedTensorType>(type).getShape().back() * 4;
     int64_t layerBytes = slots * capacity * rowBytes;
     if (!ref) {
-      ref = buffers.allocate(loc, prefix + role.str(), prefix + "cache",
+      ref = buffers.allocate(loc, prefix + role.str(), prefix + "memory",
                              layerBytes * policy.layers, "f32");
       caches.push_back(builder.getDictionaryAttr(
           {builder.getNamedAttr("buffer", ref.getBuffer()),

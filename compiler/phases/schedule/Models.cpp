@@ -81,7 +81,7 @@ LogicalResult Models::addPolicies(Block *declarations) {
     layOut(policy);
     auto allocate = [&](StringRef what, int64_t bytes, StringRef dtype = "f32") {
       std::string full = (name + "." + what).str();
-      return buffers.allocate(loc, full, full, bytes, dtype);
+      return buffers.allocate(loc, full, (name + ".memory").str(), bytes, dtype);
     };
     policy.weights = allocate("weights", policy.total * 4);
     policy.updates = allocate("updates", 8, "f64");
@@ -226,8 +226,8 @@ Slot Models::weight(Policy &policy, DictionaryAttr role, Type type) {
     int64_t layers = policy.parameters[first.getValue()].op.getLayers().value_or(0);
     auto packed = cast<kern::PackedType>(type);
     int64_t bytes = llvm::alignTo(packed.getBytes(), 64);
-    std::string name = (policy.op.getSymName() + ".packed").str();
-    ref = at(buffers.allocate(policy.op.getLoc(), name, name,
+    std::string name = policy.op.getSymName().str();
+    ref = at(buffers.allocate(policy.op.getLoc(), name + ".packed", name + ".memory",
                               bytes * std::max<int64_t>(layers, 1),
                               dtypeOf(packed.getElementType())),
              0, layers ? bytes : 0);

@@ -70,6 +70,11 @@ class SchedulePass : public r1c::impl::SchedulePassBase<SchedulePass> {
     Block *declarations = result->getBody();
     OpBuilder b = OpBuilder::atBlockEnd(declarations);
     Buffers buffers(module, declarations);
+    for (StringRef arena : {"activations", "constants", "sizes", "tables", "kernels"})
+      buffers.reserve(arena);
+    for (Operation *op : old)
+      if (auto symbol = op->getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
+        buffers.reserve(symbol.getValue());
     Location loc = module.getLoc();
     rt::RefAttr step = buffers.allocate(loc, "step", "sizes", 8, "f64");
     rt::RefAttr steps = buffers.allocate(loc, "steps", "sizes", 8, "f64");
