@@ -17,8 +17,13 @@ nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   Fields model(policy.model, "policy '" + policy.name + "': model");
   int64_t hidden = model.integer("hidden"), heads = model.integer("heads", 1);
   nlohmann::ordered_json json;
-  json["architectures"] = {"LlamaForCausalLM"};
-  json["model_type"] = "llama";
+  // Llama's layers, with the additions that Qwen made to them.
+  bool norm = model.flag("qk_norm", false),
+       bias = model.flag("qkv_bias", false);
+  json["architectures"] = {norm   ? "Qwen3ForCausalLM"
+                           : bias ? "Qwen2ForCausalLM"
+                                  : "LlamaForCausalLM"};
+  json["model_type"] = norm ? "qwen3" : bias ? "qwen2" : "llama";
   json["torch_dtype"] = "float32";
   json["hidden_act"] = "silu";
   json["num_hidden_layers"] = model.integer("layers");
@@ -26,7 +31,7 @@ nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   json["intermediate_size"] = model.integer("intermediate", 4 * hidden);
   json["num_attention_heads"] = heads;
   json["num_key_value_heads"] = model.integer("kv_heads", heads);
-  json["head_dim"] = model.integer("head_size", hidden / heads);
+  json["head_dim"] = model.integer("head_dim", hidden / heads);
   json["vocab_size"] = model.integer("vocabulary");
   json["max_position_embeddings"] = model.integer("context", 2048);
   json["rope_theta"] = model.number("rope_theta", 10000);
@@ -35,8 +40,9 @@ nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
       policy.parameters.begin(), policy.parameters.end(),
       [](const Parameter &p) { return p.name == "lm_head.weight"; });
   json["tie_word_embeddings"] = !hasHead;
-  json["attention_bias"] = false;
-  json["mlp_bias"] = false;
+  json["attention_bias"] = norm && bias;
+  if (!norm && !bias)
+    json["mlp_bias"] = false;
   if (policy.tokenizer) {
     json["eos_token_id"] = policy.tokenizer->end();
     json["bos_token_id"] = nullptr;

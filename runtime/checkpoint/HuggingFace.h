@@ -17,7 +17,7 @@ class Policy;
 
 /// Writes config.json, generation_config.json, model.safetensors (float32) and
 /// the tokenizer's files, atomically. The directory loads as a
-/// LlamaForCausalLM.
+/// LlamaForCausalLM (Qwen2, Qwen3 where the model has their additions).
 void saveHuggingFace(const std::filesystem::path &directory,
                      const Policy &policy);
 

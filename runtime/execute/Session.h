@@ -134,6 +134,7 @@ public:
   StagePlan *plan = nullptr; ///< the stage that is loaded or run
   int64_t step = 0;          ///< updates of this stage so far
   int64_t roundInStage = 0, round = 0, sampledTokens = 0;
+  int64_t chunks = 0; ///< of the pass that is under way
   bool checkpointAsked = false;
 
 private:

@@ -48,15 +48,14 @@ void between(Arguments a, TextResult &result) {
 }
 
 void after(Arguments a, TextResult &result) {
-  size_t at = a[0].text.find(a[1].text);
-  if (at != std::string_view::npos)
-    result.text = a[0].text.substr(at + a[1].text.size());
+  size_t at = a[0].text.rfind(a[1].text);
+  result.text = at == std::string_view::npos
+                    ? a[0].text
+                    : a[0].text.substr(at + a[1].text.size());
 }
 
 void before(Arguments a, TextResult &result) {
-  size_t at = a[0].text.find(a[1].text);
-  if (at != std::string_view::npos)
-    result.text = a[0].text.substr(0, at);
+  result.text = a[0].text.substr(0, a[0].text.find(a[1].text));
 }
 
 struct PatternDeleter {
@@ -124,14 +123,19 @@ void boxed(Arguments a, TextResult &result) {
   result.text = lastBoxed(a[0].text);
 }
 
+void select(Arguments a, TextResult &result) {
+  result.text = a[0].number != 0 ? a[1].text : a[2].text;
+}
+
 const TextFunction table[] = {
     {"equal", "vv", 2, false, equal, "equal by value"},
     {"same", "tt", 2, false, same, "equal letter by letter (==)"},
     {"between", "ttt", 3, true, between,
      "what stands between the first mark and the next closing one, or nothing"},
-    {"after", "tt", 2, true, after, "what follows the first mark, or nothing"},
+    {"after", "tt", 2, true, after,
+     "what follows the last mark; without one, all"},
     {"before", "tt", 2, true, before,
-     "what precedes the first mark, or nothing"},
+     "what precedes the first mark; without one, all"},
     {"matches", "tt", 2, false, matches,
      "whether the regular expression matches the whole text"},
     {"number", "t", 1, false, number, "the number, NaN if it is none"},
@@ -139,6 +143,8 @@ const TextFunction table[] = {
      "words with letters, of a language if given"},
     {"count", "tt", 2, false, count, "how often it occurs, without overlap"},
     {"boxed", "t", 1, true, boxed, "what the last \\boxed{} holds, or nothing"},
+    {"select", "ntt", 3, true, select,
+     "the first text if the flag is set, else the second"},
 };
 
 } // namespace

@@ -30,7 +30,7 @@ struct TextResult {
 };
 
 /// A function of the step language on texts. `arguments` holds a letter each: t
-/// text, v text or number; `required` of them must be there.
+/// text, n number or flag, v any; `required` of them must be there.
 struct TextFunction {
   const char *name;
   const char *arguments;

@@ -101,10 +101,10 @@ TEST(TextFunctions, Cutting) {
   EXPECT_EQ(call("between", {"<a>1</a><a>2</a>", "<a>", "</a>"}).text, "1");
   EXPECT_EQ(call("between", {"<a>1", "<a>", "</a>"}).text, "");
   EXPECT_EQ(call("between", {"</a>1<a>2</a>", "<a>", "</a>"}).text, "2");
-  EXPECT_EQ(call("after", {"x</think>y", "</think>"}).text, "y");
-  EXPECT_EQ(call("after", {"xy", "</think>"}).text, "");
+  EXPECT_EQ(call("after", {"x</think>y</think>z", "</think>"}).text, "z");
+  EXPECT_EQ(call("after", {"xy", "</think>"}).text, "xy");
   EXPECT_EQ(call("before", {"x=y=z", "="}).text, "x");
-  EXPECT_EQ(call("before", {"xyz", "="}).text, "");
+  EXPECT_EQ(call("before", {"xyz", "="}).text, "xyz");
   EXPECT_EQ(call("boxed", {"\\boxed{1} so \\boxed{\\frac{1}{2}}."}).text,
             "\\frac{1}{2}");
   EXPECT_EQ(call("boxed", {"\\boxed{1"}).text, "");

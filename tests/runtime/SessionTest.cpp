@@ -135,7 +135,7 @@ TestManifest stepManifest() {
           {"max_new_tokens", 10},
           {"max_groups", 8},
           {"max_group_size", 3},
-          {"max_tokens", 240},
+          {"max_tokens", 10},
           {"loc", "step.r1:10:7"}},
          axes,
          text,

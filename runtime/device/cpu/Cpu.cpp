@@ -11,7 +11,9 @@
 #include <cerrno>
 #include <cstring>
 #include <dlfcn.h>
+#include <elf.h>
 #include <fstream>
+#include <link.h>
 #include <set>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,9 +23,41 @@ namespace r1c::runtime {
 
 namespace {
 
+/// dlopen maps what the headers say and dies of a signal where the file ends
+/// before that: a damaged image must be an error.
+void checkElf(std::string_view image) {
+  ElfW(Ehdr) header;
+  auto fail = [](const char *why) { throw Error("kernels.so ", why); };
+  if (image.size() < sizeof header ||
+      std::memcmp(image.data(), ELFMAG, SELFMAG) != 0)
+    fail("is not an ELF object");
+  std::memcpy(&header, image.data(), sizeof header);
+#if defined(__x86_64__)
+  if (header.e_machine != EM_X86_64)
+    fail("was made for another kind of CPU");
+#elif defined(__aarch64__)
+  if (header.e_machine != EM_AARCH64)
+    fail("was made for another kind of CPU");
+#endif
+  auto inside = [&](uint64_t offset, uint64_t bytes) {
+    return offset <= image.size() && bytes <= image.size() - offset;
+  };
+  if (header.e_type != ET_DYN || header.e_phentsize != sizeof(ElfW(Phdr)) ||
+      !inside(header.e_phoff, uint64_t(header.e_phnum) * sizeof(ElfW(Phdr))))
+    fail("is not a shared object, or a truncated one");
+  for (int i = 0; i < header.e_phnum; ++i) {
+    ElfW(Phdr) segment;
+    std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment,
+                sizeof segment);
+    if (!inside(segment.p_offset, segment.p_filesz))
+      fail("is truncated");
+  }
+}
+
 class CpuExecutable : public Executable {
 public:
   explicit CpuExecutable(std::string_view image) {
+    checkElf(image);
     // dlopen wants a file: an anonymous one in memory needs no directory that
     // is writable and executable, and leaves nothing behind.
     int file = ::memfd_create("r1c-kernels", MFD_CLOEXEC);

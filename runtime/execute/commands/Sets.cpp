@@ -59,6 +59,7 @@ public:
       if (axis != "group" && axis != "sequence")
         throw Error(where.where(), ": 'axis' must be group or sequence");
       flag = loader.memory.required(where, "flag");
+      candidateSet = where.integer("set", number);
     }
     if (fields.has("body"))
       body =
@@ -101,7 +102,8 @@ protected:
   }
 
   int64_t limit(Session &session) const {
-    int64_t rows = session.rowLimit(number);
+    int64_t rows =
+        std::min(session.rowLimit(number), session.rowLimit(candidateSet));
     return policy.rollout ? std::min(rows, policy.rollout->capacity()) : rows;
   }
 
@@ -110,7 +112,7 @@ protected:
     if (axis.empty())
       return;
     Clock::Scope part(session.clock, Part::score);
-    SetState &state = session.sets[number];
+    SetState &state = session.sets[candidateSet];
     state = {std::move(candidates), {}, {}, {}};
     state.whole = Axes::whole(state.outputs);
     if (!state.outputs.sequences.empty()) {
@@ -179,7 +181,7 @@ protected:
     }
   }
 
-  int64_t number;
+  int64_t number, candidateSet = -1;
   Policy &policy;
   std::string cursorKey;
   Number groups;
@@ -213,7 +215,7 @@ public:
     int64_t wanted = bounded(groups, "groups", maxGroups);
     SampleSettings settings;
     settings.groupSize = bounded(groupSize, "group_size", maxGroupSize);
-    settings.maxNewTokens = whole(maxNewTokens.get(), "max_new_tokens");
+    settings.maxNewTokens = bounded(maxNewTokens, "max_new_tokens", maxTokens);
     settings.temperature = temperature.get();
     settings.topP = topP.get();
     settings.topK = topK.get();
@@ -239,11 +241,6 @@ public:
           policy.rollout->run(std::move(prompts), settings, *policy.tokenizer,
                               [&] { policy.rolloutProgram->run(session); });
       session.sampledTokens += candidates.tokens();
-      if (maxTokens > 0 && candidates.tokens() > maxTokens)
-        throw Error(candidates.tokens(),
-                    " tokens were sampled, but the artifact "
-                    "was compiled for at most ",
-                    maxTokens);
       filter(session, candidates);
       result.append(std::move(candidates));
     }

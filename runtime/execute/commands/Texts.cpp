@@ -82,10 +82,10 @@ protected:
   }
 
   int64_t rows(Session &session) const {
+    if (axis == "one")
+      return 1; // of no set
     const Axes &axes = session.set(set).whole;
-    return axis == "sequence" ? axes.sequences()
-           : axis == "group"  ? axes.groups()
-                              : 1;
+    return axis == "sequence" ? axes.sequences() : axes.groups();
   }
 
   Values values(Session &session, const Source &source, int64_t rows) const {
@@ -180,6 +180,8 @@ public:
     for (size_t i = 0; i < sources.size(); ++i)
       if (letters[i] == 't' && !sources[i].isText())
         throw Error("argument ", i + 1, " of '", name, "' must be a text");
+      else if (letters[i] == 'n' && sources[i].isText())
+        throw Error("argument ", i + 1, " of '", name, "' must be a number");
     if (!function->givesText && !to)
       throw Error("text function '", name, "' gives a number: 'to' is missing");
   }

@@ -103,8 +103,10 @@ public:
   void run(Session &session) override {
     Clock::Scope part(session.clock, inUpdate ? Part::train : Part::score);
     const SetState &state = session.set(number);
-    for (const Chunk &chunk :
-         packChunks(state.outputs, state.axes(view), rows, maxSequences)) {
+    std::vector<Chunk> chunks =
+        packChunks(state.outputs, state.axes(view), rows, maxSequences);
+    session.chunks = static_cast<int64_t>(chunks.size());
+    for (const Chunk &chunk : chunks) {
       write(tokens, chunk.tokens);
       write(positions, chunk.positions);
       write(bases, chunk.bases);
@@ -135,6 +137,23 @@ private:
   int64_t rows, maxSequences = INT64_MAX;
   Range tokens, positions, bases, offsets, targetRows, targets, tokenIndex;
   Range rowCount, sequenceCount, offsetCount, targetCount;
+  Block body;
+};
+
+/// What an earlier pass over the same view left in memory still stands if the
+/// view is one chunk.
+class Rebuild : public Command {
+public:
+  Rebuild(Loader &loader, const Fields &fields) {
+    body =
+        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+  }
+  void run(Session &session) override {
+    if (session.chunks > 1)
+      body.run(session);
+  }
+
+private:
   Block body;
 };
 
@@ -205,6 +224,7 @@ std::unique_ptr<Command> make(Loader &loader, const Fields &fields) {
 void registerTraining(std::map<std::string, LoadCommand> &table) {
   table["update"] = make<Update>;
   table["chunks"] = make<Chunks>;
+  table["rebuild"] = make<Rebuild>;
   table["metric"] = make<Metric>;
   table["every"] = make<Every>;
 }
