@@ -120,13 +120,24 @@ Recorder::Recorder(fs::path place, std::optional<Json> kept, bool quiet)
     OrderedJson line =
         OrderedJson::parse(text.substr(at, end - at), nullptr, false);
     at = end + 1;
-    for (const char *name : {"reward/mean", "reward", "loss"}) {
-      if (!line.is_object() || !line.contains(name) ||
-          !line[name].is_number() || (!curveName.empty() && curveName != name))
-        continue;
-      curveName = name;
+    addToCurve(line);
+  }
+}
+
+void Recorder::addToCurve(const OrderedJson &line) {
+  if (!line.is_object())
+    return;
+  for (const char *name : {"reward/mean", "reward", "loss"}) {
+    if (line.contains(name) && line[name].is_number()) {
+      // A reward says more than the loss of the stages before it.
+      if (curveName != name) {
+        if (!curveName.empty() && curveName != "loss")
+          return;
+        curveName = name;
+        curve.clear();
+      }
       curve.push_back(line[name]);
-      break;
+      return;
     }
   }
 }
@@ -196,14 +207,7 @@ void Recorder::endRound(int64_t step, const Clock::Seconds &rest,
     std::string text =
         line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
     std::fprintf(metrics, "%s\n", text.c_str());
-    for (const char *name : {"reward/mean", "reward", "loss"}) {
-      if (!line.contains(name) || !line[name].is_number() ||
-          (!curveName.empty() && curveName != name))
-        continue;
-      curveName = name;
-      curve.push_back(line[name]);
-      break;
-    }
+    addToCurve(line);
     lastLine = std::move(line);
   }
   for (OrderedJson &trace : traces) {

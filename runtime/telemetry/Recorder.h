@@ -65,6 +65,7 @@ private:
     Clock::Seconds seconds;
   };
   void progress(const OrderedJson &line);
+  void addToCurve(const OrderedJson &line);
   void clearProgress();
   void print(const std::string &text);
   std::string formatted(const OrderedJson &line) const;

@@ -145,3 +145,52 @@ TEST(Characters, RoundTrip) {
 }
 
 } // namespace
+
+namespace {
+
+// Trained and encoded by Hugging Face's own library: GPT-2's pattern with
+// single digits (as SmolLM), and Qwen's pattern with NFC.
+class HuggingFaceTokenizer : public testing::TestWithParam<const char *> {
+protected:
+  fs::path directory =
+      fs::path(R1C_TEST_INPUTS) / (std::string("tokenizer-") + GetParam());
+};
+
+TEST_P(HuggingFaceTokenizer, EncodesAsTheOriginal) {
+  auto tokenizer = makeHuggingFace(directory);
+  Json cases = parseJson(readFile(directory / "cases.json"), "cases");
+  ASSERT_GT(cases.size(), 50u);
+  for (const Json &entry : cases) {
+    auto text = entry["text"].get<std::string>();
+    auto ids = entry["ids"].get<std::vector<int32_t>>();
+    EXPECT_EQ(tokenizer->encode(text), ids) << dumpJson(entry["text"]);
+    // Bytes that are no UTF-8 after all are replaced by the original only.
+    if (entry["decoded"].get<std::string>().find("\xEF\xBF\xBD") ==
+        std::string::npos)
+      EXPECT_EQ(tokenizer->decode(ids), entry["decoded"].get<std::string>());
+  }
+}
+
+TEST_P(HuggingFaceTokenizer, EndsAndChat) {
+  auto tokenizer = makeHuggingFace(directory);
+  EXPECT_EQ(tokenizer->end(), 2);
+  EXPECT_TRUE(tokenizer->isEnd(0));
+  EXPECT_FALSE(tokenizer->isEnd(1));
+  EXPECT_EQ(tokenizer->chat("1+1?", ""),
+            "<|im_start|>system\nYou are a test.<|im_end|>\n<|im_start|>user\n"
+            "1+1?<|im_end|>\n<|im_start|>assistant\n");
+  EXPECT_EQ(tokenizer->chat("1+1?", "Be brief."),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n"
+            "1+1?<|im_end|>\n<|im_start|>assistant\n");
+  TemporaryDirectory copy;
+  tokenizer->write(copy.path);
+  writeFile(copy / "generation_config.json", "{\"eos_token_id\": 2}");
+  EXPECT_EQ(makeHuggingFace(copy.path)->encode("so 42"),
+            tokenizer->encode("so 42"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, HuggingFaceTokenizer,
+                         testing::Values("gpt2", "qwen"),
+                         [](const auto &info) { return info.param; });
+
+} // namespace
