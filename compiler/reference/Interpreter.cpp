@@ -145,6 +145,12 @@ struct LMEvaluator {
     f.set(op.getInputGradient(), multiply(ofLogits, w, false, false));
     f.set(op.getWeightGradient(), multiply(ofLogits, x, true, false));
   }
+  void operator()(lm::KeepOp op) {
+    f.set(op.getResult(),
+          keep(f.tensor(op.getLogits()), f.number(op.getTemperature()),
+               f.number(op.getTopK()), f.number(op.getTopP()),
+               f.number(op.getMinP())));
+  }
   void operator()(lm::SampleOp op) {
     f.set(op.getToken(),
           sample(f.tensor(op.getLogits()), f.number(op.getTemperature()),
@@ -162,7 +168,7 @@ bool reference::evaluateLM(Operation *op, Frame &frame) {
             lm::LinearInputGradOp, lm::LinearWeightGradOp, lm::LinearBiasGradOp,
             lm::RopeOp, lm::AttentionOp, lm::AttentionGradOp, lm::SiluMulOp,
             lm::SiluMulGradOp, lm::AddOp, lm::HeadOp, lm::LogProbOp,
-            lm::HeadGradOp, lm::SampleOp>([&](auto op) {
+            lm::HeadGradOp, lm::KeepOp, lm::SampleOp>([&](auto op) {
         evaluator(op);
         return true;
       })

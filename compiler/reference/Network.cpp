@@ -277,6 +277,43 @@ Tensor logitsGradient(const Tensor &logits, const Tensor &targets,
   return result;
 }
 
+Tensor keep(const Tensor &logits, double temperature, double topK, double topP,
+            double minP) {
+  double t = divisor(temperature);
+  Tensor result = logits;
+  for (int64_t i = 0; i < logits.rows(); ++i) {
+    // Probabilities relative to the largest.
+    double maximum = -std::numeric_limits<double>::infinity();
+    for (int64_t v = 0; v < logits.columns(); ++v)
+      maximum = std::max(maximum, logits(i, v));
+    std::vector<double> sorted;
+    for (int64_t v = 0; v < logits.columns(); ++v)
+      sorted.push_back(std::exp((logits(i, v) - maximum) / t));
+    std::sort(sorted.rbegin(), sorted.rend());
+    // The least that is kept.
+    double least = 0;
+    if (topK > 0 && topK < sorted.size())
+      least = sorted[int64_t(topK) - 1];
+    if (topP < 1) {
+      double total = 0, sum = 0;
+      for (double p : sorted)
+        total += p >= least ? p : 0;
+      for (double p : sorted) {
+        sum += p;
+        if (sum >= topP * total) {
+          least = std::max(least, p);
+          break;
+        }
+      }
+    }
+    least = std::max(least, minP);
+    for (int64_t v = 0; v < logits.columns(); ++v)
+      if (std::exp((logits(i, v) - maximum) / t) < least)
+        result(i, v) = -std::numeric_limits<double>::infinity();
+  }
+  return result;
+}
+
 std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key,
                                std::array<uint32_t, 4> counter) {
   for (int round = 0; round < 10; ++round) {

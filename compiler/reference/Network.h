@@ -73,6 +73,8 @@ Tensor logitsGradient(const Tensor &logits, const Tensor &targets,
                       double temperature, const Tensor *entropy,
                       const Tensor &lse, const Tensor *logpGradient,
                       const Tensor *entropyGradient);
+Tensor keep(const Tensor &logits, double temperature, double topK, double topP,
+            double minP);
 Tensor sample(const Tensor &logits, double temperature, const Tensor &counter,
               const Tensor &key);
 

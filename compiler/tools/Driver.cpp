@@ -19,6 +19,7 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/TargetSelect.h"
+#include "llvm/Support/ToolOutputFile.h"
 
 #include <filesystem>
 
@@ -95,7 +96,7 @@ static LogicalResult package(Compilation &compilation, const DriverOptions &opti
     artifact.source = (*text)->getBuffer().str();
   try {
     runtime::writeArtifact(output, artifact);
-  } catch (const runtime::Error &error) {
+  } catch (const Error &error) {
     return emitError(UnknownLoc::get(module.getContext())) << error.what();
   }
   return success();

@@ -70,7 +70,7 @@ int r1c::inspectMain(const DriverOptions &options) {
   runtime::Artifact artifact;
   try {
     artifact = runtime::readArtifact(options.file);
-  } catch (const runtime::Error &error) {
+  } catch (const Error &error) {
     llvm::errs() << "error: " << error.what() << "\n";
     return 1;
   }

@@ -63,7 +63,8 @@ private:
   void layer();
   void head();
   void logits();
-  void sample();
+  /// `filtered`: with top_k, top_p and min_p.
+  void sample(bool filtered);
   /// The final norm of the rows that need logits.
   Value headRows(FunctionWriter &f, Value x, Value rowNumbers);
   StringRef headWeight() {
@@ -142,7 +143,8 @@ lm::ModelOp Expander::run() {
   layer();
   head();
   logits();
-  sample();
+  sample(/*filtered=*/false);
+  sample(/*filtered=*/true);
   return model;
 }
 
@@ -262,14 +264,19 @@ void Expander::logits() {
   f.finish();
 }
 
-void Expander::sample() {
-  FunctionWriter f(module, loc, name, "sample");
+void Expander::sample(bool filtered) {
+  FunctionWriter f(module, loc, name, filtered ? "sample.filtered" : "sample");
   OpBuilder &fb = f.builder();
-  Type i32 = b.getI32Type();
+  Type i32 = b.getI32Type(), number = RankedTensorType::get({}, b.getF32Type());
   Value x = argument(f, rows(config.hidden), "activation");
   Value rowNumbers = argument(f, perRow(i32), "rows");
-  Value temperature =
-      argument(f, RankedTensorType::get({}, b.getF32Type()), "temperature");
+  Value temperature = argument(f, number, "temperature");
+  Value topK, topP, minP;
+  if (filtered) {
+    topK = argument(f, number, "top_k");
+    topP = argument(f, number, "top_p");
+    minP = argument(f, number, "min_p");
+  }
   Value counter = argument(
       f, RankedTensorType::get({ShapedType::kDynamic, 4}, i32), "counter");
   Value key = argument(f, RankedTensorType::get({2}, i32), "key");
@@ -277,6 +284,9 @@ void Expander::sample() {
   Value w = parameter(f, headWeight());
   Value logits = lm::LinearOp::create(
       fb, named("logits"), rows(config.vocabulary), normed, w, Value());
+  if (filtered)
+    logits = lm::KeepOp::create(fb, named("kept"), logits.getType(), logits,
+                                temperature, topK, topP, minP);
   Value token = lm::SampleOp::create(fb, named("token"), perRow(i32), logits,
                                      temperature, counter, key);
   // The log-probability is recorded by the op that training uses, on the same

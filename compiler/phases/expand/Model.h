@@ -24,6 +24,8 @@ namespace r1c {
 ///   @name.logits (activation, rows, norm, weight) -> logits
 ///   @name.sample (activation, rows, temperature, counter, key, norm, weight)
 ///                -> token, logp
+///   @name.sample.filtered   the same with top_k, top_p, min_p: token and logp
+///                           are those of the kept set
 ///
 /// There is one layer function whatever the number of layers: its parameters
 /// are arguments. The config must have passed `verify`.

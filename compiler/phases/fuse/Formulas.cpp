@@ -7,6 +7,8 @@
 
 #include "compiler/phases/fuse/Formulas.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::fuse;
@@ -132,6 +134,65 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
                  return {s.div(sum, t)};
                });
   return op.getResult(0);
+}
+
+/// The largest t in (0, 1], to the last bit or two, for which the elements of
+/// `e` that are at least t sum (`weighted`) or count to at least `target`.
+/// Bisection in geometric steps; uniform over the row.
+static Value largestThreshold(Scalars &s, Value e, Value target,
+                              bool weighted) {
+  // All elements that float32 can tell from 0 lie above the first bound. The
+  // second lies above 1, the largest element. 30 halvings of their ratio's
+  // logarithm, 83, leave 8e-8.
+  Value low = s.number(0x1p-120), high = s.number(1.0000002384185791);
+  for (int step = 0; step < 30; ++step) {
+    Value middle = s.mul(s.sqrt(low), s.sqrt(high));
+    Value value = weighted ? e : s.number(1);
+    Value sum = s.sum(s.select(s.less(e, middle), s.number(0), value));
+    Value tooFew = s.less(sum, target);
+    low = s.select(tooFew, low, middle);
+    high = s.select(tooFew, middle, high);
+  }
+  return low;
+}
+
+Value fuse::keep(OpBuilder &b, Location loc, Value logits, Value temperature,
+                 Value topK, Value topP, Value minP) {
+  // Probabilities relative to the largest, once: the searches below pass over
+  // them many times.
+  Value relative =
+      writeRow(b, loc, logits.getType(), {element(logits), one(temperature)},
+               [&](Scalars &s, Arguments v) -> Values {
+                 Value u = s.div(v[0], divisor(s, v[1]));
+                 Value maximum = s.reduce(kern::ReduceKind::max, u);
+                 return {s.exp(s.sub(u, maximum))};
+               })
+          .getResult(0);
+  Value least =
+      writeRow(b, loc, perRowOf(logits, b.getF32Type()),
+               {element(relative), one(topK), one(topP), one(minP)},
+               [&](Scalars &s, Arguments v) -> Values {
+                 Value zero = s.number(0), e = v[0];
+                 Value ofK =
+                     s.select(s.less(zero, v[1]),
+                              largestThreshold(s, e, v[1], false), zero);
+                 Value left = s.select(s.less(e, ofK), zero, e);
+                 Value target = s.mul(v[2], s.sum(left));
+                 Value ofP =
+                     s.select(s.less(v[2], s.number(1)),
+                              largestThreshold(s, left, target, true), zero);
+                 Value larger = s.select(s.less(ofK, ofP), ofP, ofK);
+                 return {s.select(s.less(larger, v[3]), v[3], larger)};
+               })
+          .getResult(0);
+  return writeMap(b, loc, logits.getType(),
+                  {element(logits), element(relative), row(least)}, {},
+                  [&](Scalars &s, Arguments v) -> Values {
+                    Value never =
+                        s.number(-std::numeric_limits<double>::infinity());
+                    return {s.select(s.less(v[1], v[2]), never, v[0])};
+                  })
+      .getResult(0);
 }
 
 /// −log of a uniform number in (0, 1] made of 32 bits: a standard exponential

@@ -47,6 +47,11 @@ mlir::Value logitsGradient(mlir::OpBuilder &b, mlir::Location loc,
                            mlir::Value lse, mlir::Value logpGradient,
                            mlir::Value entropyGradient);
 
+/// Logits of the tokens that top_k, top_p and min_p keep, −∞ for the others.
+mlir::Value keep(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
+                 mlir::Value temperature, mlir::Value topK, mlir::Value topP,
+                 mlir::Value minP);
+
 /// A token a row by Gumbel-max.
 mlir::Value sample(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
                    mlir::Value temperature, mlir::Value counter,

@@ -358,6 +358,13 @@ LogicalResult Fuser::write(lm::LogProbOp op) {
   return success();
 }
 
+LogicalResult Fuser::write(lm::KeepOp op) {
+  map[op.getResult()] =
+      keep(b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTemperature()),
+           lookup(op.getTopK()), lookup(op.getTopP()), lookup(op.getMinP()));
+  return success();
+}
+
 LogicalResult Fuser::write(lm::SampleOp op) {
   map[op.getToken()] = sample(b, op.getLoc(), lookup(op.getLogits()),
                               lookup(op.getTemperature()),
@@ -508,11 +515,11 @@ LogicalResult Fuser::run() {
         TypeSwitch<Operation *, LogicalResult>(&op)
             .Case<lm::EmbeddingOp, lm::GatherOp, lm::RMSNormOp, lm::LinearOp,
                   lm::RopeOp, lm::AttentionOp, lm::SiluMulOp, lm::AddOp,
-                  lm::HeadOp, lm::LogProbOp, lm::SampleOp, lm::EmbeddingGradOp,
-                  lm::GatherGradOp, lm::RMSNormGradOp, lm::LinearInputGradOp,
-                  lm::LinearWeightGradOp, lm::LinearBiasGradOp,
-                  lm::AttentionGradOp, lm::SiluMulGradOp, lm::HeadGradOp>(
-                [&](auto op) { return write(op); })
+                  lm::HeadOp, lm::LogProbOp, lm::KeepOp, lm::SampleOp,
+                  lm::EmbeddingGradOp, lm::GatherGradOp, lm::RMSNormGradOp,
+                  lm::LinearInputGradOp, lm::LinearWeightGradOp,
+                  lm::LinearBiasGradOp, lm::AttentionGradOp, lm::SiluMulGradOp,
+                  lm::HeadGradOp>([&](auto op) { return write(op); })
             .Default(
                 [](Operation *op) { return op->emitOpError("has no kernel"); });
     if (failed(written))

@@ -59,6 +59,7 @@ private:
   llvm::LogicalResult write(lm::AddOp op);
   llvm::LogicalResult write(lm::HeadOp op);
   llvm::LogicalResult write(lm::LogProbOp op);
+  llvm::LogicalResult write(lm::KeepOp op);
   llvm::LogicalResult write(lm::SampleOp op);
   llvm::LogicalResult write(lm::EmbeddingGradOp op);
   llvm::LogicalResult write(lm::GatherGradOp op);

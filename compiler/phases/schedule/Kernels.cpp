@@ -155,7 +155,7 @@ bool isSmall(Operation *op) {
 
 } // namespace
 
-FlatSymbolRefAttr Kernels::outline(Operation *op) {
+FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
   OpBuilder builder = OpBuilder::atBlockEnd(kernels.getBody());
   auto type =
       builder.getFunctionType(op->getOperandTypes(), op->getResultTypes());
@@ -182,8 +182,7 @@ FlatSymbolRefAttr Kernels::outline(Operation *op) {
   function.setSymName(name);
   symbol = FlatSymbolRefAttr::get(builder.getContext(), name);
   OpBuilder declare = OpBuilder::atBlockEnd(declarations);
-  rt::KernelOp::create(declare, op->getLoc(), name, name,
-                       op->getNumOperands() + op->getNumResults(),
+  rt::KernelOp::create(declare, op->getLoc(), name, name, operands,
                        StringAttr());
   return symbol;
 }
@@ -222,7 +221,7 @@ LogicalResult Kernels::dispatch(OpBuilder &builder, Operation *op,
   }
   if (extents.rows)
     args.push_back(extents.rows.size);
-  rt::DispatchOp::create(builder, op->getLoc(), outline(op),
+  rt::DispatchOp::create(builder, op->getLoc(), outline(op, args.size()),
                          builder.getArrayAttr(args),
                          isSmall(op) ? builder.getUnitAttr() : UnitAttr());
   return success();

@@ -31,7 +31,8 @@ public:
   mlir::ModuleOp getModule() { return kernels; }
 
 private:
-  mlir::FlatSymbolRefAttr outline(mlir::Operation *op);
+  /// The kernel of this op, which takes so many pointers.
+  mlir::FlatSymbolRefAttr outline(mlir::Operation *op, unsigned operands);
 
   mlir::ModuleOp kernels;
   mlir::Block *declarations;
