@@ -9,24 +9,26 @@
 
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
-#include "llvm/Support/CommandLine.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/InitLLVM.h"
-#include "llvm/Support/SourceMgr.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/SourceMgr.h"
 
 namespace cl = llvm::cl;
 
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
-  cl::opt<std::string> input(cl::Positional, cl::desc("<kernels.mlir>"), cl::init("-"));
+  cl::opt<std::string> input(cl::Positional, cl::desc("<kernels.mlir>"),
+                             cl::init("-"));
   cl::opt<std::string> output("o", cl::desc("the shared object"), cl::Required);
-  cl::opt<std::string> cpu("cpu", cl::desc("CPU name, or native"), cl::init("native"));
+  cl::opt<std::string> cpu("cpu", cl::desc("CPU name, or native"),
+                           cl::init("native"));
   cl::opt<bool> reference("reference", cl::desc("the naive lowering"));
   cl::opt<std::string> dump("dump", cl::desc("leave PREFIX.ll and PREFIX.o"));
   cl::ParseCommandLineOptions(argc, argv, "kernels to a shared object\n");
@@ -51,7 +53,8 @@ int main(int argc, char **argv) {
   std::error_code error;
   llvm::raw_fd_ostream out(output, error);
   if (error) {
-    llvm::errs() << "r1c-kernels: cannot write " << output << ": " << error.message() << "\n";
+    llvm::errs() << "r1c-kernels: cannot write " << output << ": "
+                 << error.message() << "\n";
     return 1;
   }
   out.write(bytes->data(), bytes->size());

@@ -1,4 +1,5 @@
-//===- Kern.cpp - the kern dialect --------------------------------------------===//
+//===- Kern.cpp - the kern dialect
+//--------------------------------------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -8,10 +9,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/kern/Kern.h"
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/OpImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace r1c::kern;

@@ -1,4 +1,5 @@
-//===- Kern.h - the kern dialect ------------------------------------*- C++ -*-===//
+//===- Kern.h - the kern dialect ------------------------------------*- C++
+//-*-===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

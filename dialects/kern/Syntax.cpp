@@ -115,8 +115,8 @@ void printClause(OpAsmPrinter &p, StringRef keyword, ValueRange values) {
   if (values.empty())
     return;
   p << ' ' << keyword << '(';
-  llvm::interleaveComma(
-      values, p, [&](Value v) { p << v << " : " << v.getType(); });
+  llvm::interleaveComma(values, p,
+                        [&](Value v) { p << v << " : " << v.getType(); });
   p << ')';
 }
 
@@ -199,7 +199,8 @@ void RowOp::print(OpAsmPrinter &p) {
   p << ' ';
   printInputs(p, getInputs(), getAccess(), getBody().getArguments());
   printClause(p, "indices", getIndices());
-  printClause(p, "offsets", getOffsets() ? ValueRange(getOffsets()) : ValueRange());
+  printClause(p, "offsets",
+              getOffsets() ? ValueRange(getOffsets()) : ValueRange());
   printResults(p, getResultTypes(), getResultAccess());
   printBody(p, *this, {"access", "result_access"});
 }
@@ -321,9 +322,9 @@ void MatmulOp::print(OpAsmPrinter &p) {
     p << ')';
     if (!getInputs().empty()) {
       p << " with ";
-      printInputs(p, getInputs(), getAccess(),
-                  SmallVector<BlockArgument>(
-                      arguments.drop_front(accumulators)));
+      printInputs(
+          p, getInputs(), getAccess(),
+          SmallVector<BlockArgument>(arguments.drop_front(accumulators)));
     }
   }
   printResults(p, getResultTypes(), {});

@@ -18,7 +18,9 @@ namespace {
 
 constexpr int64_t kNone = -1;
 
-RankedTensorType tensorOf(Value v) { return cast<RankedTensorType>(v.getType()); }
+RankedTensorType tensorOf(Value v) {
+  return cast<RankedTensorType>(v.getType());
+}
 
 /// Sets `size` to `value`, or complains if it already has another one.
 LogicalResult unify(Operation *op, int64_t &size, int64_t value,
@@ -32,7 +34,8 @@ LogicalResult unify(Operation *op, int64_t &size, int64_t value,
   auto text = [](int64_t v) {
     return ShapedType::isDynamic(v) ? std::string("?") : std::to_string(v);
   };
-  return op->emitOpError() << what << " is " << text(value) << " but another operand or result says "
+  return op->emitOpError() << what << " is " << text(value)
+                           << " but another operand or result says "
                            << text(size);
 }
 
@@ -67,10 +70,11 @@ struct SpaceVerifier {
                    kind == AccessKind::gather_row ||
                    kind == AccessKind::scatter;
     if (indexed != (access.getIndex() >= 0))
-      return op->emitOpError() << name
-                               << (indexed ? " needs an index operand: write "
-                                           : " takes no index operand, but has ")
-                               << stringifyAccessKind(kind) << "(n)";
+      return op->emitOpError()
+             << name
+             << (indexed ? " needs an index operand: write "
+                         : " takes no index operand, but has ")
+             << stringifyAccessKind(kind) << "(n)";
     if (indexed && access.getIndex() >= (int64_t)indices.size())
       return op->emitOpError()
              << name << " reads index operand " << access.getIndex()
@@ -78,15 +82,17 @@ struct SpaceVerifier {
     bool laned = access.getLane() >= 0;
     if (laned && kind != AccessKind::row && kind != AccessKind::one &&
         kind != AccessKind::gather_row)
-      return op->emitOpError() << name << ": only row, one and gather_row take a lane [k]";
-    if (isResult && (indexed ? kind != AccessKind::scatter
-                             : kind != AccessKind::element &&
-                                   kind != AccessKind::row))
-      return op->emitOpError() << name << " cannot be "
-                               << stringifyAccessKind(kind)
-                               << ": write element, row or scatter(n)";
+      return op->emitOpError()
+             << name << ": only row, one and gather_row take a lane [k]";
+    if (isResult &&
+        (indexed ? kind != AccessKind::scatter
+                 : kind != AccessKind::element && kind != AccessKind::row))
+      return op->emitOpError()
+             << name << " cannot be " << stringifyAccessKind(kind)
+             << ": write element, row or scatter(n)";
     if (!isResult && kind == AccessKind::scatter)
-      return op->emitOpError() << name << " cannot be scatter: only results can";
+      return op->emitOpError()
+             << name << " cannot be scatter: only results can";
 
     int64_t rank = 0;
     switch (kind) {
@@ -109,28 +115,30 @@ struct SpaceVerifier {
       break;
     }
     if (type.getRank() != rank)
-      return op->emitOpError() << name << " with access " << stringifyAccessKind(kind)
-                               << " must have rank " << rank << ", not " << type;
+      return op->emitOpError()
+             << name << " with access " << stringifyAccessKind(kind)
+             << " must have rank " << rank << ", not " << type;
     if (laned) {
       int64_t lanes = type.getShape().back();
       if (ShapedType::isDynamic(lanes) || access.getLane() >= lanes)
-        return op->emitOpError() << name << " has no lane " << access.getLane()
-                                 << " in " << type;
+        return op->emitOpError()
+               << name << " has no lane " << access.getLane() << " in " << type;
     }
     if (rank == 2 && !laned) {
       if (ShapedType::isDynamic(type.getDimSize(1)))
-        return op->emitOpError() << name << ": columns must be static in " << type;
+        return op->emitOpError()
+               << name << ": columns must be static in " << type;
       if (failed(unify(op, columns, type.getDimSize(1), name + ": columns")))
         return failure();
     }
     if (kind == AccessKind::column) {
       if (type.isDynamicDim(0))
-        return op->emitOpError() << name << ": columns must be static in " << type;
+        return op->emitOpError()
+               << name << ": columns must be static in " << type;
       if (failed(unify(op, columns, type.getDimSize(0), name + ": columns")))
         return failure();
     }
-    if (kind == AccessKind::row ||
-        (kind == AccessKind::element && !ragged)) {
+    if (kind == AccessKind::row || (kind == AccessKind::element && !ragged)) {
       if (failed(unify(op, rows, type.getDimSize(0), name + ": rows")))
         return failure();
     }
@@ -147,23 +155,27 @@ LogicalResult verifyBody(Operation *op, ValueRange leading, ValueRange inputs,
   Region &region = op->getRegion(0);
   Block &body = region.front();
   if (body.getNumArguments() != leading.size() + inputs.size())
-    return op->emitOpError() << "region must have " << leading.size() + inputs.size()
-                             << " arguments, but has " << body.getNumArguments();
+    return op->emitOpError()
+           << "region must have " << leading.size() + inputs.size()
+           << " arguments, but has " << body.getNumArguments();
   auto arguments = body.getArguments().drop_front(leading.size());
   for (auto [argument, input] : llvm::zip(arguments, inputs))
     if (argument.getType() != elementTypeOf(input))
-      return op->emitOpError() << "region argument of type " << argument.getType()
-                               << " stands for an element of " << input.getType();
+      return op->emitOpError()
+             << "region argument of type " << argument.getType()
+             << " stands for an element of " << input.getType();
   auto yield = dyn_cast_or_null<YieldOp>(body.empty() ? nullptr : &body.back());
   if (!yield)
     return op->emitOpError() << "region must end with kern.yield";
   if (yield.getValues().getTypes() != yielded)
-    return op->emitOpError() << "region yields (" << yield.getValues().getTypes()
-                             << ") but the results hold (" << yielded << ")";
+    return op->emitOpError()
+           << "region yields (" << yield.getValues().getTypes()
+           << ") but the results hold (" << yielded << ")";
   for (Operation &inner : body.without_terminator()) {
     if (isa<ReduceOp, IndexOp, RandomOp, arith::ConstantOp>(inner))
       continue;
-    if (!isa_and_nonnull<arith::ArithDialect, math::MathDialect>(inner.getDialect()) ||
+    if (!isa_and_nonnull<arith::ArithDialect, math::MathDialect>(
+            inner.getDialect()) ||
         !OpTrait::hasElementwiseMappableTraits(&inner))
       return inner.emitOpError()
              << "is not an elementwise operation of arith or math, and cannot "
@@ -199,7 +211,8 @@ LogicalResult checkAll(SpaceVerifier &space, ValueRange inputs,
     space.rankTwo |= isRankTwo(cast<AccessAttr>(access[i]), tensorOf(v));
   if (resultAccess)
     for (auto [i, v] : llvm::enumerate(results))
-      space.rankTwo |= isRankTwo(cast<AccessAttr>(resultAccess[i]), tensorOf(v));
+      space.rankTwo |=
+          isRankTwo(cast<AccessAttr>(resultAccess[i]), tensorOf(v));
   if (space.ragged)
     space.rankTwo = false;
   for (auto [i, v] : llvm::enumerate(inputs))
@@ -207,7 +220,8 @@ LogicalResult checkAll(SpaceVerifier &space, ValueRange inputs,
       return failure();
   if (resultAccess)
     for (auto [i, v] : llvm::enumerate(results))
-      if (failed(space.check(v, cast<AccessAttr>(resultAccess[i]), "result", i)))
+      if (failed(
+              space.check(v, cast<AccessAttr>(resultAccess[i]), "result", i)))
         return failure();
   return success();
 }
@@ -215,7 +229,8 @@ LogicalResult checkAll(SpaceVerifier &space, ValueRange inputs,
 /// Rows of the space, from whatever fixes them.
 int64_t rowsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
                ArrayAttr resultAccess, ValueRange indices) {
-  auto scan = [](ValueRange values, ArrayAttr access) -> std::optional<int64_t> {
+  auto scan = [](ValueRange values,
+                 ArrayAttr access) -> std::optional<int64_t> {
     for (auto [i, v] : llvm::enumerate(values)) {
       AccessKind kind = cast<AccessAttr>(access[i]).getKind();
       if (kind == AccessKind::element || kind == AccessKind::row)
@@ -295,18 +310,21 @@ LogicalResult RowOp::verify() {
                       getResultAccess())))
     return failure();
   if (!space.ragged && space.columns == kNone)
-    return emitOpError("has no operand or result with columns: use kern.map, or "
-                       "give offsets for ragged rows");
+    return emitOpError(
+        "has no operand or result with columns: use kern.map, or "
+        "give offsets for ragged rows");
   if (failed(verifyBody(*this, {}, getInputs(), elementTypes(getResults()))))
     return failure();
   auto yield = cast<YieldOp>(getBody().front().back());
   for (auto [i, value] : llvm::enumerate(yield.getValues())) {
     AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
     if (kind == AccessKind::scatter)
-      return emitOpError() << "result #" << i << " cannot be scatter: use kern.map";
+      return emitOpError() << "result #" << i
+                           << " cannot be scatter: use kern.map";
     if (kind == AccessKind::row && variesByColumn(value, getAccess()))
       return emitOpError() << "result #" << i
-                           << " has one value a row, but the yielded value differs between columns: "
+                           << " has one value a row, but the yielded value "
+                              "differs between columns: "
                               "reduce it with kern.reduce";
   }
   return success();
@@ -334,7 +352,8 @@ LogicalResult MapOp::verify() {
     if (kind != AccessKind::scatter)
       continue;
     if (scattered >= getInits().size())
-      return emitOpError() << "result #" << i << " is scattered and needs an init";
+      return emitOpError() << "result #" << i
+                           << " is scattered and needs an init";
     if (getInits()[scattered].getType() != v.getType())
       return emitOpError() << "init #" << scattered << " and result #" << i
                            << " differ in type";
@@ -361,7 +380,8 @@ LogicalResult ColumnSumOp::verify() {
   auto type = cast<RankedTensorType>(getResult().getType());
   if (type.isDynamicDim(0))
     return emitOpError("columns must be static in ") << type;
-  if (failed(unify(*this, space.columns, type.getDimSize(0), "columns of the result")))
+  if (failed(unify(*this, space.columns, type.getDimSize(0),
+                   "columns of the result")))
     return failure();
   if (getInit() && getInit().getType() != type)
     return emitOpError("init and result differ in type");
@@ -374,7 +394,8 @@ LogicalResult ReduceOp::verify() {
   if (logical != type.isInteger(1))
     return emitOpError() << stringifyReduceKind(getKind())
                          << (logical ? " reduces i1" : " does not reduce i1")
-                         << (logical ? ", not " : ": extend it first, from ") << type;
+                         << (logical ? ", not " : ": extend it first, from ")
+                         << type;
   if (type.isBF16())
     return emitOpError("reduces in f32 or f64: extend the bf16 value first");
   return success();
@@ -402,11 +423,13 @@ int64_t MatmulOp::getColumns() {
 LogicalResult MatmulOp::verify() {
   RankedTensorType a = tensorOf(getA());
   if (a.getRank() != 2 || a.isDynamicDim(1))
-    return emitOpError("a must be tensor<?xKx...> with static columns, not ") << a;
+    return emitOpError("a must be tensor<?xKx...> with static columns, not ")
+           << a;
   if (getTransposeA()) {
     auto b = dyn_cast<RankedTensorType>(getB().getType());
     if (!b || b.getRank() != 2 || b.isDynamicDim(1))
-      return emitOpError("b must be a plain tensor<?xNx...> with transpose_a, not ")
+      return emitOpError(
+                 "b must be a plain tensor<?xNx...> with transpose_a, not ")
              << getB().getType();
     if (b.getElementType() != a.getElementType())
       return emitOpError("a and b differ in element type");
@@ -422,11 +445,13 @@ LogicalResult MatmulOp::verify() {
     if (b.getElementType() != a.getElementType())
       return emitOpError("a and b differ in element type");
     if (b.getK() != a.getDimSize(1))
-      return emitOpError("a has ") << a.getDimSize(1) << " columns but b has K = " << b.getK();
+      return emitOpError("a has ")
+             << a.getDimSize(1) << " columns but b has K = " << b.getK();
     if (a.getElementType().isBF16() && b.getK() % 2)
       return emitOpError("bf16 needs an even K, not ") << b.getK();
     if (getPaired() && b.getN() % 32)
-      return emitOpError("paired needs columns in multiples of 32, not ") << b.getN();
+      return emitOpError("paired needs columns in multiples of 32, not ")
+             << b.getN();
   }
   if (getResults().empty())
     return emitOpError("needs a result");
@@ -434,17 +459,21 @@ LogicalResult MatmulOp::verify() {
   for (auto [i, v] : llvm::enumerate(getResults()))
     if (tensorOf(v).getShape() != ArrayRef(shape))
       return emitOpError() << "result #" << i << " must have shape ["
-                           << (ShapedType::isDynamic(shape[0]) ? "?" : std::to_string(shape[0]))
+                           << (ShapedType::isDynamic(shape[0])
+                                   ? "?"
+                                   : std::to_string(shape[0]))
                            << ", " << shape[1] << "], not " << v.getType();
   if (getInit()) {
-    if (getResults().size() != 1 || getInit().getType() != getResults()[0].getType())
+    if (getResults().size() != 1 ||
+        getInit().getType() != getResults()[0].getType())
       return emitOpError("with init must have one result, of the init's type");
     if (getPaired())
       return emitOpError("paired takes no init");
   }
   if ((getInit() || getTransposeA()) &&
       (!getBody().empty() || !elementTypeOf(getResults()[0]).isF32()))
-    return emitOpError("with init or transpose_a gives plain f32 sums: apply kern.map to them");
+    return emitOpError("with init or transpose_a gives plain f32 sums: apply "
+                       "kern.map to them");
   if (getBody().empty()) {
     if (!getInputs().empty())
       return emitOpError("extra operands without a region that reads them");
@@ -465,10 +494,12 @@ LogicalResult MatmulOp::verify() {
     if (failed(space.check(v, cast<AccessAttr>(getAccess()[i]), "operand", i)))
       return failure();
   for (int i = 0; i < (getPaired() ? 2 : 1); ++i)
-    if (getBody().getNumArguments() > 0 && !getBody().getArgument(i).getType().isF32())
+    if (getBody().getNumArguments() > 0 &&
+        !getBody().getArgument(i).getType().isF32())
       return emitOpError("accumulators are f32");
   ValueRange accumulators(getOperands().take_front(getPaired() ? 2 : 1));
-  return verifyBody(*this, accumulators, getInputs(), elementTypes(getResults()));
+  return verifyBody(*this, accumulators, getInputs(),
+                    elementTypes(getResults()));
 }
 
 //===----------------------------------------------------------------------===//
@@ -489,18 +520,21 @@ LogicalResult PackOp::verify() {
     int64_t k = type.getDimSize(getTranspose() ? 1 : 0);
     int64_t n = type.getDimSize(getTranspose() ? 0 : 1);
     if (getAlongK() ? n != packed.getN() : k != packed.getK())
-      return emitOpError("source ") << type << (getTranspose() ? " (transposed)" : "")
-                                    << " does not fit into " << packed;
+      return emitOpError("source ")
+             << type << (getTranspose() ? " (transposed)" : "")
+             << " does not fit into " << packed;
     sumK += k;
     sumN += n;
   }
   if (getAlongK() ? sumK != packed.getK() : sumN != packed.getN())
-    return emitOpError("sources fill ") << (getAlongK() ? sumK : sumN) << " of "
-                                        << (getAlongK() ? packed.getK() : packed.getN())
-                                        << (getAlongK() ? " rows" : " columns");
+    return emitOpError("sources fill ")
+           << (getAlongK() ? sumK : sumN) << " of "
+           << (getAlongK() ? packed.getK() : packed.getN())
+           << (getAlongK() ? " rows" : " columns");
   if (getPaired() && (getSources().size() != 2 || packed.getN() % 32 ||
                       getSources()[0].getType() != getSources()[1].getType()))
-    return emitOpError("paired takes two sources of equal shape whose columns are a multiple of 16");
+    return emitOpError("paired takes two sources of equal shape whose columns "
+                       "are a multiple of 16");
   return success();
 }
 
@@ -511,7 +545,8 @@ LogicalResult RopeOp::verify() {
   int64_t d = 2 * (int64_t)getFrequencies().size();
   if (x.getRank() != 2 || (int64_t)getHeads() * d != x.getDimSize(1))
     return emitOpError() << getHeads() << " heads of " << d
-                         << " (twice the number of frequencies) do not fill " << x;
+                         << " (twice the number of frequencies) do not fill "
+                         << x;
   if (tensorOf(getPositions()).getDimSize(0) != x.getDimSize(0))
     return emitOpError("x and positions differ in rows");
   return success();
@@ -529,16 +564,21 @@ LogicalResult ScatterAddOp::verify() {
   return success();
 }
 
-static LogicalResult verifyHeads(Operation *op, RankedTensorType q, RankedTensorType k,
-                                 RankedTensorType v, int64_t heads, int64_t kvHeads) {
-  if (q.getRank() != 2 || k.getRank() != 2 || k != v || q.isDynamicDim(1) || k.isDynamicDim(1))
-    return op->emitOpError("q is tensor<?x(heads*d)x...>, k and v are equal tensor<?x(kv_heads*d)x...>");
+static LogicalResult verifyHeads(Operation *op, RankedTensorType q,
+                                 RankedTensorType k, RankedTensorType v,
+                                 int64_t heads, int64_t kvHeads) {
+  if (q.getRank() != 2 || k.getRank() != 2 || k != v || q.isDynamicDim(1) ||
+      k.isDynamicDim(1))
+    return op->emitOpError("q is tensor<?x(heads*d)x...>, k and v are equal "
+                           "tensor<?x(kv_heads*d)x...>");
   if (heads <= 0 || kvHeads <= 0 || heads % kvHeads)
-    return op->emitOpError() << heads << " heads are not a multiple of " << kvHeads << " key-value heads";
+    return op->emitOpError() << heads << " heads are not a multiple of "
+                             << kvHeads << " key-value heads";
   if (q.getDimSize(1) % heads || k.getDimSize(1) % kvHeads ||
       q.getDimSize(1) / heads != k.getDimSize(1) / kvHeads)
-    return op->emitOpError() << "heads of q (" << q << " in " << heads << ") and of k (" << k
-                             << " in " << kvHeads << ") differ in size";
+    return op->emitOpError()
+           << "heads of q (" << q << " in " << heads << ") and of k (" << k
+           << " in " << kvHeads << ") differ in size";
   if (q.getElementType() != k.getElementType())
     return op->emitOpError("q and k differ in element type");
   return success();
@@ -546,7 +586,8 @@ static LogicalResult verifyHeads(Operation *op, RankedTensorType q, RankedTensor
 
 LogicalResult AttentionOp::verify() {
   RankedTensorType q = tensorOf(getQ());
-  if (failed(verifyHeads(*this, q, tensorOf(getK()), tensorOf(getV()), getHeads(), getKvHeads())))
+  if (failed(verifyHeads(*this, q, tensorOf(getK()), tensorOf(getV()),
+                         getHeads(), getKvHeads())))
     return failure();
   if (getOut().getType() != q)
     return emitOpError("q and out differ in type");
@@ -555,23 +596,28 @@ LogicalResult AttentionOp::verify() {
     return emitOpError("q, positions and bases differ in rows");
   if (getLse()) {
     RankedTensorType lse = tensorOf(getLse());
-    if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads() || !lse.getElementType().isF32())
-      return emitOpError("lse must be tensor<?x") << getHeads() << "xf32>, not " << lse;
+    if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads() ||
+        !lse.getElementType().isF32())
+      return emitOpError("lse must be tensor<?x")
+             << getHeads() << "xf32>, not " << lse;
   }
   return success();
 }
 
 LogicalResult AttentionBackwardOp::verify() {
   RankedTensorType q = tensorOf(getQ()), k = tensorOf(getK());
-  if (failed(verifyHeads(*this, q, k, tensorOf(getV()), getHeads(), getKvHeads())))
+  if (failed(
+          verifyHeads(*this, q, k, tensorOf(getV()), getHeads(), getKvHeads())))
     return failure();
-  if (getOut().getType() != q || getDOut().getType() != q || getDq().getType() != q)
+  if (getOut().getType() != q || getDOut().getType() != q ||
+      getDq().getType() != q)
     return emitOpError("q, out, d_out and dq must have the same type");
   if (getDk().getType() != k || getDv().getType() != k)
     return emitOpError("k, v, dk and dv must have the same type");
   RankedTensorType lse = tensorOf(getLse());
   if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads())
-    return emitOpError("lse must be tensor<?x") << getHeads() << "xf32>, not " << lse;
+    return emitOpError("lse must be tensor<?x")
+           << getHeads() << "xf32>, not " << lse;
   return success();
 }
 

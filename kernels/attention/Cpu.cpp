@@ -29,7 +29,8 @@ Value Head::mask(int64_t part) {
 SmallVector<Value> Head::load(Value pointer) {
   SmallVector<Value> v;
   for (int64_t i = 0; i < parts; ++i)
-    v.push_back(e.widen(e.load(e.at(pointer, i * 16, element), element, 16, mask(i))));
+    v.push_back(
+        e.widen(e.load(e.at(pointer, i * 16, element), element, 16, mask(i))));
   return v;
 }
 
@@ -88,7 +89,8 @@ Value Head::reduce16(SmallVector<Value> v) {
 }
 
 Value r1c::kernels::foldLanes(Emit &e, Value v, bool max) {
-  for (int64_t w = cast<VectorType>(v.getType()).getNumElements(); w > 1; w /= 2) {
+  for (int64_t w = cast<VectorType>(v.getType()).getNumElements(); w > 1;
+       w /= 2) {
     auto low = llvm::to_vector(llvm::seq<int64_t>(0, w / 2));
     auto high = llvm::to_vector(llvm::seq<int64_t>(w / 2, w));
     Value a = e.shuffle(v, v, low), b = e.shuffle(v, v, high);
@@ -119,13 +121,12 @@ struct Forward {
     Value scores = e.scratch(blockKeys * 4);
     // Late rows see more keys: deal the rows out instead of cutting.
     e.loop(k.worker, k.size, k.workers, [&](Value row) {
-      Value position = e.toI64(
-          e.load(e.at(k.pointer(op.getPositions()), row, i32), i32));
+      Value position =
+          e.toI64(e.load(e.at(k.pointer(op.getPositions()), row, i32), i32));
       Value base =
           e.toI64(e.load(e.at(k.pointer(op.getBases()), row, i32), i32));
-      e.loop(0, e.i64(heads), 1, [&](Value h) {
-        one(row, h, base, e.add(position, 1), scores);
-      });
+      e.loop(0, e.i64(heads), 1,
+             [&](Value h) { one(row, h, base, e.add(position, 1), scores); });
     });
   }
 
@@ -159,37 +160,37 @@ struct Forward {
                   sums.push_back(head.lanewise(
                       q, head.load(e.at(k0, e.mul(key, stride), element))));
                 }
-                Value s = arith::MulFOp::create(e.b, e.loc,
-                                                head.reduce16(sums), scale);
+                Value s = arith::MulFOp::create(e.b, e.loc, head.reduce16(sums),
+                                                scale);
                 s = e.select(e.maskBelow(16, e.sub(count, c)), s, lowest);
                 e.store(s, e.at(scores, c, f32), f32);
                 return {arith::MaximumFOp::create(e.b, e.loc, best[0], s)};
               })[0];
-          Value newM = arith::MaximumFOp::create(e.b, e.loc, m,
-                                                 foldLanes(e, top, true));
+          Value newM =
+              arith::MaximumFOp::create(e.b, e.loc, m, foldLanes(e, top, true));
           Value shrink = math::ExpOp::create(
               e.b, e.loc, arith::SubFOp::create(e.b, e.loc, m, newM));
           Value wide = e.broadcast(newM, 16);
-          Value sums = e.loop(
-              e.i64(0), count, e.i64(16), e.splat(lanesOf(f32, 16), 0.0),
-              [&](Value c, ValueRange sum) -> SmallVector<Value> {
-                Value p = math::ExpOp::create(
-                    e.b, e.loc,
-                    arith::SubFOp::create(
-                        e.b, e.loc, e.load(e.at(scores, c, f32), f32, 16), wide));
-                e.store(p, e.at(scores, c, f32), f32);
-                return {arith::AddFOp::create(e.b, e.loc, sum[0], p)};
-              })[0];
+          Value sums =
+              e.loop(e.i64(0), count, e.i64(16), e.splat(lanesOf(f32, 16), 0.0),
+                     [&](Value c, ValueRange sum) -> SmallVector<Value> {
+                       Value p = math::ExpOp::create(
+                           e.b, e.loc,
+                           arith::SubFOp::create(
+                               e.b, e.loc,
+                               e.load(e.at(scores, c, f32), f32, 16), wide));
+                       e.store(p, e.at(scores, c, f32), f32);
+                       return {arith::AddFOp::create(e.b, e.loc, sum[0], p)};
+                     })[0];
           Value newL = e.fma(l, shrink, foldLanes(e, sums, false));
           out = head.times(out, shrink);
-          out = e.loop(e.i64(0), count, e.i64(1), out,
-                       [&](Value c, ValueRange o) {
-                         Value p = e.load(e.at(scores, c, f32), f32);
-                         Value at = e.mul(e.add(first, c), stride);
-                         return head.addScaled(
-                             SmallVector<Value>(o), p,
-                             head.load(e.at(v0, at, element)));
-                       });
+          out = e.loop(
+              e.i64(0), count, e.i64(1), out, [&](Value c, ValueRange o) {
+                Value p = e.load(e.at(scores, c, f32), f32);
+                Value at = e.mul(e.add(first, c), stride);
+                return head.addScaled(SmallVector<Value>(o), p,
+                                      head.load(e.at(v0, at, element)));
+              });
           SmallVector<Value> next = {newM, newL};
           next.append(out);
           return next;
@@ -221,8 +222,12 @@ struct Backward {
   Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type();
   double scale = op.getScale().convertToDouble();
 
-  Value mul(Value a, Value b) { return arith::MulFOp::create(e.b, e.loc, a, b); }
-  Value sub(Value a, Value b) { return arith::SubFOp::create(e.b, e.loc, a, b); }
+  Value mul(Value a, Value b) {
+    return arith::MulFOp::create(e.b, e.loc, a, b);
+  }
+  Value sub(Value a, Value b) {
+    return arith::SubFOp::create(e.b, e.loc, a, b);
+  }
   Value query(Value tensor, Value row, Value h) {
     return e.at(k.pointer(tensor),
                 e.add(e.mul(row, heads * width), e.mul(h, width)), element);
@@ -303,44 +308,44 @@ struct Backward {
     SmallVector<Value> sums = e.loop(
         h0, e.add(h0, heads / kvHeads), e.i64(1), zero,
         [&](Value h, ValueRange outer) {
-          return e.loop(row, last, e.i64(16), outer, [&](Value i0,
-                                                         ValueRange carried) {
-            SmallVector<Value> s, d;
-            for (int64_t i = 0; i < 16; ++i) {
-              Value query_ = e.min(e.add(i0, i), e.add(last, -1));
-              s.push_back(
-                  head.lanewise(kk, head.load(query(op.getQ(), query_, h))));
-              d.push_back(head.lanewise(
-                  head.load(query(op.getDOut(), query_, h)),
-                  minus(v, head.load(query(op.getOut(), query_, h)))));
-            }
-            // lse of the queries: heads floats apart.
-            Value steps = e.iota(16);
-            Value left = e.sub(last, i0);
-            Value lse = e.gather(
-                e.at(k.pointer(op.getLse()), e.add(e.mul(i0, heads), h), f32),
-                e.mul(steps, e.splatInt(steps.getType(), heads)), f32,
-                e.maskBelow(16, left));
-            Value prob = math::ExpOp::create(
-                e.b, e.loc, sub(mul(head.reduce16(s), scales), lse));
-            e.store(prob, p, f32);
-            e.store(mul(mul(prob, head.reduce16(d)), scales), ds, f32);
-            return e.loop(
-                e.i64(0), e.min(e.i64(16), left), e.i64(1), carried,
-                [&](Value i, ValueRange sum) {
-                  Value query_ = e.add(i0, i);
-                  SmallVector<Value> both(sum);
-                  SmallVector<Value> dk = head.addScaled(
-                      ArrayRef(both).take_front(head.parts),
-                      e.load(e.at(ds, i, f32), f32),
-                      head.load(query(op.getQ(), query_, h)));
-                  dk.append(head.addScaled(
-                      ArrayRef(both).drop_front(head.parts),
-                      e.load(e.at(p, i, f32), f32),
-                      head.load(query(op.getDOut(), query_, h))));
-                  return dk;
-                });
-          });
+          return e.loop(
+              row, last, e.i64(16), outer, [&](Value i0, ValueRange carried) {
+                SmallVector<Value> s, d;
+                for (int64_t i = 0; i < 16; ++i) {
+                  Value query_ = e.min(e.add(i0, i), e.add(last, -1));
+                  s.push_back(head.lanewise(
+                      kk, head.load(query(op.getQ(), query_, h))));
+                  d.push_back(head.lanewise(
+                      head.load(query(op.getDOut(), query_, h)),
+                      minus(v, head.load(query(op.getOut(), query_, h)))));
+                }
+                // lse of the queries: heads floats apart.
+                Value steps = e.iota(16);
+                Value left = e.sub(last, i0);
+                Value lse =
+                    e.gather(e.at(k.pointer(op.getLse()),
+                                  e.add(e.mul(i0, heads), h), f32),
+                             e.mul(steps, e.splatInt(steps.getType(), heads)),
+                             f32, e.maskBelow(16, left));
+                Value prob = math::ExpOp::create(
+                    e.b, e.loc, sub(mul(head.reduce16(s), scales), lse));
+                e.store(prob, p, f32);
+                e.store(mul(mul(prob, head.reduce16(d)), scales), ds, f32);
+                return e.loop(e.i64(0), e.min(e.i64(16), left), e.i64(1),
+                              carried, [&](Value i, ValueRange sum) {
+                                Value query_ = e.add(i0, i);
+                                SmallVector<Value> both(sum);
+                                SmallVector<Value> dk = head.addScaled(
+                                    ArrayRef(both).take_front(head.parts),
+                                    e.load(e.at(ds, i, f32), f32),
+                                    head.load(query(op.getQ(), query_, h)));
+                                dk.append(head.addScaled(
+                                    ArrayRef(both).drop_front(head.parts),
+                                    e.load(e.at(p, i, f32), f32),
+                                    head.load(query(op.getDOut(), query_, h))));
+                                return dk;
+                              });
+              });
         });
     head.store(ArrayRef(sums).take_front(head.parts),
                key(op.getDk(), row, group));

@@ -26,9 +26,15 @@ struct Scalar {
   Type f32 = e.b.getF32Type();
 
   Value f(double v) { return e.splat(f32, v); }
-  Value mul(Value a, Value b) { return arith::MulFOp::create(e.b, e.loc, a, b); }
-  Value add(Value a, Value b) { return arith::AddFOp::create(e.b, e.loc, a, b); }
-  Value sub(Value a, Value b) { return arith::SubFOp::create(e.b, e.loc, a, b); }
+  Value mul(Value a, Value b) {
+    return arith::MulFOp::create(e.b, e.loc, a, b);
+  }
+  Value add(Value a, Value b) {
+    return arith::AddFOp::create(e.b, e.loc, a, b);
+  }
+  Value sub(Value a, Value b) {
+    return arith::SubFOp::create(e.b, e.loc, a, b);
+  }
   Value exp(Value a) { return math::ExpOp::create(e.b, e.loc, a); }
   Value get(Value pointer, Value c) {
     return e.widen(e.load(e.at(pointer, c, element), element));
@@ -68,12 +74,14 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
   Type element = kern::elementTypeOf(op.getQ()), f32 = e.b.getF32Type(),
        i32 = e.b.getI32Type();
   int64_t heads = op.getHeads(), kvHeads = op.getKvHeads();
-  int64_t width = cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
+  int64_t width =
+      cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
   Value scores = e.scratch(64 * 4), folds = e.scratch(16 * 4),
         out = e.scratch(width * 4);
   Scalar s{e, element, width, e.scratch(16 * 4)};
   e.loop(k.worker, k.size, k.workers, [&](Value row) {
-    Value keys = e.add(e.toI64(e.load(e.at(k.pointer(op.getPositions()), row, i32), i32)), 1);
+    Value keys = e.add(
+        e.toI64(e.load(e.at(k.pointer(op.getPositions()), row, i32), i32)), 1);
     Value base = e.toI64(e.load(e.at(k.pointer(op.getBases()), row, i32), i32));
     e.loop(0, e.i64(heads), 1, [&](Value h) {
       Value at = e.add(e.mul(row, heads * width), e.mul(h, width));
@@ -90,19 +98,21 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
           [&](Value first, ValueRange carried) -> SmallVector<Value> {
             Value count = e.min(e.i64(64), e.sub(keys, first));
             auto clear = [&](double v) {
-              e.loop(0, e.i64(16), 1,
-                     [&](Value l) { e.store(s.f(v), e.at(folds, l, f32), f32); });
+              e.loop(0, e.i64(16), 1, [&](Value l) {
+                e.store(s.f(v), e.at(folds, l, f32), f32);
+              });
             };
             clear(-INFINITY);
             e.loop(0, count, 1, [&](Value c) {
               Value kRow = keyRow(op.getK(), e.add(first, c));
-              Value score = s.mul(
-                  s.dot([&](Value x) { return s.get(q, x); },
-                        [&](Value x) { return s.get(kRow, x); }),
-                  s.f(op.getScale().convertToDouble()));
+              Value score =
+                  s.mul(s.dot([&](Value x) { return s.get(q, x); },
+                              [&](Value x) { return s.get(kRow, x); }),
+                        s.f(op.getScale().convertToDouble()));
               e.store(score, e.at(scores, c, f32), f32);
               Value lane = e.at(folds, e.rem(c, 16), f32);
-              e.store(arith::MaximumFOp::create(e.b, e.loc, e.load(lane, f32), score),
+              e.store(arith::MaximumFOp::create(e.b, e.loc, e.load(lane, f32),
+                                                score),
                       lane, f32);
             });
             Value m = arith::MaximumFOp::create(e.b, e.loc, carried[0],
@@ -119,13 +129,14 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
             Value l = e.fma(carried[1], shrink, s.fold(folds, 16, false));
             e.loop(0, e.i64(width), 1, [&](Value c) {
               Value start = s.mul(e.load(e.at(out, c, f32), f32), shrink);
-              Value sum = e.loop(
-                  e.i64(0), count, e.i64(1), start,
-                  [&](Value i, ValueRange o) -> SmallVector<Value> {
-                    Value p = e.load(e.at(scores, i, f32), f32);
-                    Value v = s.get(keyRow(op.getV(), e.add(first, i)), c);
-                    return {e.fma(p, v, o[0])};
-                  })[0];
+              Value sum =
+                  e.loop(e.i64(0), count, e.i64(1), start,
+                         [&](Value i, ValueRange o) -> SmallVector<Value> {
+                           Value p = e.load(e.at(scores, i, f32), f32);
+                           Value v =
+                               s.get(keyRow(op.getV(), e.add(first, i)), c);
+                           return {e.fma(p, v, o[0])};
+                         })[0];
               e.store(sum, e.at(out, c, f32), f32);
             });
             return {m, l};
@@ -137,7 +148,8 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
       });
       if (op.getLse())
         e.store(s.add(state[0], math::LogOp::create(e.b, e.loc, state[1])),
-                e.at(k.pointer(op.getLse()), e.add(e.mul(row, heads), h), f32), f32);
+                e.at(k.pointer(op.getLse()), e.add(e.mul(row, heads), h), f32),
+                f32);
     });
   });
   return success();
@@ -150,7 +162,8 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
        i32 = e.b.getI32Type();
   int64_t heads = op.getHeads(), kvHeads = op.getKvHeads(),
           each = heads / kvHeads;
-  int64_t width = cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
+  int64_t width =
+      cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
   Scalar s{e, element, width, e.scratch(16 * 4)};
   Value sum = e.scratch(width * 4), sum2 = e.scratch(width * 4);
   Value scale = s.f(op.getScale().convertToDouble());
@@ -169,7 +182,8 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
     Value score = s.mul(s.dot([&](Value c) { return s.get(qi, c); },
                               [&](Value c) { return s.get(kj, c); }),
                         scale);
-    Value lse = e.load(e.at(k.pointer(op.getLse()), e.add(e.mul(i, heads), h), f32), f32);
+    Value lse = e.load(
+        e.at(k.pointer(op.getLse()), e.add(e.mul(i, heads), h), f32), f32);
     Value p = s.exp(s.sub(score, lse));
     Value gi = query(op.getDOut(), i, h), oi = query(op.getOut(), i, h),
           vj = key(op.getV(), j, g);

@@ -36,9 +36,7 @@ Binding::Binding(Kernel &k, RegionEmitter &region, ValueRange inputs,
                            : kind == AccessKind::element ||
                                  kind == AccessKind::column ||
                                  kind == AccessKind::gather;
-    argument.load = [this, i] {
-      return this->flat ? loadFlat(i) : load(i);
-    };
+    argument.load = [this, i] { return this->flat ? loadFlat(i) : load(i); };
   }
   region.rowsVary = flat;
   auto truncate = [this](Value v) -> Value {
@@ -78,9 +76,8 @@ void Binding::startRow(Value newRow, Value newFirst) {
       break;
     case AccessKind::gather:
       // Ragged gathers go element by element.
-      starts[i] = columns >= 0
-                      ? e.at(base, e.mul(rowIn(a), columns), element)
-                      : base;
+      starts[i] =
+          columns >= 0 ? e.at(base, e.mul(rowIn(a), columns), element) : base;
       break;
     default:
       starts[i] = base;
@@ -100,11 +97,12 @@ Value Binding::load(unsigned i) {
     if (columns >= 0)
       return e.load(e.at(starts[i], column, element), element, lanes, mask);
     Type i32 = e.b.getI32Type();
-    Value index =
-        e.load(e.at(k.pointer(indices[a.getIndex()]), e.add(first, column), i32),
-               i32, lanes, mask);
-    return lanes == 1 ? e.load(e.at(starts[i], e.toI64(index), element), element)
-                      : e.gather(starts[i], index, element, mask);
+    Value index = e.load(
+        e.at(k.pointer(indices[a.getIndex()]), e.add(first, column), i32), i32,
+        lanes, mask);
+    return lanes == 1
+               ? e.load(e.at(starts[i], e.toI64(index), element), element)
+               : e.gather(starts[i], index, element, mask);
   }
   case AccessKind::row:
   case AccessKind::gather_row: {

@@ -90,17 +90,31 @@ Value Emit::maskBelow(int64_t lanes, Value count) {
 // Integers
 //===----------------------------------------------------------------------===//
 
-Value Emit::add(Value a, Value c) { return arith::AddIOp::create(b, loc, a, c); }
-Value Emit::sub(Value a, Value c) { return arith::SubIOp::create(b, loc, a, c); }
-Value Emit::mul(Value a, Value c) { return arith::MulIOp::create(b, loc, a, c); }
+Value Emit::add(Value a, Value c) {
+  return arith::AddIOp::create(b, loc, a, c);
+}
+Value Emit::sub(Value a, Value c) {
+  return arith::SubIOp::create(b, loc, a, c);
+}
+Value Emit::mul(Value a, Value c) {
+  return arith::MulIOp::create(b, loc, a, c);
+}
 Value Emit::add(Value a, int64_t c) { return c ? add(a, i64(c)) : a; }
 Value Emit::mul(Value a, int64_t c) { return c == 1 ? a : mul(a, i64(c)); }
-Value Emit::div(Value a, Value c) { return arith::DivUIOp::create(b, loc, a, c); }
-Value Emit::rem(Value a, Value c) { return arith::RemUIOp::create(b, loc, a, c); }
+Value Emit::div(Value a, Value c) {
+  return arith::DivUIOp::create(b, loc, a, c);
+}
+Value Emit::rem(Value a, Value c) {
+  return arith::RemUIOp::create(b, loc, a, c);
+}
 Value Emit::div(Value a, int64_t c) { return c == 1 ? a : div(a, i64(c)); }
 Value Emit::rem(Value a, int64_t c) { return rem(a, i64(c)); }
-Value Emit::min(Value a, Value c) { return arith::MinSIOp::create(b, loc, a, c); }
-Value Emit::max(Value a, Value c) { return arith::MaxSIOp::create(b, loc, a, c); }
+Value Emit::min(Value a, Value c) {
+  return arith::MinSIOp::create(b, loc, a, c);
+}
+Value Emit::max(Value a, Value c) {
+  return arith::MaxSIOp::create(b, loc, a, c);
+}
 Value Emit::less(Value a, Value c) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, a, c);
 }
@@ -204,9 +218,9 @@ void Emit::store(Value value, Value pointer, Type element, Value mask) {
 
 static Value addresses(Emit &e, Value pointer, Value indices, Type element) {
   int64_t lanes = cast<VectorType>(indices.getType()).getNumElements();
-  return LLVM::GEPOp::create(
-      e.b, e.loc, VectorType::get(lanes, pointer.getType()), storageOf(element),
-      pointer, ValueRange(indices));
+  return LLVM::GEPOp::create(e.b, e.loc,
+                             VectorType::get(lanes, pointer.getType()),
+                             storageOf(element), pointer, ValueRange(indices));
 }
 
 Value Emit::gather(Value pointer, Value indices, Type element, Value mask) {
@@ -284,7 +298,8 @@ void Emit::when(Value condition, function_ref<void()> then) {
 SmallVector<Value> Emit::choose(Value condition, TypeRange types,
                                 function_ref<SmallVector<Value>()> then,
                                 function_ref<SmallVector<Value>()> otherwise) {
-  auto op = scf::IfOp::create(b, loc, types, condition, /*withElseRegion=*/true);
+  auto op =
+      scf::IfOp::create(b, loc, types, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   auto fill = [&](Block *block, function_ref<SmallVector<Value>()> f) {
     b.setInsertionPointToStart(block);

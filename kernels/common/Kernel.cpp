@@ -93,8 +93,9 @@ Kernel::Kernel(func::FuncOp source, Operation *op, const CpuFeatures &features)
   llvm::append_range(buffers, ret.getOperands());
   usePointers(args);
   if (auto rows = sizeOf(op))
-    size = ShapedType::isDynamic(*rows) ? e.load(loadPointer(e, args, buffers.size()), i64)
-                                        : e.i64(*rows);
+    size = ShapedType::isDynamic(*rows)
+               ? e.load(loadPointer(e, args, buffers.size()), i64)
+               : e.i64(*rows);
 }
 
 DenseMap<Value, Value> Kernel::usePointers(Value from) {
@@ -118,9 +119,9 @@ func::FuncOp Kernel::outline(const Twine &suffix, TypeRange types,
                              function_ref<void(ValueRange)> body) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(function);
-  auto inner = func::FuncOp::create(
-      builder, e.loc, (source.getName() + "." + suffix).str(),
-      builder.getFunctionType(types, {}));
+  auto inner = func::FuncOp::create(builder, e.loc,
+                                    (source.getName() + "." + suffix).str(),
+                                    builder.getFunctionType(types, {}));
   inner.setPrivate();
   inner->setAttr("passthrough", builder.getStrArrayAttr({"noinline"}));
   Block *entry = inner.addEntryBlock();
@@ -188,10 +189,9 @@ Value RegionEmitter::emitOp(Value v, int64_t width,
     return width == 1 ? first : e.add(first, e.iota(width));
   }
   if (auto random = dyn_cast<kern::RandomOp>(def)) {
-    SmallVector<Value> words =
-        emitPhilox(e, get(random.getK0()), get(random.getK1()),
-                   get(random.getC0()), get(random.getC1()),
-                   get(random.getC2()), get(random.getC3()));
+    SmallVector<Value> words = emitPhilox(
+        e, get(random.getK0()), get(random.getK1()), get(random.getC0()),
+        get(random.getC1()), get(random.getC2()), get(random.getC3()));
     for (auto [result, word] : llvm::zip(random.getResults(), words))
       known[result] = word;
     return known[v];
@@ -223,8 +223,8 @@ Value RegionEmitter::uniform(Value v) {
   if (auto argument = dyn_cast<BlockArgument>(v))
     result = arguments[argument.getArgNumber()].load();
   else
-    result = emitOp(v, 1, [&](Value operand) { return uniform(operand); },
-                    uniforms);
+    result =
+        emitOp(v, 1, [&](Value operand) { return uniform(operand); }, uniforms);
   return uniforms[v] = result;
 }
 
@@ -249,8 +249,8 @@ Value RegionEmitter::group(Value v) {
   else if (auto argument = dyn_cast<BlockArgument>(v))
     result = arguments[argument.getArgNumber()].load();
   else
-    result = emitOp(v, lanes, [&](Value operand) { return group(operand); },
-                    varying);
+    result = emitOp(
+        v, lanes, [&](Value operand) { return group(operand); }, varying);
   return varying[v] = result;
 }
 
@@ -323,16 +323,15 @@ SmallVector<Value> r1c::kernels::combine(Emit &e, kern::ReduceKind kind,
           builder, loc,
           max ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::slt, x, y);
     };
-    Value same =
-        isFloat ? Value(arith::CmpFOp::create(
-                      builder, loc, arith::CmpFPredicate::OEQ, b[0], a[0]))
-                : Value(arith::CmpIOp::create(
-                      builder, loc, arith::CmpIPredicate::eq, b[0], a[0]));
+    Value same = isFloat
+                     ? Value(arith::CmpFOp::create(
+                           builder, loc, arith::CmpFPredicate::OEQ, b[0], a[0]))
+                     : Value(arith::CmpIOp::create(
+                           builder, loc, arith::CmpIPredicate::eq, b[0], a[0]));
     Value first = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt,
                                         b[1], a[1]);
     Value tie = arith::AndIOp::create(builder, loc, same, first);
-    Value take =
-        arith::OrIOp::create(builder, loc, compare(b[0], a[0]), tie);
+    Value take = arith::OrIOp::create(builder, loc, compare(b[0], a[0]), tie);
     return {e.select(take, b[0], a[0]), e.select(take, b[1], a[1])};
   }
   }
@@ -355,8 +354,9 @@ SmallVector<Value> r1c::kernels::identity(Emit &e, kern::ReduceKind kind,
     start = e.splat(type, low ? -INFINITY : INFINITY);
   else {
     unsigned width = element.getIntOrFloatBitWidth();
-    start = e.splatInt(type, low ? APInt::getSignedMinValue(width).getSExtValue()
-                                 : APInt::getSignedMaxValue(width).getSExtValue());
+    start =
+        e.splatInt(type, low ? APInt::getSignedMinValue(width).getSExtValue()
+                             : APInt::getSignedMaxValue(width).getSExtValue());
   }
   if (!kern::ReduceOp::isArg(kind))
     return {start};

@@ -70,9 +70,8 @@ static LogicalResult buildColumnSum(Kernel &k, int64_t lanes) {
   Value whole = e.sub(to, e.rem(e.sub(to, from), lanes));
   e.loop(from, whole, e.i64(lanes), [&](Value column) { group(column, {}); });
   if (columns % lanes)
-    e.when(e.less(whole, to), [&] {
-      group(whole, e.mask(lanes, columns % lanes));
-    });
+    e.when(e.less(whole, to),
+           [&] { group(whole, e.mask(lanes, columns % lanes)); });
   return success();
 }
 

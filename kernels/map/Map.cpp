@@ -45,7 +45,8 @@ static LogicalResult buildMap(Kernel &k, int64_t lanes) {
       region.prepare(value);
     if (!flat)
       for (unsigned i = 0; i < op.getNumResults(); ++i)
-        at.resultRow(op.getResult(i), cast<AccessAttr>(op.getResultAccess()[i]));
+        at.resultRow(op.getResult(i),
+                     cast<AccessAttr>(op.getResultAccess()[i]));
   };
   auto group = [&](Value column, Value mask) {
     region.startGroup();
@@ -56,7 +57,8 @@ static LogicalResult buildMap(Kernel &k, int64_t lanes) {
     for (Value value : yield.getValues())
       values.push_back(region.group(value));
     for (auto [i, value] : llvm::enumerate(values))
-      at.store(value, op.getResult(i), cast<AccessAttr>(op.getResultAccess()[i]));
+      at.store(value, op.getResult(i),
+               cast<AccessAttr>(op.getResultAccess()[i]));
   };
 
   if (flat) {
@@ -66,9 +68,8 @@ static LogicalResult buildMap(Kernel &k, int64_t lanes) {
     Value whole = e.sub(to, e.rem(e.sub(to, from), lanes));
     e.loop(from, whole, e.i64(lanes), [&](Value i) { group(i, {}); });
     if (lanes > 1)
-      e.when(e.less(whole, to), [&] {
-        group(whole, e.maskBelow(lanes, e.sub(to, whole)));
-      });
+      e.when(e.less(whole, to),
+             [&] { group(whole, e.maskBelow(lanes, e.sub(to, whole))); });
     return success();
   }
   auto [from, to] = k.share(k.size);

@@ -41,8 +41,8 @@ struct Packer {
     int64_t columns = type.getDimSize(transpose ? 0 : 1);
     Value base = k.pointer(source);
     e.loop(0, e.i64(rows), 1, [&](Value kk) {
-      Value index = transpose ? e.add(e.mul(n, rows), kk)
-                              : e.add(e.mul(kk, columns), n);
+      Value index =
+          transpose ? e.add(e.mul(n, rows), kk) : e.add(e.mul(kk, columns), n);
       Value v = e.load(e.at(base, index, from), from);
       v = e.narrow(e.widen(v), to);
       e.store(v, e.at(panel, inPanel(e.add(kk, k0), c), to), to);
@@ -91,8 +91,7 @@ struct Packer {
                               .getDimSize(op.getTranspose() ? 0 : 1);
         Value inside = arith::AndIOp::create(
             e.b, e.loc, e.less(e.i64(n0 - 1), n), e.less(n, e.i64(n1)));
-        e.when(inside,
-               [&] { copy(source, e.add(n, -n0), panel, c, 0); });
+        e.when(inside, [&] { copy(source, e.add(n, -n0), panel, c, 0); });
         n0 = n1;
       }
     }
@@ -115,13 +114,11 @@ LogicalResult r1c::kernels::buildScatterAdd(Kernel &k) {
   auto op = cast<kern::ScatterAddOp>(k.op);
   Type from = kern::elementTypeOf(op.getX()), f32 = e.b.getF32Type(),
        i32 = e.b.getI32Type();
-  int64_t columns =
-      cast<RankedTensorType>(op.getX().getType()).getDimSize(1);
+  int64_t columns = cast<RankedTensorType>(op.getX().getType()).getDimSize(1);
   auto [first, last] = k.share(e.i64(columns), lanes);
   Value begin = first, end = last;
   e.loop(0, k.size, 1, [&](Value row) {
-    Value id =
-        e.toI64(e.load(e.at(k.pointer(op.getIds()), row, i32), i32));
+    Value id = e.toI64(e.load(e.at(k.pointer(op.getIds()), row, i32), i32));
     Value x = e.at(k.pointer(op.getX()), e.mul(row, columns), from);
     Value y = e.at(k.pointer(op.getResult()), e.mul(id, columns), f32);
     auto add = [&](Value column, Value mask) {

@@ -26,8 +26,8 @@ LogicalResult r1c::kernels::buildRope(Kernel &k) {
   auto [from, to] = k.share(k.size);
   e.loop(from, to, e.i64(1), [&](Value row) {
     Value position = e.load(e.at(k.pointer(op.getPositions()), row, i32), i32);
-    Value p = e.broadcast(
-        arith::SIToFPOp::create(e.b, e.loc, f32, position), lanes);
+    Value p =
+        e.broadcast(arith::SIToFPOp::create(e.b, e.loc, f32, position), lanes);
     Value start = e.mul(row, heads * width);
     for (int64_t c = 0; c < half; c += lanes) {
       SmallVector<float> piece(lanes, 0.0f);

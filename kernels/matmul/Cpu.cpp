@@ -28,19 +28,25 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   int64_t panelBytes = packed.getPanelElements() * bytesOf(element);
   // Half of a second-level cache of 1 MiB, at most what the block of sums
   // can take in the first level.
-  int64_t blockPanels =
-      std::clamp<int64_t>((512 << 10) / panelBytes, 2, 16);
+  int64_t blockPanels = std::clamp<int64_t>((512 << 10) / panelBytes, 4, 16);
   int64_t columns = op.getColumns();
   // Sums may go straight to the result if nothing happens to them.
   bool direct = op.getBody().empty() && columns % 32 == 0 &&
                 kern::elementTypeOf(op.getResult(0)).isF32();
   bool init = op.getInit() != nullptr;
 
-  Tiles tiles{element, steps, 1, panelBytes, init, {}};
+  // Rows a multiple of 4096 bytes apart fall on the same few sets of the first
+  // cache: such tiles of A are copied, each row padded by one line.
+  bool copies = depth * bytesOf(element) % 4096 == 0;
+  int64_t pad = copies ? 64 / bytesOf(element) : 0;
+
+  Tiles tiles{element, steps + (copies ? 16 : 0), 1, panelBytes, init, {}};
   tiles.make(k);
-  func::FuncOp epilogue = direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
-  Value block =
-      direct ? Value() : e.scratch(height * blockPanels * 32 * 4);
+  func::FuncOp epilogue =
+      direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
+  Value block = direct ? Value() : e.scratch(height * blockPanels * 32 * 4);
+  Value aCopy =
+      copies ? e.scratch(height * (depth + pad) * bytesOf(element)) : Value();
   Share share = shareProduct(k, k.size, packed.getPanels(), height);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
@@ -48,36 +54,48 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
     Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
     Value bBlock = e.at(b, e.mul(p, panelBytes), i8);
-    forTiles(k, share.firstRow, share.lastRow, height,
-             [&](Value row, Value rows) {
-               Value aRow = e.at(a, e.mul(row, depth), element);
-               if (direct) {
-                 Value target = e.at(
-                     c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
-                 tiles.call(k, rows,
-                            {aRow, bBlock, target, e.i64(columns), panels,
-                             depthSteps});
-                 return;
-               }
-               int64_t stride = blockPanels * 32;
-               if (init) // N is not a multiple of 32: bring in what is there
-                 e.loop(0, rows, 1, [&](Value r) {
-                   Value width = e.sub(e.i64(columns), e.mul(p, 32));
-                   e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
-                     Value mask = e.maskBelow(16, e.sub(width, x));
-                     Value from = e.at(
-                         c, e.add(e.mul(e.add(row, r), columns), e.add(e.mul(p, 32), x)), f32);
-                     e.store(e.load(from, f32, 16, mask),
-                             e.at(block, e.add(e.mul(r, stride), x), f32), f32);
-                   });
-                 });
-               tiles.call(k, rows,
-                          {aRow, bBlock, block, e.i64(stride), panels,
-                           depthSteps});
-               func::CallOp::create(
-                   e.b, e.loc, epilogue,
-                   ValueRange{k.args, block, rows, row, p, panels});
-             });
+    forTiles(
+        k, share.firstRow, share.lastRow, height, [&](Value row, Value rows) {
+          Value aRow = e.at(a, e.mul(row, depth), element);
+          if (copies) {
+            e.loop(0, rows, 1, [&](Value r) {
+              Value from = e.at(aRow, e.mul(r, depth), element);
+              Value to = e.at(aCopy, e.mul(r, depth + pad), element);
+              int64_t lanes = 64 / bytesOf(element);
+              e.loop(0, e.i64(depth), lanes, [&](Value x) {
+                e.store(e.load(e.at(from, x, element), element, lanes),
+                        e.at(to, x, element), element);
+              });
+            });
+            aRow = aCopy;
+          }
+          if (direct) {
+            Value target =
+                e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
+            tiles.call(
+                k, rows,
+                {aRow, bBlock, target, e.i64(columns), panels, depthSteps});
+            return;
+          }
+          int64_t stride = blockPanels * 32;
+          if (init) // N is not a multiple of 32: bring in what is there
+            e.loop(0, rows, 1, [&](Value r) {
+              Value width = e.sub(e.i64(columns), e.mul(p, 32));
+              e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
+                Value mask = e.maskBelow(16, e.sub(width, x));
+                Value from = e.at(c,
+                                  e.add(e.mul(e.add(row, r), columns),
+                                        e.add(e.mul(p, 32), x)),
+                                  f32);
+                e.store(e.load(from, f32, 16, mask),
+                        e.at(block, e.add(e.mul(r, stride), x), f32), f32);
+              });
+            });
+          tiles.call(k, rows,
+                     {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
+          func::CallOp::create(e.b, e.loc, epilogue,
+                               ValueRange{k.args, block, rows, row, p, panels});
+        });
   });
   return success();
 }

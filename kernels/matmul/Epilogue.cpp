@@ -32,7 +32,8 @@ struct EpilogueEmitter {
     Value x = arguments[1], rows = arguments[2], firstRow = arguments[3],
           firstPanel = arguments[4], panels = arguments[5];
     Value column0 = e.mul(firstPanel, perPanel);
-    Value count = e.min(e.mul(panels, perPanel), e.sub(e.i64(columns), column0));
+    Value count =
+        e.min(e.mul(panels, perPanel), e.sub(e.i64(columns), column0));
     Value full = e.sub(count, e.rem(count, lanes));
     if (op.getBody().empty())
       return identity(x, rows, firstRow, column0, count, full);
@@ -44,8 +45,8 @@ struct EpilogueEmitter {
                false);
     for (int64_t i = 0; i < (paired ? 2 : 1); ++i)
       region.arguments[i].varies = true;
-    auto element = kern::AccessAttr::get(e.b.getContext(),
-                                         kern::AccessKind::element);
+    auto element =
+        kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
     e.loop(0, rows, 1, [&](Value r) {
       at.startRow(e.add(firstRow, r));
       for (Value value : yield.getValues())
@@ -80,9 +81,9 @@ struct EpilogueEmitter {
     Value result = op.getResult(0);
     Type to = kern::elementTypeOf(result);
     e.loop(0, rows, 1, [&](Value r) {
-      Value target = e.at(
-          k.pointer(result),
-          e.add(e.mul(e.add(firstRow, r), columns), column0), to);
+      Value target =
+          e.at(k.pointer(result),
+               e.add(e.mul(e.add(firstRow, r), columns), column0), to);
       Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
       auto group = [&](Value c, Value mask) {
         e.store(e.narrow(e.load(e.at(line, c, f32), f32, lanes), to),

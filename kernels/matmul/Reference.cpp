@@ -25,23 +25,29 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
   auto sum = [&](Value row, Value n, Value start) {
     int64_t m = op.getRows();
     if (transposed)
-      return e.loop(e.i64(0), k.size, e.i64(1), start,
-                    [&](Value r, ValueRange c) -> SmallVector<Value> {
-                      Value x = e.load(e.at(a, e.add(e.mul(r, m), row), element), element);
-                      Value y = e.load(e.at(b, e.add(e.mul(r, columns), n), element), element);
-                      return {e.fma(e.widen(x), e.widen(y), c[0])};
-                    })[0];
-    Value panel = e.at(b, e.mul(e.div(n, 32), packed.getPanelElements()), element);
+      return e.loop(
+          e.i64(0), k.size, e.i64(1), start,
+          [&](Value r, ValueRange c) -> SmallVector<Value> {
+            Value x =
+                e.load(e.at(a, e.add(e.mul(r, m), row), element), element);
+            Value y =
+                e.load(e.at(b, e.add(e.mul(r, columns), n), element), element);
+            return {e.fma(e.widen(x), e.widen(y), c[0])};
+          })[0];
+    Value panel =
+        e.at(b, e.mul(e.div(n, 32), packed.getPanelElements()), element);
     Value column = e.rem(n, 32);
     Type step = pairs ? i32 : f32;
     int64_t steps = pairs ? packed.getK() / 2 : packed.getK();
     Value line = e.at(a, e.mul(row, packed.getK()), element);
-    return e.loop(e.i64(0), e.i64(steps), e.i64(1), start,
-                  [&](Value s, ValueRange c) -> SmallVector<Value> {
-                    Value x = e.load(e.at(line, s, step), step);
-                    Value y = e.load(e.at(panel, e.add(e.mul(s, 32), column), step), step);
-                    return {pairs ? bf16Step(e, c[0], x, y) : e.fma(x, y, c[0])};
-                  })[0];
+    return e.loop(
+        e.i64(0), e.i64(steps), e.i64(1), start,
+        [&](Value s, ValueRange c) -> SmallVector<Value> {
+          Value x = e.load(e.at(line, s, step), step);
+          Value y =
+              e.load(e.at(panel, e.add(e.mul(s, 32), column), step), step);
+          return {pairs ? bf16Step(e, c[0], x, y) : e.fma(x, y, c[0])};
+        })[0];
   };
 
   Value rows = transposed ? e.i64(op.getRows()) : k.size;
@@ -67,7 +73,8 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
   RegionEmitter region(e, body, 1);
   Binding at(k, region, op.getInputs(), {}, op.getAccess(), 1, columns, false);
   auto yield = cast<kern::YieldOp>(body.getTerminator());
-  auto access = kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
+  auto access =
+      kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
   e.loop(from, to, e.i64(1), [&](Value row) {
     at.startRow(row);
     for (int64_t i = 0; i < (op.getPaired() ? 2 : 1); ++i)
@@ -83,7 +90,10 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
         Value n = e.add(e.mul(e.div(column, 16), 32), e.rem(column, 16));
         sums = {sum(row, n, zero), sum(row, e.add(n, 16), zero)};
       } else {
-        sums = {sum(row, column, op.getInit() ? e.load(address(op.getResult(0), row, column), f32) : zero)};
+        sums = {sum(row, column,
+                    op.getInit()
+                        ? e.load(address(op.getResult(0), row, column), f32)
+                        : zero)};
       }
       for (auto [i, value] : llvm::enumerate(sums))
         region.arguments[i].load = [v = value] { return v; };

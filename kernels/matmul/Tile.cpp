@@ -53,15 +53,16 @@ struct TileEmitter {
           stride = arguments[3], panels = arguments[4], depth = arguments[5];
     // Few rows have few independent sums: several panels at once hide the
     // latency of the multiply-adds.
-    int64_t together = !k.features.avx512 ? 1 : rows <= 2 ? 4 : rows <= 4 ? 2 : 1;
+    int64_t together = !k.features.avx512 ? 1
+                       : rows <= 2        ? 4
+                       : rows <= 4        ? 2
+                                          : 1;
     Value whole = e.sub(panels, e.rem(panels, together));
-    e.loop(e.i64(0), whole, e.i64(together), [&](Value p) {
-      panelGroup(a, b, out, stride, p, depth, together);
-    });
+    e.loop(e.i64(0), whole, e.i64(together),
+           [&](Value p) { panelGroup(a, b, out, stride, p, depth, together); });
     if (together > 1)
-      e.loop(whole, panels, e.i64(1), [&](Value p) {
-        panelGroup(a, b, out, stride, p, depth, 1);
-      });
+      e.loop(whole, panels, e.i64(1),
+             [&](Value p) { panelGroup(a, b, out, stride, p, depth, 1); });
   }
 
   void panelGroup(Value a, Value b, Value out, Value stride, Value p,
@@ -74,9 +75,9 @@ struct TileEmitter {
     for (int64_t r = 0; r < rows; ++r) {
       rowStart.push_back(r ? e.at(c0, e.mul(stride, r), f32) : c0);
       for (int64_t v = 0; v < vectors; ++v)
-        acc.push_back(tiles.load
-                          ? e.load(e.at(rowStart[r], v * lanes, f32), f32, lanes)
-                          : e.splat(lanesOf(f32, lanes), 0.0));
+        acc.push_back(
+            tiles.load ? e.load(e.at(rowStart[r], v * lanes, f32), f32, lanes)
+                       : e.splat(lanesOf(f32, lanes), 0.0));
     }
     auto steps = [&](Value step, ValueRange carried, int64_t unroll) {
       SmallVector<Value> sums(carried);
@@ -141,11 +142,11 @@ struct TileEmitter {
 void Tiles::make(Kernel &k) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
   for (int64_t rows = 1; rows <= tileRows(k.features); ++rows)
-    functions.push_back(
-        k.outline("tile" + Twine(rows), {pointer, pointer, pointer, i64, i64, i64},
-                  [&](ValueRange arguments) {
-                    TileEmitter{k, *this, rows}.body(arguments);
-                  }));
+    functions.push_back(k.outline("tile" + Twine(rows),
+                                  {pointer, pointer, pointer, i64, i64, i64},
+                                  [&](ValueRange arguments) {
+                                    TileEmitter{k, *this, rows}.body(arguments);
+                                  }));
 }
 
 void Tiles::call(Kernel &k, Value rows, ValueRange arguments) {
@@ -153,7 +154,8 @@ void Tiles::call(Kernel &k, Value rows, ValueRange arguments) {
   SmallVector<int64_t> cases;
   for (size_t i = 1; i <= functions.size(); ++i)
     cases.push_back(i);
-  Value index = arith::IndexCastOp::create(e.b, e.loc, e.b.getIndexType(), rows);
+  Value index =
+      arith::IndexCastOp::create(e.b, e.loc, e.b.getIndexType(), rows);
   auto op = scf::IndexSwitchOp::create(e.b, e.loc, TypeRange(), index, cases,
                                        cases.size());
   OpBuilder::InsertionGuard guard(e.b);

@@ -4,8 +4,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// C[m,n] (+)= sum over rows r of A[r,m] * B[r,n]. The rows are taken in chunks; the sums
-// pass through C between chunks, exactly, so a chunk's size changes no bit.
+// C[m,n] (+)= sum over rows r of A[r,m] * B[r,n]. The rows are taken in chunks;
+// the sums pass through C between chunks, exactly, so a chunk's size changes no
+// bit.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/matmul/Matmul.h"
@@ -53,53 +54,54 @@ LogicalResult r1c::kernels::buildTransposeACpu(Kernel &k) {
         Value line = e.at(b, e.mul(e.add(r0, r), n), element);
         e.loop(0, e.mul(count, 2), 1, [&](Value h) {
           Value column = e.add(e.mul(p, 32), e.mul(h, 16));
-          Value mask = n % 32 ? e.maskBelow(16, e.sub(e.i64(n), column)) : Value();
-          Value v = e.widen(e.load(e.at(line, column, element), element, 16, mask));
-          Value target =
-              e.add(e.mul(e.div(h, 2), chunk * 32),
-                    e.add(e.mul(r, 32), e.mul(e.rem(h, 2), 16)));
+          Value mask =
+              n % 32 ? e.maskBelow(16, e.sub(e.i64(n), column)) : Value();
+          Value v =
+              e.widen(e.load(e.at(line, column, element), element, 16, mask));
+          Value target = e.add(e.mul(e.div(h, 2), chunk * 32),
+                               e.add(e.mul(r, 32), e.mul(e.rem(h, 2), 16)));
           e.store(v, e.at(bBlock, target, f32), f32);
         });
       });
-      forTiles(k, share.firstRow, share.lastRow, height,
-               [&](Value row, Value rows) {
-                 Value mask = e.maskBelow(16, rows);
-                 e.loop(0, depth, 1, [&](Value r) {
-                   Value from = e.at(
-                       a, e.add(e.mul(e.add(r0, r), m), row), element);
-                   e.store(e.widen(e.load(from, element, 16, mask)),
-                           e.at(aBlock, e.mul(r, aStride), f32), f32);
-                 });
-                 Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
-                 Value whole = e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
-                 tiles.call(k, rows,
-                            {aBlock, bBlock, target, e.i64(n), whole, depth});
-                 if (n % 32 == 0)
-                   return;
-                 // The last, partial panel goes through a small block.
-                 e.when(e.less(whole, count), [&] {
-                   auto copy = [&](bool in) {
-                     e.loop(0, rows, 1, [&](Value r) {
-                       for (int64_t x = 0; x < n % 32; x += 16) {
-                         Value part = e.mask(16, n % 32 - x);
-                         Value there = e.at(
-                             c, e.add(e.mul(e.add(row, r), n), n / 32 * 32 + x), f32);
-                         Value here = e.at(edge, e.add(e.mul(r, 32), x), f32);
-                         if (in)
-                           e.store(e.load(there, f32, 16, part), here, f32);
-                         else
-                           e.store(e.load(here, f32, 16), there, f32, part);
-                       }
-                     });
-                   };
-                   copy(true);
-                   tiles.call(k, rows,
-                              {aBlock,
-                               e.at(bBlock, e.mul(whole, chunk * 32), f32),
-                               edge, e.i64(32), e.i64(1), depth});
-                   copy(false);
-                 });
-               });
+      forTiles(
+          k, share.firstRow, share.lastRow, height, [&](Value row, Value rows) {
+            Value mask = e.maskBelow(16, rows);
+            e.loop(0, depth, 1, [&](Value r) {
+              Value from = e.at(a, e.add(e.mul(e.add(r0, r), m), row), element);
+              e.store(e.widen(e.load(from, element, 16, mask)),
+                      e.at(aBlock, e.mul(r, aStride), f32), f32);
+            });
+            Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
+            Value whole =
+                e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
+            tiles.call(k, rows,
+                       {aBlock, bBlock, target, e.i64(n), whole, depth});
+            if (n % 32 == 0)
+              return;
+            // The last, partial panel goes through a small block.
+            e.when(e.less(whole, count), [&] {
+              auto copy = [&](bool in) {
+                e.loop(0, rows, 1, [&](Value r) {
+                  for (int64_t x = 0; x < n % 32; x += 16) {
+                    Value part = e.mask(16, n % 32 - x);
+                    Value there =
+                        e.at(c, e.add(e.mul(e.add(row, r), n), n / 32 * 32 + x),
+                             f32);
+                    Value here = e.at(edge, e.add(e.mul(r, 32), x), f32);
+                    if (in)
+                      e.store(e.load(there, f32, 16, part), here, f32);
+                    else
+                      e.store(e.load(here, f32, 16), there, f32, part);
+                  }
+                });
+              };
+              copy(true);
+              tiles.call(k, rows,
+                         {aBlock, e.at(bBlock, e.mul(whole, chunk * 32), f32),
+                          edge, e.i64(32), e.i64(1), depth});
+              copy(false);
+            });
+          });
     });
   });
   return success();

@@ -40,7 +40,8 @@ LogicalResult r1c::kernels::buildScan(Kernel &k) {
                                : e.add(first, i);
              Value v = e.load(e.at(k.pointer(op.getX()), at, element), element);
              Value sum = arith::AddFOp::create(e.b, e.loc, carried[0], v);
-             e.store(sum, e.at(k.pointer(op.getResult()), at, element), element);
+             e.store(sum, e.at(k.pointer(op.getResult()), at, element),
+                     element);
              return {sum};
            });
   });
@@ -79,33 +80,33 @@ struct Quantile {
     Value sign = arith::ShRSIOp::create(e.b, e.loc, v, e.i64(63));
     Value all = arith::XOrIOp::create(e.b, e.loc, sign, e.i64(-1));
     Value flip = arith::OrIOp::create(e.b, e.loc, all, e.i64(INT64_MIN));
-    return arith::BitcastOp::create(
-        e.b, e.loc, f64, arith::XOrIOp::create(e.b, e.loc, v, flip));
+    return arith::BitcastOp::create(e.b, e.loc, f64,
+                                    arith::XOrIOp::create(e.b, e.loc, v, flip));
   }
   Value count(Value first, Value length, function_ref<Value(Value)> test) {
-    return e.loop(e.i64(0), length, e.i64(1), e.i64(0),
-                  [&](Value i, ValueRange c) -> SmallVector<Value> {
-                    Value at = e.add(first, i);
-                    Value hit = arith::AndIOp::create(e.b, e.loc, picked(at),
-                                                      test(load(at)));
-                    return {e.add(c[0], arith::ExtUIOp::create(e.b, e.loc, i64,
-                                                               hit))};
-                  })[0];
+    return e.loop(
+        e.i64(0), length, e.i64(1), e.i64(0),
+        [&](Value i, ValueRange c) -> SmallVector<Value> {
+          Value at = e.add(first, i);
+          Value hit =
+              arith::AndIOp::create(e.b, e.loc, picked(at), test(load(at)));
+          return {e.add(c[0], arith::ExtUIOp::create(e.b, e.loc, i64, hit))};
+        })[0];
   }
   /// The largest key with at most `rank` smaller ones: the rank-th smallest.
   Value select(Value first, Value length, Value rank) {
-    Value found = e.loop(
-        e.i64(0), e.i64(64), e.i64(1), e.i64(0),
-        [&](Value bit, ValueRange prefix) -> SmallVector<Value> {
-          Value one = arith::ShLIOp::create(e.b, e.loc, e.i64(1),
-                                            e.sub(e.i64(63), bit));
-          Value trial = arith::OrIOp::create(e.b, e.loc, prefix[0], one);
-          Value below = count(first, length, [&](Value v) {
-            return cmp(arith::CmpIPredicate::ult, key(v), trial);
-          });
-          return {e.select(cmp(arith::CmpIPredicate::sle, below, rank), trial,
-                           prefix[0])};
-        })[0];
+    Value found =
+        e.loop(e.i64(0), e.i64(64), e.i64(1), e.i64(0),
+               [&](Value bit, ValueRange prefix) -> SmallVector<Value> {
+                 Value one = arith::ShLIOp::create(e.b, e.loc, e.i64(1),
+                                                   e.sub(e.i64(63), bit));
+                 Value trial = arith::OrIOp::create(e.b, e.loc, prefix[0], one);
+                 Value below = count(first, length, [&](Value v) {
+                   return cmp(arith::CmpIPredicate::ult, key(v), trial);
+                 });
+                 return {e.select(cmp(arith::CmpIPredicate::sle, below, rank),
+                                  trial, prefix[0])};
+               })[0];
     return unkey(found);
   }
 
@@ -113,11 +114,11 @@ struct Quantile {
     forRows(k, op.getOffsets(), [&](Value row, Value first, Value length) {
       Value n = count(first, length, [&](Value) { return e.splatInt(i1, 1); });
       Value nans = count(first, length, [&](Value v) -> Value {
-        return arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::UNO, v, v);
+        return arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::UNO, v,
+                                     v);
       });
-      Value good =
-          arith::AndIOp::create(e.b, e.loc, e.less(e.i64(0), n),
-                                e.equal(nans, e.i64(0)));
+      Value good = arith::AndIOp::create(e.b, e.loc, e.less(e.i64(0), n),
+                                         e.equal(nans, e.i64(0)));
       Value result = e.choose(
           good, f64,
           [&]() -> SmallVector<Value> {

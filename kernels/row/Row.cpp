@@ -10,8 +10,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Kernel.h"
-#include "llvm/ADT/MapVector.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -41,8 +41,9 @@ private:
   void finish(kern::ReduceOp reduction, ArrayRef<Values> parts);
   void storeElements();
   /// The value of `reductions` after the group at `column` entered `state`.
-  void step(MutableArrayRef<kern::ReduceOp> reductions, MutableArrayRef<Values> state,
-            int64_t part, Value column, Value mask);
+  void step(MutableArrayRef<kern::ReduceOp> reductions,
+            MutableArrayRef<Values> state, int64_t part, Value column,
+            Value mask);
 
   Kernel &k;
   Emit &e;
@@ -94,8 +95,8 @@ void RowBuilder::buildRow(Value row) {
 }
 
 void RowBuilder::step(MutableArrayRef<kern::ReduceOp> reductions,
-                      MutableArrayRef<Values> state, int64_t part,
-                      Value column, Value mask) {
+                      MutableArrayRef<Values> state, int64_t part, Value column,
+                      Value mask) {
   region.startGroup();
   at.column = column;
   at.mask = mask;
@@ -158,7 +159,8 @@ void RowBuilder::sweep(MutableArrayRef<kern::ReduceOp> reductions) {
   if (!ragged)
     for (int64_t column = full; column < columns; column += lanes)
       step(reductions, state, (column - full) / lanes, e.i64(column),
-           columns - column < lanes ? e.mask(lanes, columns - column) : Value());
+           columns - column < lanes ? e.mask(lanes, columns - column)
+                                    : Value());
   for (auto [r, reduce] : llvm::enumerate(reductions))
     finish(reduce, ArrayRef(state).slice(r * parts, parts));
 }
@@ -184,8 +186,7 @@ void RowBuilder::finish(kern::ReduceOp reduce, ArrayRef<Values> state) {
     v = combine(e, reduce.getKind(), a, b);
   }
   Value result = v.back(); // the column, for argmax and argmin
-  region.define(reduce.getResult(),
-                lanes == 1 ? result : e.extract(result, 0));
+  region.define(reduce.getResult(), lanes == 1 ? result : e.extract(result, 0));
 }
 
 void RowBuilder::storeElements() {
@@ -199,7 +200,8 @@ void RowBuilder::storeElements() {
     return;
   for (unsigned i : results) {
     region.prepare(yield.getValues()[i]);
-    at.resultRow(op.getResult(i), cast<kern::AccessAttr>(op.getResultAccess()[i]));
+    at.resultRow(op.getResult(i),
+                 cast<kern::AccessAttr>(op.getResultAccess()[i]));
   }
   auto group = [&](Value column, Value mask) {
     region.startGroup();

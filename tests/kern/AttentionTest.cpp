@@ -21,17 +21,44 @@ std::string text(Shape s) {
   auto tensor = [&](int64_t columns, const std::string &type) {
     return "tensor<?x" + std::to_string(columns) + "x" + type + ">";
   };
-  std::string q = tensor(s.heads * s.width, s.type), k = tensor(s.kvHeads * s.width, s.type), l = tensor(s.heads, "f32"), i = "tensor<?xi32>";
-  std::string attributes = " {heads = " + std::to_string(s.heads) + ", kv_heads = " + std::to_string(s.kvHeads) + ", scale = 0.3 : f32} : ";
-  return "func.func @forward(%q: " + q + ", %k: " + k + ", %v: " + k + ", %p: " + i + ", %b: " + i + ") -> (" + q + ", " + l + ") attributes {kern.kernel} {\n"
-         "  %0:2 = kern.attention %q, %k, %v at %p from %b" + attributes + q + ", " + k + ", " + k + ", " + i + ", " + i + " -> " + q + ", " + l + "\n"
-         "  return %0#0, %0#1 : " + q + ", " + l + "\n}\n"
-         "func.func @decode(%q: " + q + ", %k: " + k + ", %v: " + k + ", %p: " + i + ", %b: " + i + ") -> " + q + " attributes {kern.kernel} {\n"
-         "  %0 = kern.attention %q, %k, %v at %p from %b" + attributes + q + ", " + k + ", " + k + ", " + i + ", " + i + " -> " + q + "\n"
-         "  return %0 : " + q + "\n}\n"
-         "func.func @backward(%q: " + q + ", %k: " + k + ", %v: " + k + ", %out: " + q + ", %lse: " + l + ", %g: " + q + ", %o: " + i + ") -> (" + q + ", " + k + ", " + k + ") attributes {kern.kernel} {\n"
-         "  %0:3 = kern.attention_backward %q, %k, %v out %out lse %lse seed %g offsets %o" + attributes + q + ", " + k + ", " + k + ", " + q + ", " + l + ", " + q + ", " + i + " -> " + q + ", " + k + ", " + k + "\n"
-         "  return %0#0, %0#1, %0#2 : " + q + ", " + k + ", " + k + "\n}\n";
+  std::string q = tensor(s.heads * s.width, s.type),
+              k = tensor(s.kvHeads * s.width, s.type),
+              l = tensor(s.heads, "f32"), i = "tensor<?xi32>";
+  std::string attributes = " {heads = " + std::to_string(s.heads) +
+                           ", kv_heads = " + std::to_string(s.kvHeads) +
+                           ", scale = 0.3 : f32} : ";
+  return "func.func @forward(%q: " + q + ", %k: " + k + ", %v: " + k +
+         ", %p: " + i + ", %b: " + i + ") -> (" + q + ", " + l +
+         ") attributes {kern.kernel} {\n"
+         "  %0:2 = kern.attention %q, %k, %v at %p from %b" +
+         attributes + q + ", " + k + ", " + k + ", " + i + ", " + i + " -> " +
+         q + ", " + l +
+         "\n"
+         "  return %0#0, %0#1 : " +
+         q + ", " + l +
+         "\n}\n"
+         "func.func @decode(%q: " +
+         q + ", %k: " + k + ", %v: " + k + ", %p: " + i + ", %b: " + i +
+         ") -> " + q +
+         " attributes {kern.kernel} {\n"
+         "  %0 = kern.attention %q, %k, %v at %p from %b" +
+         attributes + q + ", " + k + ", " + k + ", " + i + ", " + i + " -> " +
+         q +
+         "\n"
+         "  return %0 : " +
+         q +
+         "\n}\n"
+         "func.func @backward(%q: " +
+         q + ", %k: " + k + ", %v: " + k + ", %out: " + q + ", %lse: " + l +
+         ", %g: " + q + ", %o: " + i + ") -> (" + q + ", " + k + ", " + k +
+         ") attributes {kern.kernel} {\n"
+         "  %0:3 = kern.attention_backward %q, %k, %v out %out lse %lse seed "
+         "%g offsets %o" +
+         attributes + q + ", " + k + ", " + k + ", " + q + ", " + l + ", " + q +
+         ", " + i + " -> " + q + ", " + k + ", " + k +
+         "\n"
+         "  return %0#0, %0#1, %0#2 : " +
+         q + ", " + k + ", " + k + "\n}\n";
 }
 
 class Attention : public ::testing::TestWithParam<Shape> {
@@ -42,28 +69,38 @@ protected:
   int64_t qc = s.heads * s.width, kc = s.kvHeads * s.width;
   double tolerance = bf ? 1e-2 : 5e-6;
 
-  Buffer of(const std::vector<float> &v) { return bf ? Buffer::of(toBf16(v)) : Buffer::of(v); }
+  Buffer of(const std::vector<float> &v) {
+    return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
+  }
   std::vector<float> random(size_t n) {
     auto v = randomFloats(n, -2, 2);
     return bf ? fromBf16(toBf16(v)) : v;
   }
-  Buffer poisoned(size_t n) { return bf ? Buffer::poisoned<uint16_t>(n) : Buffer::poisoned<float>(n); }
-  std::vector<float> floats(const Buffer &b) { return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>(); }
+  Buffer poisoned(size_t n) {
+    return bf ? Buffer::poisoned<uint16_t>(n) : Buffer::poisoned<float>(n);
+  }
+  std::vector<float> floats(const Buffer &b) {
+    return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>();
+  }
 };
 
 TEST_P(Attention, ForwardAndBackward) {
-  Kernels tuned(text(s)), naive(text(s), true), narrow(text(s), false, "x86-64-v3");
+  Kernels tuned(text(s)), naive(text(s), true),
+      narrow(text(s), false, "x86-64-v3");
   std::vector<int32_t> offsets = {0, 1, 34, 34, 164, 180}, positions, bases;
   for (size_t i = 0; i + 1 < offsets.size(); ++i)
     for (int32_t r = offsets[i]; r < offsets[i + 1]; ++r)
       positions.push_back(r - offsets[i]), bases.push_back(offsets[i]);
   int64_t rows = offsets.back();
-  auto q = random(rows * qc), k = random(rows * kc), v = random(rows * kc), g = random(rows * qc);
+  auto q = random(rows * qc), k = random(rows * kc), v = random(rows * kc),
+       g = random(rows * qc);
   // In doubles.
-  std::vector<double> out(rows * qc), lse(rows * s.heads), dq(rows * qc), dk(rows * kc), dv(rows * kc);
+  std::vector<double> out(rows * qc), lse(rows * s.heads), dq(rows * qc),
+      dk(rows * kc), dv(rows * kc);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t h = 0; h < s.heads; ++h) {
-      const float *qr = &q[r * qc + h * s.width], *gr = &g[r * qc + h * s.width];
+      const float *qr = &q[r * qc + h * s.width],
+                  *gr = &g[r * qc + h * s.width];
       int64_t kh = h / (s.heads / s.kvHeads) * s.width, n = positions[r] + 1;
       std::vector<double> p(n);
       double sum = 0, d = 0;
@@ -92,16 +129,21 @@ TEST_P(Attention, ForwardAndBackward) {
         }
       }
     }
-  Buffer Q = of(q), K = of(k), V = of(v), G = of(g), P = Buffer::of(positions), B = Buffer::of(bases), O = Buffer::of(offsets);
+  Buffer Q = of(q), K = of(k), V = of(v), G = of(g), P = Buffer::of(positions),
+         B = Buffer::of(bases), O = Buffer::of(offsets);
   std::vector<float> firstOut, firstDq, firstDk, firstDv, firstLse;
   for (const Kernels *kernels : {&tuned, &naive, &narrow})
     for (int workers : {1, 3}) {
-      Buffer Y = poisoned(rows * qc), L = Buffer::poisoned<float>(rows * s.heads);
+      Buffer Y = poisoned(rows * qc),
+             L = Buffer::poisoned<float>(rows * s.heads);
       kernels->run("forward", {&Q, &K, &V, &P, &B, &Y, &L}, rows, workers);
-      Buffer dQ = poisoned(rows * qc), dK = poisoned(rows * kc), dV = poisoned(rows * kc);
-      kernels->run("backward", {&Q, &K, &V, &Y, &L, &G, &O, &dQ, &dK, &dV}, offsets.size() - 1, workers);
+      Buffer dQ = poisoned(rows * qc), dK = poisoned(rows * kc),
+             dV = poisoned(rows * kc);
+      kernels->run("backward", {&Q, &K, &V, &Y, &L, &G, &O, &dQ, &dK, &dV},
+                   offsets.size() - 1, workers);
       if (firstOut.empty()) {
-        firstOut = floats(Y), firstLse = L.values<float>(), firstDq = floats(dQ), firstDk = floats(dK), firstDv = floats(dV);
+        firstOut = floats(Y), firstLse = L.values<float>(),
+        firstDq = floats(dQ), firstDk = floats(dK), firstDv = floats(dV);
         EXPECT_LE(worst(firstOut, out, 1), tolerance);
         EXPECT_LE(worst(firstLse, lse, 1), 5e-6);
         EXPECT_LE(worst(firstDq, dq, 3), tolerance * 2);
@@ -116,13 +158,18 @@ TEST_P(Attention, ForwardAndBackward) {
       EXPECT_TRUE(sameBits(floats(dV), firstDv));
     }
 
-  // Decoding from a cache: other bases, one row or a mixture, other keys around, NaN behind the last key.
+  // Decoding from a cache: other bases, one row or a mixture, other keys
+  // around, NaN behind the last key.
   int64_t capacity = 140, slots = 4;
-  std::vector<float> ck(slots * capacity * kc, NAN), cv(slots * capacity * kc, NAN);
+  std::vector<float> ck(slots * capacity * kc, NAN),
+      cv(slots * capacity * kc, NAN);
   int64_t slot = rng()() % slots, first = offsets[3], last = offsets[4];
-  std::copy(k.begin() + first * kc, k.begin() + last * kc, ck.begin() + slot * capacity * kc);
-  std::copy(v.begin() + first * kc, v.begin() + last * kc, cv.begin() + slot * capacity * kc);
-  for (std::vector<int32_t> at : {std::vector<int32_t>{0}, {129}, {63, 64, 65}, {5, 100, 17, 128}}) {
+  std::copy(k.begin() + first * kc, k.begin() + last * kc,
+            ck.begin() + slot * capacity * kc);
+  std::copy(v.begin() + first * kc, v.begin() + last * kc,
+            cv.begin() + slot * capacity * kc);
+  for (std::vector<int32_t> at :
+       {std::vector<int32_t>{0}, {129}, {63, 64, 65}, {5, 100, 17, 128}}) {
     // Only the keys that the rows may see are numbers.
     int64_t seen = *std::max_element(at.begin(), at.end()) + 1;
     auto ck2 = ck, cv2 = cv;
@@ -131,30 +178,47 @@ TEST_P(Attention, ForwardAndBackward) {
     std::vector<float> q2;
     std::vector<int32_t> base(at.size(), slot * capacity);
     for (int32_t p : at)
-      q2.insert(q2.end(), q.begin() + (first + p) * qc, q.begin() + (first + p + 1) * qc);
-    Buffer Q2 = of(q2), K2 = of(ck2), V2 = of(cv2), P2 = Buffer::of(at), B2 = Buffer::of(base), Y = poisoned(at.size() * qc);
+      q2.insert(q2.end(), q.begin() + (first + p) * qc,
+                q.begin() + (first + p + 1) * qc);
+    Buffer Q2 = of(q2), K2 = of(ck2), V2 = of(cv2), P2 = Buffer::of(at),
+           B2 = Buffer::of(base), Y = poisoned(at.size() * qc);
     tuned.run("decode", {&Q2, &K2, &V2, &P2, &B2, &Y}, at.size(), 2);
     for (size_t i = 0; i < at.size(); ++i)
-      EXPECT_TRUE(sameBits(floats(Y), i * qc, firstOut, (first + at[i]) * qc, qc)) << "position " << at[i];
+      EXPECT_TRUE(
+          sameBits(floats(Y), i * qc, firstOut, (first + at[i]) * qc, qc))
+          << "position " << at[i];
   }
 
   // One sequence alone has the gradients that it has among others.
-  auto cut = [&](const std::vector<float> &x, int64_t c) { return of({x.begin() + first * c, x.begin() + last * c}); };
-  Buffer Q1 = cut(q, qc), K1 = cut(k, kc), V1 = cut(v, kc), Y1 = cut(firstOut, qc), G1 = cut(g, qc), O1 = Buffer::of(std::vector<int32_t>{0, int32_t(last - first)});
-  Buffer L1 = Buffer::of(std::vector<float>(firstLse.begin() + first * s.heads, firstLse.begin() + last * s.heads));
-  Buffer dQ = poisoned((last - first) * qc), dK = poisoned((last - first) * kc), dV = poisoned((last - first) * kc);
-  tuned.run("backward", {&Q1, &K1, &V1, &Y1, &L1, &G1, &O1, &dQ, &dK, &dV}, 1, 2);
-  EXPECT_TRUE(sameBits(floats(dQ), 0, firstDq, first * qc, (last - first) * qc));
-  EXPECT_TRUE(sameBits(floats(dK), 0, firstDk, first * kc, (last - first) * kc));
-  EXPECT_TRUE(sameBits(floats(dV), 0, firstDv, first * kc, (last - first) * kc));
+  auto cut = [&](const std::vector<float> &x, int64_t c) {
+    return of({x.begin() + first * c, x.begin() + last * c});
+  };
+  Buffer Q1 = cut(q, qc), K1 = cut(k, kc), V1 = cut(v, kc),
+         Y1 = cut(firstOut, qc), G1 = cut(g, qc),
+         O1 = Buffer::of(std::vector<int32_t>{0, int32_t(last - first)});
+  Buffer L1 = Buffer::of(std::vector<float>(firstLse.begin() + first * s.heads,
+                                            firstLse.begin() + last * s.heads));
+  Buffer dQ = poisoned((last - first) * qc), dK = poisoned((last - first) * kc),
+         dV = poisoned((last - first) * kc);
+  tuned.run("backward", {&Q1, &K1, &V1, &Y1, &L1, &G1, &O1, &dQ, &dK, &dV}, 1,
+            2);
+  EXPECT_TRUE(
+      sameBits(floats(dQ), 0, firstDq, first * qc, (last - first) * qc));
+  EXPECT_TRUE(
+      sameBits(floats(dK), 0, firstDk, first * kc, (last - first) * kc));
+  EXPECT_TRUE(
+      sameBits(floats(dV), 0, firstDv, first * kc, (last - first) * kc));
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
-                         ::testing::Values(Shape{4, 2, 16, "f32"}, Shape{3, 1, 64, "f32"}, Shape{2, 2, 20, "f32"}, Shape{4, 4, 8, "f32"},
-                                           Shape{2, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"}),
-                         [](const auto &info) {
-                           Shape s = info.param;
-                           return std::to_string(s.heads) + "_" + std::to_string(s.kvHeads) + "_" + std::to_string(s.width) + "_" + s.type;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, Attention,
+    ::testing::Values(Shape{4, 2, 16, "f32"}, Shape{3, 1, 64, "f32"},
+                      Shape{2, 2, 20, "f32"}, Shape{4, 4, 8, "f32"},
+                      Shape{2, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"}),
+    [](const auto &info) {
+      Shape s = info.param;
+      return std::to_string(s.heads) + "_" + std::to_string(s.kvHeads) + "_" +
+             std::to_string(s.width) + "_" + s.type;
+    });
 
 } // namespace

@@ -62,8 +62,8 @@ Kernels::Kernels(const std::string &text, bool reference,
   // Open for life: dlopen takes a second library of the same path, and so of
   // the same descriptor, for the first one.
   file = memfd_create("kernels", 0);
-  if (file < 0 || write(file, bytes->data(), bytes->size()) !=
-                      (ssize_t)bytes->size()) {
+  if (file < 0 ||
+      write(file, bytes->data(), bytes->size()) != (ssize_t)bytes->size()) {
     ADD_FAILURE() << "cannot write the object";
     return;
   }
@@ -116,7 +116,8 @@ std::vector<float> r1c::test::randomFloats(size_t n, float low, float high) {
   return v;
 }
 
-std::vector<double> r1c::test::randomDoubles(size_t n, double low, double high) {
+std::vector<double> r1c::test::randomDoubles(size_t n, double low,
+                                             double high) {
   std::uniform_real_distribution<double> d(low, high);
   std::vector<double> v(n);
   for (double &x : v)

@@ -24,18 +24,21 @@ namespace r1c::test {
 class Buffer {
 public:
   explicit Buffer(size_t bytes);
-  template <typename T> static Buffer of(const std::vector<T> &values) {
+  template <typename T>
+  static Buffer of(const std::vector<T> &values) {
     Buffer b(values.size() * sizeof(T));
     std::memcpy(b.data(), values.data(), values.size() * sizeof(T));
     return b;
   }
   /// All bits of an unlikely NaN.
-  template <typename T> static Buffer poisoned(size_t count) {
+  template <typename T>
+  static Buffer poisoned(size_t count) {
     Buffer b(count * sizeof(T));
     std::memset(b.data(), 0xff, count * sizeof(T));
     return b;
   }
-  template <typename T> std::vector<T> values() const {
+  template <typename T>
+  std::vector<T> values() const {
     std::vector<T> v(bytes / sizeof(T));
     std::memcpy(v.data(), data(), v.size() * sizeof(T));
     return v;

@@ -16,12 +16,26 @@ namespace {
 TEST(Map, EmbeddingAndCacheRows) {
   for (std::string n : {"64", "50", "7"}) {
     int64_t N = std::stoi(n);
-    std::string source = "func.func @embed(%ids: tensor<?xi32>, %table: tensor<100x" + n + "xf32>) -> tensor<?x" + n + "xf32> attributes {kern.kernel} {\n"
-      "  %0 = kern.map (%t = %table : gather(0) tensor<100x" + n + "xf32>) indices(%ids : tensor<?xi32>) -> (element tensor<?x" + n + "xf32>) {\n"
-      "    kern.yield %t : f32\n  }\n  return %0 : tensor<?x" + n + "xf32>\n}\n"
-      "func.func @write(%x: tensor<?x" + n + "xf32>, %rows: tensor<?xi32>, %cache: tensor<?x" + n + "xf32>) -> tensor<?x" + n + "xf32> attributes {kern.kernel} {\n"
-      "  %0 = kern.map (%t = %x : element tensor<?x" + n + "xf32>) indices(%rows : tensor<?xi32>) inits(%cache : tensor<?x" + n + "xf32>) -> (scatter(0) tensor<?x" + n + "xf32>) {\n"
-      "    kern.yield %t : f32\n  }\n  return %0 : tensor<?x" + n + "xf32>\n}\n";
+    std::string source =
+        "func.func @embed(%ids: tensor<?xi32>, %table: tensor<100x" + n +
+        "xf32>) -> tensor<?x" + n +
+        "xf32> attributes {kern.kernel} {\n"
+        "  %0 = kern.map (%t = %table : gather(0) tensor<100x" +
+        n + "xf32>) indices(%ids : tensor<?xi32>) -> (element tensor<?x" + n +
+        "xf32>) {\n"
+        "    kern.yield %t : f32\n  }\n  return %0 : tensor<?x" +
+        n +
+        "xf32>\n}\n"
+        "func.func @write(%x: tensor<?x" +
+        n + "xf32>, %rows: tensor<?xi32>, %cache: tensor<?x" + n +
+        "xf32>) -> tensor<?x" + n +
+        "xf32> attributes {kern.kernel} {\n"
+        "  %0 = kern.map (%t = %x : element tensor<?x" +
+        n + "xf32>) indices(%rows : tensor<?xi32>) inits(%cache : tensor<?x" +
+        n + "xf32>) -> (scatter(0) tensor<?x" + n +
+        "xf32>) {\n"
+        "    kern.yield %t : f32\n  }\n  return %0 : tensor<?x" +
+        n + "xf32>\n}\n";
     for (bool reference : {false, true}) {
       Kernels kernels(source, reference);
       int64_t rows = 21;
@@ -30,7 +44,8 @@ TEST(Map, EmbeddingAndCacheRows) {
       std::iota(ids.begin(), ids.end(), 0);
       std::shuffle(ids.begin(), ids.end(), rng());
       ids.resize(rows);
-      Buffer I = Buffer::of(ids), T = Buffer::of(table), X = Buffer::poisoned<float>(rows * N), C = Buffer::of(table);
+      Buffer I = Buffer::of(ids), T = Buffer::of(table),
+             X = Buffer::poisoned<float>(rows * N), C = Buffer::of(table);
       kernels.run("embed", {&I, &T, &X}, rows, 2);
       for (int64_t i = 0; i < rows; ++i)
         EXPECT_TRUE(sameBits(X.values<float>(), i * N, table, ids[i] * N, N));
@@ -69,9 +84,11 @@ func.func @k(%x: tensor<?xf64>, %flag: tensor<?xi1>, %g: tensor<?xf64>, %idx: te
   return %0#0, %0#1, %0#2 : tensor<?xf64>, tensor<?xi1>, tensor<?xf64>
 }
 )";
-  Kernels tuned(source), naive(source, true), narrow(source, false, "x86-64-v3");
+  Kernels tuned(source), naive(source, true),
+      narrow(source, false, "x86-64-v3");
   for (int64_t n : {0, 1, 15, 16, 17, 64, 100, 1000}) {
-    auto x = randomDoubles(n), g = randomDoubles(n), t = randomDoubles(1), p = randomDoubles(2), init = randomDoubles(n);
+    auto x = randomDoubles(n), g = randomDoubles(n), t = randomDoubles(1),
+         p = randomDoubles(2), init = randomDoubles(n);
     auto l = randomFloats(n * 3);
     std::vector<uint8_t> flag(n);
     std::vector<int32_t> idx(n);
@@ -81,8 +98,10 @@ func.func @k(%x: tensor<?xf64>, %flag: tensor<?xi1>, %g: tensor<?xf64>, %idx: te
       f = rng()() % 2;
     for (const Kernels *kernels : {&tuned, &naive, &narrow})
       for (int workers : {1, 2, 5}) {
-        Buffer X = Buffer::of(x), F = Buffer::of(flag), G = Buffer::of(g), I = Buffer::of(idx), L = Buffer::of(l), T = Buffer::of(t), P = Buffer::of(p),
-               Y = Buffer::poisoned<double>(n), N = Buffer::poisoned<uint8_t>(n), S = Buffer::of(init);
+        Buffer X = Buffer::of(x), F = Buffer::of(flag), G = Buffer::of(g),
+               I = Buffer::of(idx), L = Buffer::of(l), T = Buffer::of(t),
+               P = Buffer::of(p), Y = Buffer::poisoned<double>(n),
+               N = Buffer::poisoned<uint8_t>(n), S = Buffer::of(init);
         kernels->run("k", {&X, &F, &G, &I, &L, &T, &P, &Y, &N, &S}, n, workers);
         for (int64_t i = 0; i < n; ++i) {
           double c = (x[i] + g[idx[i]]) * t[0] + double(l[i * 3 + 2]);
@@ -121,26 +140,40 @@ func.func @adamw(%p: tensor<1000xf32>, %g: tensor<1000xf32>, %m: tensor<1000xf32
   return %0#0, %0#1, %0#2 : tensor<1000xf32>, tensor<1000xf32>, tensor<1000xf32>
 }
 )");
-  auto p = randomFloats(1000), g = randomFloats(1000), m = randomFloats(1000), v = randomFloats(1000, 0, 1);
-  Buffer P = Buffer::of(p), G = Buffer::of(g), M = Buffer::of(m), V = Buffer::of(v), L = Buffer::of(std::vector<float>{0.01f});
+  auto p = randomFloats(1000), g = randomFloats(1000), m = randomFloats(1000),
+       v = randomFloats(1000, 0, 1);
+  Buffer P = Buffer::of(p), G = Buffer::of(g), M = Buffer::of(m),
+         V = Buffer::of(v), L = Buffer::of(std::vector<float>{0.01f});
   kernels.run("adamw", {&P, &G, &M, &V, &L, &P, &M, &V}, -1, 2);
   for (int i = 0; i < 1000; ++i) {
-    float m1 = std::fma(g[i], 0.1f, m[i] * 0.9f), v1 = std::fma(g[i] * g[i], 0.05f, v[i] * 0.95f);
+    float m1 = std::fma(g[i], 0.1f, m[i] * 0.9f),
+          v1 = std::fma(g[i] * g[i], 0.05f, v[i] * 0.95f);
     EXPECT_EQ(M.values<float>()[i], m1);
     EXPECT_EQ(V.values<float>()[i], v1);
-    EXPECT_EQ(P.values<float>()[i], p[i] - m1 / (std::sqrt(v1) + 1e-8f) * 0.01f);
+    EXPECT_EQ(P.values<float>()[i],
+              p[i] - m1 / (std::sqrt(v1) + 1e-8f) * 0.01f);
   }
 }
 
 TEST(ColumnSum, FixedOrder) {
   for (std::string n : {"64", "50", "5"}) {
     int64_t N = std::stoi(n);
-    std::string source = "func.func @k(%x: tensor<?x" + n + "xf32>, %y: tensor<?x" + n + "xf32>, %r: tensor<?xf32>, %w: tensor<" + n + "xf32>) -> tensor<" + n + "xf32> attributes {kern.kernel} {\n"
-      "  %0 = kern.column_sum (%a = %x : element tensor<?x" + n + "xf32>, %b = %y : element tensor<?x" + n + "xf32>, %s = %r : row tensor<?xf32>) init(%w : tensor<" + n + "xf32>) -> tensor<" + n + "xf32> {\n"
-      "    %c = arith.mulf %a, %b : f32\n    %d = arith.mulf %c, %s : f32\n    kern.yield %d : f32\n  }\n  return %0 : tensor<" + n + "xf32>\n}\n";
+    std::string source =
+        "func.func @k(%x: tensor<?x" + n + "xf32>, %y: tensor<?x" + n +
+        "xf32>, %r: tensor<?xf32>, %w: tensor<" + n + "xf32>) -> tensor<" + n +
+        "xf32> attributes {kern.kernel} {\n"
+        "  %0 = kern.column_sum (%a = %x : element tensor<?x" +
+        n + "xf32>, %b = %y : element tensor<?x" + n +
+        "xf32>, %s = %r : row tensor<?xf32>) init(%w : tensor<" + n +
+        "xf32>) -> tensor<" + n +
+        "xf32> {\n"
+        "    %c = arith.mulf %a, %b : f32\n    %d = arith.mulf %c, %s : f32\n  "
+        "  kern.yield %d : f32\n  }\n  return %0 : tensor<" +
+        n + "xf32>\n}\n";
     Kernels tuned(source), naive(source, true);
     for (int64_t rows : {0, 1, 7, 8, 9, 100}) {
-      auto x = randomFloats(rows * N), y = randomFloats(rows * N), r = randomFloats(rows), w = randomFloats(N);
+      auto x = randomFloats(rows * N), y = randomFloats(rows * N),
+           r = randomFloats(rows), w = randomFloats(N);
       Buffer X = Buffer::of(x), Y = Buffer::of(y), R = Buffer::of(r);
       // The order, written out.
       std::vector<float> want;
@@ -148,7 +181,8 @@ TEST(ColumnSum, FixedOrder) {
         float a[8] = {};
         for (int64_t i = 0; i < rows; ++i)
           a[i % 8] += x[i * N + j] * y[i * N + j] * r[i];
-        want.push_back(w[j] + (((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]))));
+        want.push_back(w[j] + (((a[0] + a[4]) + (a[2] + a[6])) +
+                               ((a[1] + a[5]) + (a[3] + a[7]))));
       }
       for (const Kernels *kernels : {&tuned, &naive})
         for (int workers : {1, 2, 5}) {
@@ -196,16 +230,24 @@ TEST(Rope, RotatesAndBack) {
     }
     std::string source;
     for (std::string inverse : {"", ", inverse"})
-      source += "func.func @rope" + std::string(inverse.empty() ? "" : "_back") + "(%x: tensor<?x" + w + "xf32>, %p: tensor<?xi32>) -> tensor<?x" + w + "xf32> attributes {kern.kernel} {\n"
-        "  %0 = kern.rope %x, %p {heads = 3, frequencies = array<f32: " + list + ">" + inverse + "} : tensor<?x" + w + "xf32>, tensor<?xi32> -> tensor<?x" + w + "xf32>\n"
-        "  return %0 : tensor<?x" + w + "xf32>\n}\n";
+      source +=
+          "func.func @rope" + std::string(inverse.empty() ? "" : "_back") +
+          "(%x: tensor<?x" + w + "xf32>, %p: tensor<?xi32>) -> tensor<?x" + w +
+          "xf32> attributes {kern.kernel} {\n"
+          "  %0 = kern.rope %x, %p {heads = 3, frequencies = array<f32: " +
+          list + ">" + inverse + "} : tensor<?x" + w +
+          "xf32>, tensor<?xi32> -> tensor<?x" + w +
+          "xf32>\n"
+          "  return %0 : tensor<?x" +
+          w + "xf32>\n}\n";
     Kernels kernels(source);
     auto x = randomFloats(rows * width);
     std::vector<int32_t> p(rows);
     for (int32_t &v : p)
       v = rng()() % 40000;
     p[0] = 0;
-    Buffer X = Buffer::of(x), P = Buffer::of(p), Y = Buffer::poisoned<float>(rows * width);
+    Buffer X = Buffer::of(x), P = Buffer::of(p),
+           Y = Buffer::poisoned<float>(rows * width);
     kernels.run("rope", {&X, &P, &Y}, rows, 2);
     auto y = Y.values<float>();
     for (int64_t r = 0; r < rows; ++r)
@@ -213,8 +255,10 @@ TEST(Rope, RotatesAndBack) {
         for (int i = 0; i < half; ++i) {
           double a = float(p[r]) * freq[i];
           int64_t at = r * width + h * 2 * half + i;
-          ASSERT_NEAR(y[at], x[at] * std::cos(a) - x[at + half] * std::sin(a), 3e-7);
-          ASSERT_NEAR(y[at + half], x[at + half] * std::cos(a) + x[at] * std::sin(a), 3e-7);
+          ASSERT_NEAR(y[at], x[at] * std::cos(a) - x[at + half] * std::sin(a),
+                      3e-7);
+          ASSERT_NEAR(y[at + half],
+                      x[at + half] * std::cos(a) + x[at] * std::sin(a), 3e-7);
         }
     Buffer Z = Buffer::of(y);
     kernels.run("rope_back", {&Z, &P, &Z}, rows, 3); // in place
@@ -222,7 +266,10 @@ TEST(Rope, RotatesAndBack) {
     for (size_t i = 0; i < z.size(); ++i)
       ASSERT_NEAR(z[i], x[i], 5e-7);
     // One row alone.
-    Buffer X1 = Buffer::of(std::vector<float>(x.begin() + 4 * width, x.begin() + 5 * width)), P1 = Buffer::of(std::vector<int32_t>{p[4]}), Y1 = Buffer::poisoned<float>(width);
+    Buffer X1 = Buffer::of(std::vector<float>(x.begin() + 4 * width,
+                                              x.begin() + 5 * width)),
+           P1 = Buffer::of(std::vector<int32_t>{p[4]}),
+           Y1 = Buffer::poisoned<float>(width);
     kernels.run("rope", {&X1, &P1, &Y1}, 1);
     EXPECT_TRUE(sameBits(Y1.values<float>(), 0, y, 4 * width, width));
   }

@@ -49,11 +49,19 @@ const Function functions[] = {
     {"round", [](Real x) { return std::round(x); }, -100, 100, 0, 0},
 };
 
-std::string text(const std::string &op, const std::string &type, const std::string &name) {
-  return "func.func @" + name + "(%x: tensor<?x" + type + ">) -> tensor<?x" + type + "> attributes {kern.kernel} {\n"
-         "  %0 = kern.map (%v = %x : element tensor<?x" + type + ">) -> (element tensor<?x" + type + ">) {\n"
-         "    %1 = math." + op + " %v : " + type + "\n    kern.yield %1 : " + type + "\n  }\n"
-         "  return %0 : tensor<?x" + type + ">\n}\n";
+std::string text(const std::string &op, const std::string &type,
+                 const std::string &name) {
+  return "func.func @" + name + "(%x: tensor<?x" + type + ">) -> tensor<?x" +
+         type +
+         "> attributes {kern.kernel} {\n"
+         "  %0 = kern.map (%v = %x : element tensor<?x" +
+         type + ">) -> (element tensor<?x" + type +
+         ">) {\n"
+         "    %1 = math." +
+         op + " %v : " + type + "\n    kern.yield %1 : " + type +
+         "\n  }\n"
+         "  return %0 : tensor<?x" +
+         type + ">\n}\n";
 }
 
 std::string allFunctions(const std::string &type) {
@@ -66,7 +74,8 @@ std::string allFunctions(const std::string &type) {
   return all;
 }
 
-template <typename T> double ulps(T got, Real want) {
+template <typename T>
+double ulps(T got, Real want) {
   if (std::isnan(want))
     return std::isnan(got) ? 0 : INFINITY;
   T rounded = (T)want;
@@ -74,8 +83,10 @@ template <typename T> double ulps(T got, Real want) {
     if (got == rounded)
       return 0;
     // At the overflow threshold either neighbour will do.
-    return std::fabs(want) > std::numeric_limits<T>::max() * (1 - std::numeric_limits<T>::epsilon()) &&
-                   std::fabs(want) < std::numeric_limits<T>::max() * (1 + Real(1e-5))
+    return std::fabs(want) > std::numeric_limits<T>::max() *
+                                 (1 - std::numeric_limits<T>::epsilon()) &&
+                   std::fabs(want) <
+                       std::numeric_limits<T>::max() * (1 + Real(1e-5))
                ? 0
                : INFINITY;
   }
@@ -84,27 +95,43 @@ template <typename T> double ulps(T got, Real want) {
   return std::fabs((Real)got - want) / ulp;
 }
 
-template <typename T> class MathTest : public ::testing::Test {};
+template <typename T>
+class MathTest : public ::testing::Test {};
 using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(MathTest, Types);
 
 TYPED_TEST(MathTest, Accurate) {
   using T = TypeParam;
   bool single = sizeof(T) == 4;
-  Kernels kernels(allFunctions(single ? "f32" : "f64")), naive(allFunctions(single ? "f32" : "f64"), true);
+  Kernels kernels(allFunctions(single ? "f32" : "f64")),
+      naive(allFunctions(single ? "f32" : "f64"), true);
   constexpr int64_t n = 40007;
   for (const Function &f : functions) {
     auto d = randomDoubles(n, f.low, f.high);
     std::vector<T> x(d.begin(), d.end());
     // Arguments where things go wrong.
-    T specials[] = {0, -T(0), 1, -1, T(INFINITY), -T(INFINITY), T(NAN), std::numeric_limits<T>::min(),
-                    std::numeric_limits<T>::denorm_min(), -std::numeric_limits<T>::denorm_min(),
-                    std::numeric_limits<T>::max(), -std::numeric_limits<T>::max(), T(0.5), T(-0.5), T(2.5)};
+    T specials[] = {0,
+                    -T(0),
+                    1,
+                    -1,
+                    T(INFINITY),
+                    -T(INFINITY),
+                    T(NAN),
+                    std::numeric_limits<T>::min(),
+                    std::numeric_limits<T>::denorm_min(),
+                    -std::numeric_limits<T>::denorm_min(),
+                    std::numeric_limits<T>::max(),
+                    -std::numeric_limits<T>::max(),
+                    T(0.5),
+                    T(-0.5),
+                    T(2.5)};
     bool periodic = std::string(f.op) == "sin" || std::string(f.op) == "cos";
     for (size_t i = 0; i < std::size(specials); ++i)
-      if (!periodic || std::fabs(specials[i]) < 1e9 || std::isinf(specials[i]) || std::isnan(specials[i]))
+      if (!periodic || std::fabs(specials[i]) < 1e9 ||
+          std::isinf(specials[i]) || std::isnan(specials[i]))
         x[i * 11] = specials[i];
-    Buffer in = Buffer::of(x), out = Buffer::poisoned<T>(n), other = Buffer::poisoned<T>(n);
+    Buffer in = Buffer::of(x), out = Buffer::poisoned<T>(n),
+           other = Buffer::poisoned<T>(n);
     kernels.run(f.op, {&in, &out}, n, 3);
     naive.run(f.op, {&in, &other}, n);
     auto y = out.template values<T>();
@@ -115,7 +142,8 @@ TYPED_TEST(MathTest, Accurate) {
       if (u > worstUlp)
         worstUlp = u, at = x[i];
     }
-    EXPECT_LE(worstUlp, single ? f.ulp32 : f.ulp64) << f.op << (single ? " f32" : " f64") << " at " << at;
+    EXPECT_LE(worstUlp, single ? f.ulp32 : f.ulp64)
+        << f.op << (single ? " f32" : " f64") << " at " << at;
     // Scalars, vectors and tails: the same bits.
     EXPECT_TRUE(sameBits(y, other.template values<T>())) << f.op;
   }
@@ -126,7 +154,8 @@ TYPED_TEST(MathTest, SignsOfZero) {
   bool single = sizeof(T) == 4;
   Kernels kernels(allFunctions(single ? "f32" : "f64"));
   for (const char *op : {"expm1", "log1p", "sin", "tanh", "erf"}) {
-    Buffer in = Buffer::of(std::vector<T>{-T(0), T(0)}), out = Buffer::poisoned<T>(2);
+    Buffer in = Buffer::of(std::vector<T>{-T(0), T(0)}),
+           out = Buffer::poisoned<T>(2);
     kernels.run(op, {&in, &out}, 2);
     auto y = out.template values<T>();
     EXPECT_TRUE(y[0] == 0 && std::signbit(y[0])) << op;
@@ -146,18 +175,25 @@ func.func @pow(%x: tensor<?xf64>, %y: tensor<?xf64>) -> tensor<?xf64> attributes
 )");
   constexpr int64_t n = 20000;
   auto x = randomDoubles(n, 0, 20), y = randomDoubles(n, -30, 30);
-  double cases[][2] = {{-2, 3}, {-2, 2}, {-2, 0.5}, {0, 0}, {0, 2}, {0, -1}, {-0.0, -1}, {-0.0, 3}, {1, NAN}, {NAN, 0}, {NAN, 1},
-                       {INFINITY, 2}, {INFINITY, -2}, {-INFINITY, 3}, {-INFINITY, 2}, {2, INFINITY}, {0.5, INFINITY},
-                       {2, -INFINITY}, {2, 1024}, {2, -1074}, {2, 0.5}, {0.99, 1000}, {1.0000001, 1e8}, {10, -2}, {3, 2}, {-3, 7}};
+  double cases[][2] = {
+      {-2, 3},         {-2, 2},        {-2, 0.5},        {0, 0},
+      {0, 2},          {0, -1},        {-0.0, -1},       {-0.0, 3},
+      {1, NAN},        {NAN, 0},       {NAN, 1},         {INFINITY, 2},
+      {INFINITY, -2},  {-INFINITY, 3}, {-INFINITY, 2},   {2, INFINITY},
+      {0.5, INFINITY}, {2, -INFINITY}, {2, 1024},        {2, -1074},
+      {2, 0.5},        {0.99, 1000},   {1.0000001, 1e8}, {10, -2},
+      {3, 2},          {-3, 7}};
   for (size_t i = 0; i < std::size(cases); ++i)
     x[i] = cases[i][0], y[i] = cases[i][1];
-  Buffer a = Buffer::of(x), b = Buffer::of(y), out = Buffer::poisoned<double>(n);
+  Buffer a = Buffer::of(x), b = Buffer::of(y),
+         out = Buffer::poisoned<double>(n);
   kernels.run("pow", {&a, &b, &out}, n);
   auto z = out.values<double>();
   for (int64_t i = 0; i < n; ++i) {
     Real want = std::pow((Real)x[i], (Real)y[i]);
     double bound = 2 + std::fabs(y[i] * std::log(std::fabs(x[i]))) / 64;
-    ASSERT_LE(ulps(z[i], want), std::isfinite(bound) ? bound : 2) << x[i] << " ^ " << y[i] << " = " << z[i];
+    ASSERT_LE(ulps(z[i], want), std::isfinite(bound) ? bound : 2)
+        << x[i] << " ^ " << y[i] << " = " << z[i];
   }
 }
 
@@ -179,7 +215,8 @@ func.func @widen(%x: tensor<?xbf16>) -> tensor<?xf32> attributes {kern.kernel} {
 }
 )");
   std::vector<float> x;
-  // Every upper half with midpoints and their neighbours: subnormals, infinities and NaNs too.
+  // Every upper half with midpoints and their neighbours: subnormals,
+  // infinities and NaNs too.
   for (uint32_t high = 0; high < 0x10000; ++high)
     for (uint32_t low : {0x0000u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
       uint32_t bits = high << 16 | low;
@@ -199,11 +236,18 @@ func.func @widen(%x: tensor<?xbf16>) -> tensor<?xf32> attributes {kern.kernel} {
 TEST(Math, MinimumAndMaximum) {
   std::string all;
   for (const char *op : {"maximumf", "minimumf", "maxnumf", "minnumf"})
-    all += std::string("func.func @") + op + "(%x: tensor<?xf32>, %y: tensor<?xf32>) -> tensor<?xf32> attributes {kern.kernel} {\n"
-           "  %0 = kern.map (%a = %x : element tensor<?xf32>, %b = %y : element tensor<?xf32>) -> (element tensor<?xf32>) {\n"
-           "    %1 = arith." + op + " %a, %b : f32\n    kern.yield %1 : f32\n  }\n  return %0 : tensor<?xf32>\n}\n";
+    all += std::string("func.func @") + op +
+           "(%x: tensor<?xf32>, %y: tensor<?xf32>) -> tensor<?xf32> attributes "
+           "{kern.kernel} {\n"
+           "  %0 = kern.map (%a = %x : element tensor<?xf32>, %b = %y : "
+           "element tensor<?xf32>) -> (element tensor<?xf32>) {\n"
+           "    %1 = arith." +
+           op +
+           " %a, %b : f32\n    kern.yield %1 : f32\n  }\n  return %0 : "
+           "tensor<?xf32>\n}\n";
   Kernels kernels(all);
-  std::vector<float> x = {1, 2, NAN, 3, NAN, -INFINITY}, y = {2, 1, 4, NAN, NAN, 5};
+  std::vector<float> x = {1, 2, NAN, 3, NAN, -INFINITY},
+                     y = {2, 1, 4, NAN, NAN, 5};
   Buffer a = Buffer::of(x), b = Buffer::of(y);
   auto run = [&](const char *op) {
     Buffer out = Buffer::poisoned<float>(x.size());

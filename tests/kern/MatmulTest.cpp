@@ -14,15 +14,19 @@ namespace {
 std::string text(int64_t k, int64_t n, const std::string &type,
                  const std::string &out) {
   std::string K = std::to_string(k), N = std::to_string(n);
-  std::string a = "tensor<?x" + K + "x" + type + ">", b = "!kern.packed<" + K + "x" + N + "x" + type + ">",
+  std::string a = "tensor<?x" + K + "x" + type + ">",
+              b = "!kern.packed<" + K + "x" + N + "x" + type + ">",
               c = "tensor<?x" + N + "x" + out + ">";
-  return "func.func @mm(%a: " + a + ", %b: " + b + ") -> " + c + " attributes {kern.kernel} {\n"
-         "  %0 = kern.matmul %a, %b : " + a + ", " + b + " -> (" + c + ")\n  return %0 : " + c + "\n}\n";
+  return "func.func @mm(%a: " + a + ", %b: " + b + ") -> " + c +
+         " attributes {kern.kernel} {\n"
+         "  %0 = kern.matmul %a, %b : " +
+         a + ", " + b + " -> (" + c + ")\n  return %0 : " + c + "\n}\n";
 }
 
 /// Products of doubles, and the sum of absolute values as error scale.
-void reference(const std::vector<float> &a, const std::vector<float> &b, int64_t m, int64_t k, int64_t n,
-               std::vector<double> &c, std::vector<double> &size) {
+void reference(const std::vector<float> &a, const std::vector<float> &b,
+               int64_t m, int64_t k, int64_t n, std::vector<double> &c,
+               std::vector<double> &size) {
   c.assign(m * n, 0);
   size.assign(m * n, 0);
   for (int64_t i = 0; i < m; ++i)
@@ -34,10 +38,11 @@ void reference(const std::vector<float> &a, const std::vector<float> &b, int64_t
       }
 }
 
-void expectClose(const std::vector<float> &got, const std::vector<double> &c, const std::vector<double> &size,
-                 double relative) {
+void expectClose(const std::vector<float> &got, const std::vector<double> &c,
+                 const std::vector<double> &size, double relative) {
   for (size_t i = 0; i < got.size(); ++i)
-    ASSERT_LE(std::fabs(got[i] - c[i]), relative * size[i] + 1e-30) << "at " << i << ": " << got[i] << " for " << c[i];
+    ASSERT_LE(std::fabs(got[i] - c[i]), relative * size[i] + 1e-30)
+        << "at " << i << ": " << got[i] << " for " << c[i];
 }
 
 struct Shape {
@@ -47,7 +52,8 @@ class MatmulF32 : public ::testing::TestWithParam<Shape> {};
 
 TEST_P(MatmulF32, AgreesAndIsRowInvariant) {
   auto [k, n] = GetParam();
-  Kernels tuned(text(k, n, "f32", "f32")), naive(text(k, n, "f32", "f32"), true),
+  Kernels tuned(text(k, n, "f32", "f32")),
+      naive(text(k, n, "f32", "f32"), true),
       narrow(text(k, n, "f32", "f32"), false, "x86-64-v3");
   int64_t most = 61;
   auto a = randomFloats(most * k), b = randomFloats(k * n);
@@ -67,38 +73,46 @@ TEST_P(MatmulF32, AgreesAndIsRowInvariant) {
   for (int64_t m : {0, 1, 2, 3, 4, 5, 7, 13, 14, 15, 28, 29, 43})
     for (int64_t workers : {1, 2, 3, 7, 16}) {
       int64_t offset = rng()() % (most - m + 1);
-      Buffer part = Buffer::of(std::vector<float>(a.begin() + offset * k, a.begin() + (offset + m) * k));
+      Buffer part = Buffer::of(std::vector<float>(
+          a.begin() + offset * k, a.begin() + (offset + m) * k));
       Buffer r = Buffer::poisoned<float>(m * n);
       tuned.run("mm", {&part, &packed, &r}, m, workers);
-      EXPECT_TRUE(sameBits(r.values<float>(), 0, expected, offset * n, m * n)) << m << " rows, " << workers << " workers";
+      EXPECT_TRUE(sameBits(r.values<float>(), 0, expected, offset * n, m * n))
+          << m << " rows, " << workers << " workers";
     }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, MatmulF32,
-                         ::testing::Values(Shape{64, 128}, Shape{1, 32}, Shape{3, 5}, Shape{67, 100}, Shape{130, 48},
-                                           Shape{576, 1000}, Shape{33, 16}));
+                         ::testing::Values(Shape{64, 128}, Shape{1, 32},
+                                           Shape{3, 5}, Shape{67, 100},
+                                           Shape{130, 48}, Shape{576, 1000},
+                                           Shape{33, 16}, Shape{1024, 40}));
 
 TEST(Matmul, Bf16) {
   for (auto [k, n] : {Shape{64, 128}, Shape{66, 100}, Shape{576, 96}})
     for (std::string cpu : {"native", "x86-64-v3"}) {
-      Kernels tuned(text(k, n, "bf16", "f32"), false, cpu), naive(text(k, n, "bf16", "f32"), true, cpu),
+      Kernels tuned(text(k, n, "bf16", "f32"), false, cpu),
+          naive(text(k, n, "bf16", "f32"), true, cpu),
           rounded(text(k, n, "bf16", "bf16"), false, cpu);
       int64_t most = 37;
       auto a = toBf16(randomFloats(most * k)), b = toBf16(randomFloats(k * n));
       std::vector<double> c, size;
       reference(fromBf16(a), fromBf16(b), most, k, n, c, size);
       Buffer aAll = Buffer::of(a), packed = Buffer::of(packBf16(b, k, n));
-      Buffer r = Buffer::poisoned<float>(most * n), s = Buffer::poisoned<float>(most * n),
+      Buffer r = Buffer::poisoned<float>(most * n),
+             s = Buffer::poisoned<float>(most * n),
              h = Buffer::poisoned<uint16_t>(most * n);
       tuned.run("mm", {&aAll, &packed, &r}, most, 2);
       naive.run("mm", {&aAll, &packed, &s}, most);
       rounded.run("mm", {&aAll, &packed, &h}, most);
       auto got = r.values<float>();
       expectClose(got, c, size, k * 6e-8);
-      EXPECT_TRUE(sameBits(got, s.values<float>())) << "naive and tuned differ on " << cpu;
+      EXPECT_TRUE(sameBits(got, s.values<float>()))
+          << "naive and tuned differ on " << cpu;
       EXPECT_TRUE(sameBits(toBf16(got), h.values<uint16_t>()));
       for (int64_t m : {1, 3, 14, 15}) {
-        Buffer part = Buffer::of(std::vector<uint16_t>(a.begin() + 2 * k, a.begin() + (2 + m) * k));
+        Buffer part = Buffer::of(
+            std::vector<uint16_t>(a.begin() + 2 * k, a.begin() + (2 + m) * k));
         Buffer q = Buffer::poisoned<float>(m * n);
         tuned.run("mm", {&part, &packed, &q}, m, 3);
         EXPECT_TRUE(sameBits(q.values<float>(), 0, got, 2 * n, m * n));
@@ -109,17 +123,25 @@ TEST(Matmul, Bf16) {
 TEST(Matmul, Accumulates) {
   for (int64_t n : {64, 50}) {
     std::string N = std::to_string(n);
-    std::string source = "func.func @mm(%a: tensor<?x40xf32>, %b: !kern.packed<40x" + N + "xf32>, %c: tensor<?x" + N + "xf32>) -> tensor<?x" + N + "xf32> attributes {kern.kernel} {\n"
-      "  %0 = kern.matmul %a, %b : tensor<?x40xf32>, !kern.packed<40x" + N + "xf32> init(%c : tensor<?x" + N + "xf32>) -> (tensor<?x" + N + "xf32>)\n"
-      "  return %0 : tensor<?x" + N + "xf32>\n}\n";
+    std::string source =
+        "func.func @mm(%a: tensor<?x40xf32>, %b: !kern.packed<40x" + N +
+        "xf32>, %c: tensor<?x" + N + "xf32>) -> tensor<?x" + N +
+        "xf32> attributes {kern.kernel} {\n"
+        "  %0 = kern.matmul %a, %b : tensor<?x40xf32>, !kern.packed<40x" +
+        N + "xf32> init(%c : tensor<?x" + N + "xf32>) -> (tensor<?x" + N +
+        "xf32>)\n"
+        "  return %0 : tensor<?x" +
+        N + "xf32>\n}\n";
     Kernels tuned(source), naive(source, true);
     int64_t m = 19;
-    auto a = randomFloats(m * 40), b = randomFloats(40 * n), c0 = randomFloats(m * n);
+    auto a = randomFloats(m * 40), b = randomFloats(40 * n),
+         c0 = randomFloats(m * n);
     std::vector<double> c, size;
     reference(a, b, m, 40, n, c, size);
     for (size_t i = 0; i < c.size(); ++i)
       c[i] += c0[i], size[i] += 1;
-    Buffer A = Buffer::of(a), B = Buffer::of(pack(b, 40, n)), C = Buffer::of(c0), D = Buffer::of(c0);
+    Buffer A = Buffer::of(a), B = Buffer::of(pack(b, 40, n)),
+           C = Buffer::of(c0), D = Buffer::of(c0);
     tuned.run("mm", {&A, &B, &C}, m, 2);
     naive.run("mm", {&A, &B, &D}, m);
     expectClose(C.values<float>(), c, size, 40 * 6e-8);
@@ -162,36 +184,44 @@ func.func @pack_gated(%g: tensor<48x48xf32>, %u: tensor<48x48xf32>) -> !kern.pac
 )";
   Kernels tuned(source), naive(source, true);
   int64_t m = 33, k = 48, n = 72;
-  auto a = randomFloats(m * k), b = randomFloats(k * n), r = randomFloats(m * n), bias = randomFloats(n), s = randomFloats(m);
+  auto a = randomFloats(m * k), b = randomFloats(k * n),
+       r = randomFloats(m * n), bias = randomFloats(n), s = randomFloats(m);
   std::vector<float> t = {1.25f};
   std::vector<double> c, size;
   reference(a, b, m, k, n, c, size);
-  Buffer A = Buffer::of(a), B = Buffer::of(pack(b, k, n)), R = Buffer::of(r), V = Buffer::of(bias), S = Buffer::of(s), T = Buffer::of(t);
+  Buffer A = Buffer::of(a), B = Buffer::of(pack(b, k, n)), R = Buffer::of(r),
+         V = Buffer::of(bias), S = Buffer::of(s), T = Buffer::of(t);
   std::vector<float> first;
   for (const Kernels *kernels : {&tuned, &naive}) {
-    Buffer o = Buffer::poisoned<float>(m * n), h = Buffer::poisoned<uint16_t>(m * n);
+    Buffer o = Buffer::poisoned<float>(m * n),
+           h = Buffer::poisoned<uint16_t>(m * n);
     kernels->run("residual", {&A, &B, &R, &V, &S, &T, &o, &h}, m, 2);
     auto got = o.values<float>();
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < n; ++j) {
         double want = (c[i * n + j] + bias[j]) * (s[i] * 1.25) + r[i * n + j];
         ASSERT_NEAR(got[i * n + j], want, 2e-5);
-        ASSERT_NEAR(fromBf16(h.values<uint16_t>())[i * n + j], c[i * n + j], 0.01 * std::fabs(c[i * n + j]) + 1e-5);
+        ASSERT_NEAR(fromBf16(h.values<uint16_t>())[i * n + j], c[i * n + j],
+                    0.01 * std::fabs(c[i * n + j]) + 1e-5);
       }
     if (first.empty())
       first = got;
     else
       EXPECT_TRUE(sameBits(first, got));
     // One row alone.
-    Buffer A1 = Buffer::of(std::vector<float>(a.begin() + 5 * k, a.begin() + 6 * k)),
-           R1 = Buffer::of(std::vector<float>(r.begin() + 5 * n, r.begin() + 6 * n)), S1 = Buffer::of(std::vector<float>{s[5]});
+    Buffer A1 = Buffer::of(
+               std::vector<float>(a.begin() + 5 * k, a.begin() + 6 * k)),
+           R1 = Buffer::of(
+               std::vector<float>(r.begin() + 5 * n, r.begin() + 6 * n)),
+           S1 = Buffer::of(std::vector<float>{s[5]});
     Buffer o1 = Buffer::poisoned<float>(n), h1 = Buffer::poisoned<uint16_t>(n);
     kernels->run("residual", {&A1, &B, &R1, &V, &S1, &T, &o1, &h1}, 1);
     EXPECT_TRUE(sameBits(o1.values<float>(), 0, first, 5 * n, n));
   }
 
   auto wg = randomFloats(48 * 48), wu = randomFloats(48 * 48);
-  Buffer G = Buffer::of(wg), U = Buffer::of(wu), P = Buffer::poisoned<float>(48 * 96);
+  Buffer G = Buffer::of(wg), U = Buffer::of(wu),
+         P = Buffer::poisoned<float>(48 * 96);
   tuned.run("pack_gated", {&G, &U, &P}, -1, 2);
   std::vector<float> gated;
   for (const Kernels *kernels : {&tuned, &naive}) {
@@ -202,7 +232,8 @@ func.func @pack_gated(%g: tensor<48x48xf32>, %u: tensor<48x48xf32>) -> !kern.pac
       for (int64_t j = 0; j < 48; ++j) {
         double g = 0, u = 0;
         for (int64_t x = 0; x < k; ++x)
-          g += double(a[i * k + x]) * wg[j * 48 + x], u += double(a[i * k + x]) * wu[j * 48 + x];
+          g += double(a[i * k + x]) * wg[j * 48 + x],
+              u += double(a[i * k + x]) * wu[j * 48 + x];
         ASSERT_NEAR(got[i * 48 + j], g / (1 + std::exp(-g)) * u, 2e-5);
       }
     if (gated.empty())
@@ -217,10 +248,15 @@ TEST(Matmul, TransposeA) {
     for (std::string type : {"f32", "bf16"}) {
       std::string M = std::to_string(mm), N = std::to_string(n);
       auto make = [&](bool init) {
-        std::string a = "tensor<?x" + M + "x" + type + ">", b = "tensor<?x" + N + "x" + type + ">", c = "tensor<" + M + "x" + N + "xf32>";
-        return "func.func @mm(%a: " + a + ", %b: " + b + (init ? ", %c: " + c : "") + ") -> " + c +
-               " attributes {kern.kernel} {\n  %0 = kern.matmul %a, %b transpose_a : " + a + ", " + b +
-               (init ? " init(%c : " + c + ")" : "") + " -> (" + c + ")\n  return %0 : " + c + "\n}\n";
+        std::string a = "tensor<?x" + M + "x" + type + ">",
+                    b = "tensor<?x" + N + "x" + type + ">",
+                    c = "tensor<" + M + "x" + N + "xf32>";
+        return "func.func @mm(%a: " + a + ", %b: " + b +
+               (init ? ", %c: " + c : "") + ") -> " + c +
+               " attributes {kern.kernel} {\n  %0 = kern.matmul %a, %b "
+               "transpose_a : " +
+               a + ", " + b + (init ? " init(%c : " + c + ")" : "") + " -> (" +
+               c + ")\n  return %0 : " + c + "\n}\n";
       };
       Kernels tuned(make(false)), naive(make(false), true), more(make(true));
       int64_t rows = 700;
@@ -228,7 +264,9 @@ TEST(Matmul, TransposeA) {
       bool bf = type == "bf16";
       if (bf)
         a = fromBf16(toBf16(a)), b = fromBf16(toBf16(b));
-      auto buffer = [&](const std::vector<float> &v) { return bf ? Buffer::of(toBf16(v)) : Buffer::of(v); };
+      auto buffer = [&](const std::vector<float> &v) {
+        return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
+      };
       std::vector<double> c(mm * n), size(mm * n);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < mm; ++i)
@@ -236,7 +274,8 @@ TEST(Matmul, TransposeA) {
             double p = double(a[r * mm + i]) * b[r * n + j];
             c[i * n + j] += p, size[i * n + j] += std::fabs(p);
           }
-      Buffer A = buffer(a), B = buffer(b), C = Buffer::poisoned<float>(mm * n), D = Buffer::poisoned<float>(mm * n);
+      Buffer A = buffer(a), B = buffer(b), C = Buffer::poisoned<float>(mm * n),
+             D = Buffer::poisoned<float>(mm * n);
       tuned.run("mm", {&A, &B, &C}, rows);
       naive.run("mm", {&A, &B, &D}, rows, 2);
       auto got = C.values<float>();
@@ -249,8 +288,11 @@ TEST(Matmul, TransposeA) {
       }
       // Two chunks of rows, the second added: the same chain.
       int64_t cut = 1 + rng()() % (rows - 1);
-      Buffer A1 = buffer({a.begin(), a.begin() + cut * mm}), B1 = buffer({b.begin(), b.begin() + cut * n}),
-             A2 = buffer({a.begin() + cut * mm, a.end()}), B2 = buffer({b.begin() + cut * n, b.end()}), F = Buffer::poisoned<float>(mm * n);
+      Buffer A1 = buffer({a.begin(), a.begin() + cut * mm}),
+             B1 = buffer({b.begin(), b.begin() + cut * n}),
+             A2 = buffer({a.begin() + cut * mm, a.end()}),
+             B2 = buffer({b.begin() + cut * n, b.end()}),
+             F = Buffer::poisoned<float>(mm * n);
       tuned.run("mm", {&A1, &B1, &F}, cut);
       more.run("mm", {&A2, &B2, &F}, rows - cut, 2);
       EXPECT_TRUE(sameBits(got, F.values<float>()));
@@ -285,11 +327,14 @@ func.func @below(%q: tensor<20x70xf32>, %k: tensor<10x70xf32>) -> !kern.packed<3
   for (int i = 0; i < 30; ++i)
     for (int j = 0; j < 70; ++j)
       t[j * 30 + i] = w[i * 70 + j];
-  Buffer Q = Buffer::of(std::vector<float>(t.begin(), t.begin() + 1200)), K = Buffer::of(std::vector<float>(t.begin() + 1200, t.begin() + 1800)),
-         V = Buffer::of(std::vector<float>(t.begin() + 1800, t.end())), H = Buffer::poisoned<uint16_t>(3 * 30 * 32);
+  Buffer Q = Buffer::of(std::vector<float>(t.begin(), t.begin() + 1200)),
+         K = Buffer::of(std::vector<float>(t.begin() + 1200, t.begin() + 1800)),
+         V = Buffer::of(std::vector<float>(t.begin() + 1800, t.end())),
+         H = Buffer::poisoned<uint16_t>(3 * 30 * 32);
   kernels.run("joined", {&Q, &K, &V, &H}, -1, 3);
   EXPECT_TRUE(sameBits(H.values<uint16_t>(), packBf16(toBf16(w), 30, 70)));
-  Buffer T = Buffer::of(std::vector<float>(w.begin(), w.begin() + 1400)), B = Buffer::of(std::vector<float>(w.begin() + 1400, w.end())),
+  Buffer T = Buffer::of(std::vector<float>(w.begin(), w.begin() + 1400)),
+         B = Buffer::of(std::vector<float>(w.begin() + 1400, w.end())),
          R = Buffer::poisoned<float>(3 * 30 * 32);
   kernels.run("below", {&T, &B, &R}, -1);
   EXPECT_TRUE(sameBits(R.values<float>(), pack(w, 30, 70)));

@@ -13,7 +13,8 @@ using namespace r1c::test;
 
 namespace {
 
-std::string replace(std::string s, const std::string &from, const std::string &to) {
+std::string replace(std::string s, const std::string &from,
+                    const std::string &to) {
   for (size_t i = 0; (i = s.find(from, i)) != std::string::npos; i += to.size())
     s.replace(i, from.size(), to);
   return s;
@@ -42,9 +43,12 @@ class Columns : public ::testing::TestWithParam<int64_t> {};
 TEST_P(Columns, Norm) {
   int64_t n = GetParam(), most = 23;
   std::string source = replace(norm, "N", std::to_string(n));
-  Kernels tuned(source), naive(source, true), narrow(source, false, "x86-64-v3");
+  Kernels tuned(source), naive(source, true),
+      narrow(source, false, "x86-64-v3");
   auto x = randomFloats(most * n, -3, 3), w = randomFloats(n);
-  Buffer X = Buffer::of(x), W = Buffer::of(w), Y = Buffer::poisoned<float>(most * n), R = Buffer::poisoned<float>(most);
+  Buffer X = Buffer::of(x), W = Buffer::of(w),
+         Y = Buffer::poisoned<float>(most * n),
+         R = Buffer::poisoned<float>(most);
   tuned.run("k", {&X, &W, &Y, &R}, most);
   auto y = Y.values<float>(), r = R.values<float>();
   for (int64_t i = 0; i < most; ++i) {
@@ -57,7 +61,8 @@ TEST_P(Columns, Norm) {
       ASSERT_NEAR(y[i * n + j], x[i * n + j] * want * w[j], 2e-6 * want * 3);
   }
   for (const Kernels *other : {&naive, &narrow}) {
-    Buffer Y2 = Buffer::poisoned<float>(most * n), R2 = Buffer::poisoned<float>(most);
+    Buffer Y2 = Buffer::poisoned<float>(most * n),
+           R2 = Buffer::poisoned<float>(most);
     other->run("k", {&X, &W, &Y2, &R2}, most, 3);
     EXPECT_TRUE(sameBits(Y2.values<float>(), y));
     EXPECT_TRUE(sameBits(R2.values<float>(), r));
@@ -65,8 +70,10 @@ TEST_P(Columns, Norm) {
   for (int64_t rows : {0, 1, 2, 5, 17})
     for (int64_t workers : {1, 2, 5}) {
       int64_t o = rng()() % (most - rows + 1);
-      Buffer X2 = Buffer::of(std::vector<float>(x.begin() + o * n, x.begin() + (o + rows) * n));
-      Buffer Y2 = Buffer::poisoned<float>(rows * n), R2 = Buffer::poisoned<float>(rows);
+      Buffer X2 = Buffer::of(
+          std::vector<float>(x.begin() + o * n, x.begin() + (o + rows) * n));
+      Buffer Y2 = Buffer::poisoned<float>(rows * n),
+             R2 = Buffer::poisoned<float>(rows);
       tuned.run("k", {&X2, &W, &Y2, &R2}, rows, workers);
       EXPECT_TRUE(sameBits(Y2.values<float>(), 0, y, o * n, rows * n));
     }
@@ -76,7 +83,9 @@ TEST_P(Columns, Norm) {
   EXPECT_TRUE(sameBits(Z.values<float>(), y));
 }
 
-INSTANTIATE_TEST_SUITE_P(Widths, Columns, ::testing::Values(1, 7, 16, 17, 63, 64, 65, 70, 128, 200, 576, 1000));
+INSTANTIATE_TEST_SUITE_P(Widths, Columns,
+                         ::testing::Values(1, 7, 16, 17, 63, 64, 65, 70, 128,
+                                           200, 576, 1000));
 
 const char *head = R"(
 func.func @k(%z: tensor<?xNxf32>, %target: tensor<?xi32>, %t: tensor<f32>) -> (tensor<?xf32>, tensor<?xf32>, tensor<?xf32>, tensor<?xi32>) attributes {kern.kernel} {
@@ -117,8 +126,11 @@ TEST(Row, LogProbability) {
       t = rng()() % n;
     // Ties: the first wins.
     z[2 * n + 5] = z[2 * n + 11] = 50;
-    Buffer Z = Buffer::of(z), T = Buffer::of(target), temp = Buffer::of(std::vector<float>{0.7f});
-    Buffer L = Buffer::poisoned<float>(rows), S = Buffer::poisoned<float>(rows), H = Buffer::poisoned<float>(rows), A = Buffer::poisoned<int32_t>(rows);
+    Buffer Z = Buffer::of(z), T = Buffer::of(target),
+           temp = Buffer::of(std::vector<float>{0.7f});
+    Buffer L = Buffer::poisoned<float>(rows), S = Buffer::poisoned<float>(rows),
+           H = Buffer::poisoned<float>(rows),
+           A = Buffer::poisoned<int32_t>(rows);
     tuned.run("k", {&Z, &T, &temp, &L, &S, &H, &A}, rows, 2);
     for (int64_t i = 0; i < rows; ++i) {
       double m = -INFINITY, s = 0, h = 0;
@@ -131,12 +143,18 @@ TEST(Row, LogProbability) {
         double l = double(z[i * n + j]) / 0.7f - lse;
         h -= std::exp(l) * l;
       }
-      EXPECT_NEAR(L.values<float>()[i], double(z[i * n + target[i]]) / 0.7f - lse, 2e-5);
+      EXPECT_NEAR(L.values<float>()[i],
+                  double(z[i * n + target[i]]) / 0.7f - lse, 2e-5);
       EXPECT_NEAR(S.values<float>()[i], lse, 2e-5);
       EXPECT_NEAR(H.values<float>()[i], h, 2e-5);
-      EXPECT_EQ(A.values<int32_t>()[i], std::max_element(z.begin() + i * n, z.begin() + (i + 1) * n) - (z.begin() + i * n));
+      EXPECT_EQ(A.values<int32_t>()[i],
+                std::max_element(z.begin() + i * n, z.begin() + (i + 1) * n) -
+                    (z.begin() + i * n));
     }
-    Buffer L2 = Buffer::poisoned<float>(rows), S2 = Buffer::poisoned<float>(rows), H2 = Buffer::poisoned<float>(rows), A2 = Buffer::poisoned<int32_t>(rows);
+    Buffer L2 = Buffer::poisoned<float>(rows),
+           S2 = Buffer::poisoned<float>(rows),
+           H2 = Buffer::poisoned<float>(rows),
+           A2 = Buffer::poisoned<int32_t>(rows);
     naive.run("k", {&Z, &T, &temp, &L2, &S2, &H2, &A2}, rows);
     EXPECT_TRUE(sameBits(L.values<float>(), L2.values<float>()));
     EXPECT_TRUE(sameBits(H.values<float>(), H2.values<float>()));
@@ -150,7 +168,8 @@ void philox(uint32_t c[4], uint32_t k0, uint32_t k1) {
     if (r)
       k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
     uint64_t a = uint64_t(0xD2511F53u) * c[0], b = uint64_t(0xCD9E8D57u) * c[2];
-    uint32_t n[4] = {uint32_t(b >> 32) ^ c[1] ^ k0, uint32_t(b), uint32_t(a >> 32) ^ c[3] ^ k1, uint32_t(a)};
+    uint32_t n[4] = {uint32_t(b >> 32) ^ c[1] ^ k0, uint32_t(b),
+                     uint32_t(a >> 32) ^ c[3] ^ k1, uint32_t(a)};
     std::copy(n, n + 4, c);
   }
 }
@@ -184,14 +203,19 @@ func.func @k(%c: tensor<?x4xi32>, %key: tensor<2xi32>, %x: tensor<?x37xi32>) -> 
   for (bool reference : {false, true}) {
     Kernels kernels(source, reference);
     int64_t rows = 5;
-    std::vector<uint32_t> c(rows * 4), key = {uint32_t(rng()()), uint32_t(rng()())};
+    std::vector<uint32_t> c(rows * 4),
+        key = {uint32_t(rng()()), uint32_t(rng()())};
     for (uint32_t &v : c)
       v = rng()();
-    Buffer C = Buffer::of(c), K = Buffer::of(key), X(rows * 37 * 4), A = Buffer::poisoned<uint32_t>(rows * 37), B = Buffer::poisoned<uint32_t>(rows * 37), S = Buffer::poisoned<uint32_t>(rows);
+    Buffer C = Buffer::of(c), K = Buffer::of(key), X(rows * 37 * 4),
+           A = Buffer::poisoned<uint32_t>(rows * 37),
+           B = Buffer::poisoned<uint32_t>(rows * 37),
+           S = Buffer::poisoned<uint32_t>(rows);
     kernels.run("k", {&C, &K, &X, &A, &B, &S}, rows, 2);
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t j = 0; j < 37; ++j) {
-        uint32_t w[4] = {c[i * 4], c[i * 4 + 1], c[i * 4 + 2], c[i * 4 + 3] + uint32_t(j)};
+        uint32_t w[4] = {c[i * 4], c[i * 4 + 1], c[i * 4 + 2],
+                         c[i * 4 + 3] + uint32_t(j)};
         philox(w, key[0], key[1]);
         ASSERT_EQ(A.values<uint32_t>()[i * 37 + j], w[0]);
         ASSERT_EQ(B.values<uint32_t>()[i * 37 + j], w[3]);
@@ -247,14 +271,19 @@ TEST(Row, RaggedRows) {
   std::vector<int32_t> idx(n);
   for (int64_t i = 0; i < n; ++i)
     m[i] = rng()() % 2, idx[i] = rng()() % 50;
-  Buffer X = Buffer::of(x), M = Buffer::of(m), S = Buffer::of(s), G = Buffer::of(g), I = Buffer::of(idx), O = Buffer::of(r.offsets);
+  Buffer X = Buffer::of(x), M = Buffer::of(m), S = Buffer::of(s),
+         G = Buffer::of(g), I = Buffer::of(idx), O = Buffer::of(r.offsets);
   std::vector<double> mean;
   std::vector<uint8_t> flags;
   for (const Kernels *kernels : {&tuned, &naive})
     for (int workers : {1, 3}) {
-      Buffer a = Buffer::poisoned<double>(rows), b = Buffer::poisoned<double>(rows), c = Buffer::poisoned<uint8_t>(rows), d = Buffer::poisoned<int32_t>(rows),
+      Buffer a = Buffer::poisoned<double>(rows),
+             b = Buffer::poisoned<double>(rows),
+             c = Buffer::poisoned<uint8_t>(rows),
+             d = Buffer::poisoned<int32_t>(rows),
              e = Buffer::poisoned<double>(n), f = Buffer::poisoned<uint8_t>(n);
-      kernels->run("k", {&X, &M, &S, &G, &I, &O, &a, &b, &c, &d, &e, &f}, rows, workers);
+      kernels->run("k", {&X, &M, &S, &G, &I, &O, &a, &b, &c, &d, &e, &f}, rows,
+                   workers);
       if (mean.empty()) {
         mean = a.values<double>();
         for (int64_t i = 0; i < rows; ++i) {
@@ -262,7 +291,8 @@ TEST(Row, RaggedRows) {
           bool any = false;
           int32_t best = 0;
           for (int64_t j = r.offsets[i]; j < r.offsets[i + 1]; ++j) {
-            sum += m[j] ? x[j] : 0, count += m[j], any |= m[j], top = std::max(top, g[idx[j]]);
+            sum += m[j] ? x[j] : 0, count += m[j], any |= m[j],
+                top = std::max(top, g[idx[j]]);
             if (x[j] < x[r.offsets[i] + best])
               best = j - r.offsets[i];
           }
@@ -283,19 +313,27 @@ TEST(Row, RaggedRows) {
         }
       } else
         for (int64_t i = 0; i < rows; ++i)
-          EXPECT_TRUE(std::isnan(mean[i]) ? std::isnan(a.values<double>()[i]) : a.values<double>()[i] == mean[i]);
+          EXPECT_TRUE(std::isnan(mean[i]) ? std::isnan(a.values<double>()[i])
+                                          : a.values<double>()[i] == mean[i]);
     }
 }
 
 TEST(Row, Scans) {
   std::string source;
   for (std::string kind : {"prefix_sum", "suffix_sum"})
-    source += "func.func @" + kind + "(%x: tensor<?xf64>, %o: tensor<?xi32>) -> tensor<?xf64> attributes {kern.kernel} {\n"
-              "  %0 = kern.scan " + kind + " %x offsets %o : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>\n  return %0 : tensor<?xf64>\n}\n";
+    source += "func.func @" + kind +
+              "(%x: tensor<?xf64>, %o: tensor<?xi32>) -> tensor<?xf64> "
+              "attributes {kern.kernel} {\n"
+              "  %0 = kern.scan " +
+              kind +
+              " %x offsets %o : tensor<?xf64>, tensor<?xi32> -> "
+              "tensor<?xf64>\n  return %0 : tensor<?xf64>\n}\n";
   Kernels kernels(source);
   Ragged r;
   auto x = randomDoubles(r.elements());
-  Buffer X = Buffer::of(x), O = Buffer::of(r.offsets), P = Buffer::poisoned<double>(x.size()), S = Buffer::poisoned<double>(x.size());
+  Buffer X = Buffer::of(x), O = Buffer::of(r.offsets),
+         P = Buffer::poisoned<double>(x.size()),
+         S = Buffer::poisoned<double>(x.size());
   kernels.run("prefix_sum", {&X, &O, &P}, r.rows(), 2);
   kernels.run("suffix_sum", {&X, &O, &S}, r.rows(), 3);
   for (int64_t i = 0; i < r.rows(); ++i) {
@@ -311,8 +349,13 @@ TEST(Row, Scans) {
 TEST(Row, Quantiles) {
   for (double q : {0.0, 0.25, 0.5, 0.9, 1.0}) {
     std::string Q = std::to_string(q);
-    Kernels kernels("func.func @k(%x: tensor<?xf64>, %m: tensor<?xi1>, %o: tensor<?xi32>) -> tensor<?xf64> attributes {kern.kernel} {\n"
-                    "  %0 = kern.quantile " + Q + " of %x where %m : tensor<?xi1> offsets %o : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>\n  return %0 : tensor<?xf64>\n}\n");
+    Kernels kernels(
+        "func.func @k(%x: tensor<?xf64>, %m: tensor<?xi1>, %o: tensor<?xi32>) "
+        "-> tensor<?xf64> attributes {kern.kernel} {\n"
+        "  %0 = kern.quantile " +
+        Q +
+        " of %x where %m : tensor<?xi1> offsets %o : tensor<?xf64>, "
+        "tensor<?xi32> -> tensor<?xf64>\n  return %0 : tensor<?xf64>\n}\n");
     Ragged r;
     auto x = randomDoubles(r.elements(), -100, 100);
     for (size_t i = 0; i < x.size(); i += 7)
@@ -323,7 +366,8 @@ TEST(Row, Quantiles) {
     x[r.offsets[7] + 3] = INFINITY, m[r.offsets[7] + 3] = 1;
     x[r.offsets[9] + 3] = NAN, m[r.offsets[9] + 3] = 0;
     x[r.offsets[8]] = NAN, m[r.offsets[8]] = 1;
-    Buffer X = Buffer::of(x), M = Buffer::of(m), O = Buffer::of(r.offsets), Y = Buffer::poisoned<double>(r.rows());
+    Buffer X = Buffer::of(x), M = Buffer::of(m), O = Buffer::of(r.offsets),
+           Y = Buffer::poisoned<double>(r.rows());
     kernels.run("k", {&X, &M, &O, &Y}, r.rows(), 2);
     for (int64_t i = 0; i < r.rows(); ++i) {
       std::vector<double> v;
@@ -340,7 +384,8 @@ TEST(Row, Quantiles) {
       double at = (v.size() - 1) * q;
       size_t low = at;
       size_t high = std::min(low + 1, v.size() - 1);
-      double want = v[low] == v[high] ? v[low] : v[low] + (at - low) * (v[high] - v[low]);
+      double want =
+          v[low] == v[high] ? v[low] : v[low] + (at - low) * (v[high] - v[low]);
       EXPECT_EQ(got, want) << "row " << i << ", q " << q;
     }
   }

@@ -31,7 +31,9 @@ struct M {
     auto vector = dyn_cast<VectorType>(type);
     return vector ? Type(vector.clone(element)) : element;
   }
-  Type intType() const { return like(isF64() ? b.getI64Type() : b.getI32Type()); }
+  Type intType() const {
+    return like(isF64() ? b.getI64Type() : b.getI32Type());
+  }
 
   Value c(double v) const {
     TypedAttr a = FloatAttr::get(getElementTypeOrSelf(type), v);
@@ -42,37 +44,80 @@ struct M {
   Value ci(int64_t v) const { return ci(intType(), v); }
   Value ci(Type t, int64_t v) const {
     auto element = cast<IntegerType>(getElementTypeOrSelf(t));
-    TypedAttr a = IntegerAttr::get(element, APInt(64, v, true).sextOrTrunc(element.getWidth()));
+    TypedAttr a = IntegerAttr::get(
+        element, APInt(64, v, true).sextOrTrunc(element.getWidth()));
     if (auto vector = dyn_cast<VectorType>(t))
       a = DenseElementsAttr::get(vector, Attribute(a));
     return arith::ConstantOp::create(b, loc, a);
   }
-  Value add(Value x, Value y) const { return arith::AddFOp::create(b, loc, x, y); }
-  Value sub(Value x, Value y) const { return arith::SubFOp::create(b, loc, x, y); }
-  Value mul(Value x, Value y) const { return arith::MulFOp::create(b, loc, x, y); }
-  Value div(Value x, Value y) const { return arith::DivFOp::create(b, loc, x, y); }
+  Value add(Value x, Value y) const {
+    return arith::AddFOp::create(b, loc, x, y);
+  }
+  Value sub(Value x, Value y) const {
+    return arith::SubFOp::create(b, loc, x, y);
+  }
+  Value mul(Value x, Value y) const {
+    return arith::MulFOp::create(b, loc, x, y);
+  }
+  Value div(Value x, Value y) const {
+    return arith::DivFOp::create(b, loc, x, y);
+  }
   Value neg(Value x) const { return arith::NegFOp::create(b, loc, x); }
-  Value fma(Value x, Value y, Value z) const { return math::FmaOp::create(b, loc, x, y, z); }
+  Value fma(Value x, Value y, Value z) const {
+    return math::FmaOp::create(b, loc, x, y, z);
+  }
   Value abs(Value x) const { return math::AbsFOp::create(b, loc, x); }
   Value floor(Value x) const { return math::FloorOp::create(b, loc, x); }
-  Value copysign(Value x, Value s) const { return math::CopySignOp::create(b, loc, x, s); }
-  Value cmp(arith::CmpFPredicate p, Value x, Value y) const { return arith::CmpFOp::create(b, loc, p, x, y); }
-  Value gt(Value x, Value y) const { return cmp(arith::CmpFPredicate::OGT, x, y); }
-  Value lt(Value x, Value y) const { return cmp(arith::CmpFPredicate::OLT, x, y); }
-  Value eq(Value x, Value y) const { return cmp(arith::CmpFPredicate::OEQ, x, y); }
+  Value copysign(Value x, Value s) const {
+    return math::CopySignOp::create(b, loc, x, s);
+  }
+  Value cmp(arith::CmpFPredicate p, Value x, Value y) const {
+    return arith::CmpFOp::create(b, loc, p, x, y);
+  }
+  Value gt(Value x, Value y) const {
+    return cmp(arith::CmpFPredicate::OGT, x, y);
+  }
+  Value lt(Value x, Value y) const {
+    return cmp(arith::CmpFPredicate::OLT, x, y);
+  }
+  Value eq(Value x, Value y) const {
+    return cmp(arith::CmpFPredicate::OEQ, x, y);
+  }
   Value isNan(Value x) const { return cmp(arith::CmpFPredicate::UNO, x, x); }
   Value isInf(Value x) const { return eq(abs(x), c(INFINITY)); }
-  Value both(Value x, Value y) const { return arith::AndIOp::create(b, loc, x, y); }
-  Value either(Value x, Value y) const { return arith::OrIOp::create(b, loc, x, y); }
-  Value select(Value s, Value x, Value y) const { return arith::SelectOp::create(b, loc, s, x, y); }
-  Value bits(Value x) const { return arith::BitcastOp::create(b, loc, intType(), x); }
-  Value real(Value x) const { return arith::BitcastOp::create(b, loc, type, x); }
-  Value iadd(Value x, Value y) const { return arith::AddIOp::create(b, loc, x, y); }
-  Value isub(Value x, Value y) const { return arith::SubIOp::create(b, loc, x, y); }
-  Value iand(Value x, Value y) const { return arith::AndIOp::create(b, loc, x, y); }
-  Value shl(Value x, int64_t n) const { return arith::ShLIOp::create(b, loc, x, ci(x.getType(), n)); }
-  Value shr(Value x, int64_t n) const { return arith::ShRSIOp::create(b, loc, x, ci(x.getType(), n)); }
-  Value toFloat(Value i) const { return arith::SIToFPOp::create(b, loc, type, i); }
+  Value both(Value x, Value y) const {
+    return arith::AndIOp::create(b, loc, x, y);
+  }
+  Value either(Value x, Value y) const {
+    return arith::OrIOp::create(b, loc, x, y);
+  }
+  Value select(Value s, Value x, Value y) const {
+    return arith::SelectOp::create(b, loc, s, x, y);
+  }
+  Value bits(Value x) const {
+    return arith::BitcastOp::create(b, loc, intType(), x);
+  }
+  Value real(Value x) const {
+    return arith::BitcastOp::create(b, loc, type, x);
+  }
+  Value iadd(Value x, Value y) const {
+    return arith::AddIOp::create(b, loc, x, y);
+  }
+  Value isub(Value x, Value y) const {
+    return arith::SubIOp::create(b, loc, x, y);
+  }
+  Value iand(Value x, Value y) const {
+    return arith::AndIOp::create(b, loc, x, y);
+  }
+  Value shl(Value x, int64_t n) const {
+    return arith::ShLIOp::create(b, loc, x, ci(x.getType(), n));
+  }
+  Value shr(Value x, int64_t n) const {
+    return arith::ShRSIOp::create(b, loc, x, ci(x.getType(), n));
+  }
+  Value toFloat(Value i) const {
+    return arith::SIToFPOp::create(b, loc, type, i);
+  }
   /// Within [low, high]; NaN stays.
   Value clamp(Value x, double low, double high) const {
     x = select(gt(x, c(high)), c(high), x);
@@ -95,7 +140,8 @@ struct M {
   }
   /// 2^n, -126 <= n <= 127 (-1022 ... 1023)
   Value power2(Value n) const {
-    return isF64() ? real(shl(iadd(n, ci(1023)), 52)) : real(shl(iadd(n, ci(127)), 23));
+    return isF64() ? real(shl(iadd(n, ci(1023)), 52))
+                   : real(shl(iadd(n, ci(127)), 23));
   }
   /// x * 2^n with one rounding, for subnormal results too: two exact halves.
   Value scale(Value x, Value n) const {
@@ -104,16 +150,29 @@ struct M {
   }
 
   static ArrayRef<double> expSeries(bool f64) {
-    static const double full[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
-                                  1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120,
-                                  1.0 / 24, 1.0 / 6, 0.5, 1, 1};
+    static const double full[] = {1.0 / 6227020800,
+                                  1.0 / 479001600,
+                                  1.0 / 39916800,
+                                  1.0 / 3628800,
+                                  1.0 / 362880,
+                                  1.0 / 40320,
+                                  1.0 / 5040,
+                                  1.0 / 720,
+                                  1.0 / 120,
+                                  1.0 / 24,
+                                  1.0 / 6,
+                                  0.5,
+                                  1,
+                                  1};
     return f64 ? ArrayRef<double>(full) : ArrayRef<double>(full).drop_front(6);
   }
   /// x - n ln 2 in two steps; the first is exact.
   Value reduceLn2(Value x, Value n) const {
     if (isF64())
-      return fma(n, c(-2.319046813846299558e-17), fma(n, c(-0.693147180559945286), x));
-    return fma(n, c(-1.42860682030941723212e-6), fma(n, c(-0.693145751953125), x));
+      return fma(n, c(-2.319046813846299558e-17),
+                 fma(n, c(-0.693147180559945286), x));
+    return fma(n, c(-1.42860682030941723212e-6),
+               fma(n, c(-0.693145751953125), x));
   }
 
   Value exp(Value x) const {
@@ -125,7 +184,8 @@ struct M {
   Value exp2(Value x) const { // f64
     x = clamp(x, -1080, 1026);
     auto [n, i] = nearest(x, 1.0);
-    return scale(horner(mul(sub(x, n), c(0.693147180559945286)), expSeries(true)), i);
+    return scale(
+        horner(mul(sub(x, n), c(0.693147180559945286)), expSeries(true)), i);
   }
 
   Value expm1(Value x) const { // f64
@@ -135,7 +195,8 @@ struct M {
     Value r = reduceLn2(x, n);
     // e^r - 1 = r + r^2 * (1/2 + r/6 + ...)
     Value e = fma(mul(r, r), horner(r, expSeries(true).drop_back(2)), r);
-    // 2^(n-1) e + (2^(n-1) - 1/2) is half of the result: 2^n alone may overflow.
+    // 2^(n-1) e + (2^(n-1) - 1/2) is half of the result: 2^n alone may
+    // overflow.
     Value p = power2(isub(i, ci(1)));
     Value y = mul(fma(p, e, sub(p, c(0.5))), c(2));
     return select(eq(saved, c(0)), saved, y); // -0
@@ -151,22 +212,29 @@ struct M {
     Value ix = isub(bits(x), ci(base));
     Value k = shr(ix, m);
     k = iadd(k, select(subnormal, ci(-m), ci(0)));
-    Value f = sub(real(iadd(iand(ix, ci((int64_t(1) << m) - 1)), ci(base))), c(1));
+    Value f =
+        sub(real(iadd(iand(ix, ci((int64_t(1) << m) - 1)), ci(base))), c(1));
     return {toFloat(k), f};
   }
   /// s * (f^2/2 + R): log(1+f) = f - f^2/2 + that. fdlibm's e_log, e_logf.
   Value logTail(Value f, Value halfSquare) const {
     Value s = div(f, add(f, c(2)));
     Value z = mul(s, s);
-    Value r = isF64()
-                  ? horner(z, {1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
-                               2.222219843214978396e-01, 2.857142874366239149e-01, 3.999999999940941908e-01,
-                               6.666666666666735130e-01})
-                  : horner(z, {0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693});
+    Value r =
+        isF64() ? horner(z, {1.479819860511658591e-01, 1.531383769920937332e-01,
+                             1.818357216161805012e-01, 2.222219843214978396e-01,
+                             2.857142874366239149e-01, 3.999999999940941908e-01,
+                             6.666666666666735130e-01})
+                : horner(z, {0.24279078841, 0.28498786688, 0.40000972152,
+                             0.66666662693});
     return mul(s, fma(z, r, halfSquare));
   }
-  double ln2High() const { return isF64() ? 6.93147180369123816490e-01 : 6.9313812256e-01; }
-  double ln2Low() const { return isF64() ? 1.90821492927058770002e-10 : 9.0580006145e-06; }
+  double ln2High() const {
+    return isF64() ? 6.93147180369123816490e-01 : 6.9313812256e-01;
+  }
+  double ln2Low() const {
+    return isF64() ? 1.90821492927058770002e-10 : 9.0580006145e-06;
+  }
 
   /// log's values outside the positive finite numbers.
   Value logSpecial(Value x, Value y) const {
@@ -183,7 +251,8 @@ struct M {
   }
   Value log1p(Value x) const { // f64
     Value u = add(x, c(1));
-    Value lost = select(lt(abs(x), c(1)), sub(x, sub(u, c(1))), sub(c(1), sub(u, x)));
+    Value lost =
+        select(lt(abs(x), c(1)), sub(x, sub(u, c(1))), sub(c(1), sub(u, x)));
     Value l = log(u);
     Value y = add(l, div(lost, u));
     y = select(either(isInf(l), isNan(l)), l, y);
@@ -199,18 +268,24 @@ struct M {
     r = fma(n, c(1.4973849048591833e-33), r);
     Value z = mul(r, r);
     // fdlibm's k_sin and k_cos
-    Value s = fma(mul(z, r),
-                  horner(z, {1.58969099521155010221e-10, -2.50507602534068634195e-08, 2.75573137070700676789e-06,
-                             -1.98412698298579493134e-04, 8.33333333332248946124e-03, -1.66666666666666324348e-01}),
-                  r);
-    Value p = mul(z, horner(z, {-1.13596475577881948265e-11, 2.08757232129817482790e-09, -2.75573143513906633035e-07,
-                                2.48015872894767294178e-05, -1.38888888888741095749e-03, 4.16666666666666019037e-02}));
+    Value s = fma(
+        mul(z, r),
+        horner(z, {1.58969099521155010221e-10, -2.50507602534068634195e-08,
+                   2.75573137070700676789e-06, -1.98412698298579493134e-04,
+                   8.33333333332248946124e-03, -1.66666666666666324348e-01}),
+        r);
+    Value p = mul(
+        z,
+        horner(z, {-1.13596475577881948265e-11, 2.08757232129817482790e-09,
+                   -2.75573143513906633035e-07, 2.48015872894767294178e-05,
+                   -1.38888888888741095749e-03, 4.16666666666666019037e-02}));
     Value hz = mul(c(0.5), z);
     Value w = sub(c(1), hz);
     Value k = add(w, add(sub(sub(c(1), w), hz), mul(z, p)));
     auto bit = [&](Value v, int64_t i) {
       Value masked = iand(v, ci(i));
-      return Value(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, masked, ci(0)));
+      return Value(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne,
+                                         masked, ci(0)));
     };
     Value odd = bit(q, 1);
     Value sine = select(odd, k, s), cosine = select(odd, s, k);
@@ -237,7 +312,8 @@ struct M {
     for (int n = 60; n >= 1; --n)
       sum = mul(mul(c(2.0 / (2 * n + 1)), z), add(c(1), sum));
     Value decay = exp(neg(z));
-    Value low = mul(mul(mul(c(1.1283791670955125739), a), decay), add(c(1), sum));
+    Value low =
+        mul(mul(mul(c(1.1283791670955125739), a), decay), add(c(1), sum));
     // Laplace's continued fraction for erfc.
     Value t = a;
     for (int n = 60; n >= 1; --n)
@@ -273,11 +349,14 @@ struct M {
     // Negative bases: integer exponents only.
     Value whole = eq(floor(y), y);
     Value halfY = mul(y, c(0.5));
-    Value odd = both(whole, cmp(arith::CmpFPredicate::UNE, floor(halfY), halfY));
+    Value odd =
+        both(whole, cmp(arith::CmpFPredicate::UNE, floor(halfY), halfY));
     Value negative = lt(copysign(c(1), x), c(0));
     r = select(both(odd, negative), neg(r), r);
-    Value wrong = both(lt(x, c(0)), both(arith::XOrIOp::create(b, loc, whole, ci(whole.getType(), 1)),
-                                         lt(a, c(INFINITY))));
+    Value wrong =
+        both(lt(x, c(0)),
+             both(arith::XOrIOp::create(b, loc, whole, ci(whole.getType(), 1)),
+                  lt(a, c(INFINITY))));
     r = select(wrong, c(NAN), r);
     r = select(either(isNan(x), isNan(y)), c(NAN), r);
     return select(either(eq(y, c(0)), eq(x, c(1))), c(1), r);
@@ -289,7 +368,8 @@ Value expandExtF(OpBuilder &b, arith::ExtFOp op) {
   Location loc = op.getLoc();
   Type from = op.getIn().getType(), to = op.getType();
   M m{b, loc, from};
-  Type f32 = m.like(b.getF32Type()), i32 = m.like(b.getI32Type()), i16 = m.like(b.getI16Type());
+  Type f32 = m.like(b.getF32Type()), i32 = m.like(b.getI32Type()),
+       i16 = m.like(b.getI16Type());
   Value bits = arith::BitcastOp::create(b, loc, i16, op.getIn());
   Value wide = m.shl(arith::ExtUIOp::create(b, loc, i32, bits), 16);
   Value v = arith::BitcastOp::create(b, loc, f32, wide);
@@ -299,7 +379,8 @@ Value expandExtF(OpBuilder &b, arith::ExtFOp op) {
 Value expandTruncF(OpBuilder &b, arith::TruncFOp op) {
   Location loc = op.getLoc();
   M m{b, loc, op.getIn().getType()};
-  Type f32 = m.like(b.getF32Type()), i32 = m.like(b.getI32Type()), i16 = m.like(b.getI16Type());
+  Type f32 = m.like(b.getF32Type()), i32 = m.like(b.getI32Type()),
+       i16 = m.like(b.getI16Type());
   Value x = op.getIn();
   if (m.isF64())
     x = arith::TruncFOp::create(b, loc, f32, x);
@@ -320,12 +401,16 @@ Value expandTruncF(OpBuilder &b, arith::TruncFOp op) {
 Value expand(OpBuilder &b, Operation *op) {
   Location loc = op->getLoc();
   if (auto ext = dyn_cast<arith::ExtFOp>(op))
-    return getElementTypeOrSelf(ext.getIn()).isBF16() ? expandExtF(b, ext) : Value();
+    return getElementTypeOrSelf(ext.getIn()).isBF16() ? expandExtF(b, ext)
+                                                      : Value();
   if (auto trunc = dyn_cast<arith::TruncFOp>(op))
-    return getElementTypeOrSelf(trunc.getType()).isBF16() ? expandTruncF(b, trunc) : Value();
+    return getElementTypeOrSelf(trunc.getType()).isBF16()
+               ? expandTruncF(b, trunc)
+               : Value();
   if (op->getNumOperands() == 0)
     return {};
-  Value x = op->getOperand(0), y = op->getNumOperands() > 1 ? op->getOperand(1) : Value();
+  Value x = op->getOperand(0),
+        y = op->getNumOperands() > 1 ? op->getOperand(1) : Value();
   Type element = getElementTypeOrSelf(x);
   if (!element.isF32() && !element.isF64())
     return {};
@@ -371,9 +456,13 @@ Value expand(OpBuilder &b, Operation *op) {
   if (isa<math::Log1pOp>(op))
     return wide([](M &d, Value v) { return d.log1p(v); });
   if (isa<math::Log2Op>(op))
-    return wide([](M &d, Value v) { return d.mul(d.log(v), d.c(1.4426950408889634074)); });
+    return wide([](M &d, Value v) {
+      return d.mul(d.log(v), d.c(1.4426950408889634074));
+    });
   if (isa<math::Log10Op>(op))
-    return wide([](M &d, Value v) { return d.mul(d.log(v), d.c(0.43429448190325182765)); });
+    return wide([](M &d, Value v) {
+      return d.mul(d.log(v), d.c(0.43429448190325182765));
+    });
   if (isa<math::SinOp>(op))
     return wide([](M &d, Value v) { return d.sincos(v).first; });
   if (isa<math::CosOp>(op))
@@ -392,8 +481,9 @@ Value expand(OpBuilder &b, Operation *op) {
 
 /// What has a machine instruction, or is exact in LLVM.
 bool isNative(Operation *op) {
-  return isa<math::FmaOp, math::SqrtOp, math::AbsFOp, math::CopySignOp, math::FloorOp, math::CeilOp,
-             math::TruncOp, math::RoundEvenOp, math::AbsIOp, math::CountLeadingZerosOp,
+  return isa<math::FmaOp, math::SqrtOp, math::AbsFOp, math::CopySignOp,
+             math::FloorOp, math::CeilOp, math::TruncOp, math::RoundEvenOp,
+             math::AbsIOp, math::CountLeadingZerosOp,
              math::CountTrailingZerosOp, math::CtPopOp>(op);
 }
 
@@ -410,7 +500,8 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
   void runOnOperation() override {
     SmallVector<Operation *> ops;
     getOperation()->walk([&](Operation *op) {
-      if (isa_and_nonnull<arith::ArithDialect, math::MathDialect>(op->getDialect()))
+      if (isa_and_nonnull<arith::ArithDialect, math::MathDialect>(
+              op->getDialect()))
         ops.push_back(op);
     });
     for (Operation *op : ops) {
@@ -421,7 +512,8 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
         continue;
       }
       if (isa<math::MathDialect>(op->getDialect()) && !isNative(op)) {
-        op->emitOpError("has no expansion in kernels for ") << op->getOperand(0).getType();
+        op->emitOpError("has no expansion in kernels for ")
+            << op->getOperand(0).getType();
         return signalPassFailure();
       }
     }

@@ -7,6 +7,11 @@
 
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
@@ -24,11 +29,6 @@
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Host.h"
 #include "llvm/TargetParser/SubtargetFeature.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Pass/PassManager.h"
-#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Export.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -43,7 +43,8 @@ makeMachine(Location loc, StringRef cpu, StringRef features) {
   LLVMInitializeX86AsmPrinter();
   llvm::Triple triple(kTriple);
   std::string error;
-  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  const llvm::Target *target =
+      llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return emitError(loc, "no code generator for x86-64: ") << error;
   llvm::TargetOptions options;
@@ -56,7 +57,9 @@ makeMachine(Location loc, StringRef cpu, StringRef features) {
     return emitError(loc, "no code generator for CPU '") << cpu << "'";
   if (!machine->getMCSubtargetInfo()->isCPUStringValid(cpu))
     return emitError(loc, "unknown CPU '")
-           << cpu << "': write native, or a name that clang's -march knows, such as znver4 or x86-64-v3";
+           << cpu
+           << "': write native, or a name that clang's -march knows, such as "
+              "znver4 or x86-64-v3";
   return machine;
 }
 
@@ -79,8 +82,9 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
     return failure();
   const llvm::MCSubtargetInfo *info = (*machine)->getMCSubtargetInfo();
   if (!info->checkFeatures("+avx2,+fma"))
-    return emitError(loc, "CPU '") << target.cpu
-                                   << "' has no AVX2 and FMA: kernels need x86-64-v3 or later";
+    return emitError(loc, "CPU '")
+           << target.cpu
+           << "' has no AVX2 and FMA: kernels need x86-64-v3 or later";
   target.avx512 = info->checkFeatures("+avx512f,+avx512bw,+avx512vl,+avx512dq");
   target.avx512Bf16 = target.avx512 && info->checkFeatures("+avx512bf16");
   return target;
@@ -125,7 +129,8 @@ static FailureOr<std::vector<char>> link(Location loc, StringRef object) {
   for (auto [path, suffix] : {std::pair(&input, "o"), std::pair(&output, "so"),
                               std::pair(&log, "log")})
     if (auto error = llvm::sys::fs::createTemporaryFile("r1c", suffix, *path))
-      return emitError(loc, "cannot make a temporary file: ") << error.message();
+      return emitError(loc, "cannot make a temporary file: ")
+             << error.message();
   llvm::scope_exit cleanup([&] {
     for (auto *path : {&input, &output, &log})
       llvm::sys::fs::remove(*path);
@@ -137,10 +142,19 @@ static FailureOr<std::vector<char>> link(Location loc, StringRef object) {
     linker = llvm::sys::findProgramByName("ld.lld");
   if (!linker)
     return emitError(loc, "ld.lld is not on the PATH: install lld-22");
-  StringRef arguments[] = {*linker,     "-shared",       "--no-undefined",
-                           "--strip-all", "--hash-style=gnu", "-z", "noexecstack", "--build-id=none",
-                           "-o",        output,          input};
-  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log), StringRef(log)};
+  StringRef arguments[] = {*linker,
+                           "-shared",
+                           "--no-undefined",
+                           "--strip-all",
+                           "--hash-style=gnu",
+                           "-z",
+                           "noexecstack",
+                           "--build-id=none",
+                           "-o",
+                           output,
+                           input};
+  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log),
+                                          StringRef(log)};
   std::string message;
   int code = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt,
                                        redirects, 0, 0, &message);
@@ -157,8 +171,8 @@ static FailureOr<std::vector<char>> link(Location loc, StringRef object) {
   return std::vector<char>(bytes.begin(), bytes.end());
 }
 
-FailureOr<std::vector<char>>
-cpu::buildKernels(ModuleOp module, const TargetOptions &options) {
+FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
+                                               const TargetOptions &options) {
   Location loc = module.getLoc();
   auto target = resolveTarget(loc, options);
   if (failed(target))
@@ -224,7 +238,8 @@ cpu::buildKernels(ModuleOp module, const TargetOptions &options) {
     return emitError(loc, "this LLVM cannot write object files");
   codegen.run(*ir);
   StringRef bytes(object.data(), object.size());
-  if (!options.dump.empty() && failed(dumpText(loc, options.dump + ".o", bytes)))
+  if (!options.dump.empty() &&
+      failed(dumpText(loc, options.dump + ".o", bytes)))
     return failure();
   return link(loc, bytes);
 }

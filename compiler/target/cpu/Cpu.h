@@ -44,7 +44,8 @@ mlir::FailureOr<std::vector<char>> buildKernels(mlir::ModuleOp module,
 
 /// kern-to-loops{cpu= reference=}: kernel functions become functions with the
 /// kernel ABI, on pointers, scf, arith, math and vector.
-std::unique_ptr<mlir::Pass> createKernToLoopsPass(const TargetOptions &options = {});
+std::unique_ptr<mlir::Pass>
+createKernToLoopsPass(const TargetOptions &options = {});
 
 /// What follows kern-to-loops, down to the LLVM dialect.
 void buildLowerToLLVMPipeline(mlir::OpPassManager &pm);

@@ -9,7 +9,6 @@
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "kernels/common/Kernel.h"
-#include "llvm/ADT/TypeSwitch.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
@@ -26,6 +25,7 @@
 #include "mlir/Dialect/X86Vector/X86VectorDialect.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -41,7 +41,8 @@ Operation *kernelOp(func::FuncOp function) {
   Operation *found = nullptr;
   for (Operation &op : function.getBody().front().without_terminator()) {
     if (found || !isa<kern::KernDialect>(op.getDialect())) {
-      op.emitOpError("a kernel function holds exactly one op of kern and a return");
+      op.emitOpError(
+          "a kernel function holds exactly one op of kern and a return");
       return nullptr;
     }
     found = &op;
@@ -54,7 +55,8 @@ Operation *kernelOp(func::FuncOp function) {
   llvm::SmallPtrSet<Value, 4> returned;
   for (Value v : ret.getOperands())
     if (v.getDefiningOp() != found || !returned.insert(v).second) {
-      function.emitOpError("returns something else than each result of its kern op once");
+      function.emitOpError(
+          "returns something else than each result of its kern op once");
       return nullptr;
     }
   if (returned.size() != found->getNumResults()) {
@@ -81,10 +83,12 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
                     scf::SCFDialect, vector::VectorDialect,
                     x86vector::X86VectorDialect>();
   }
-  Option<std::string> cpuName{*this, "cpu", llvm::cl::desc("CPU name, or native"),
+  Option<std::string> cpuName{*this, "cpu",
+                              llvm::cl::desc("CPU name, or native"),
                               llvm::cl::init("native")};
   Option<bool> reference{*this, "reference",
-                         llvm::cl::desc("the naive lowering"), llvm::cl::init(false)};
+                         llvm::cl::desc("the naive lowering"),
+                         llvm::cl::init(false)};
 
   void runOnOperation() override {
     cpu::TargetOptions options;
@@ -111,8 +115,12 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
   LogicalResult build(kernels::Kernel &k) {
     using namespace kernels;
     return llvm::TypeSwitch<Operation *, LogicalResult>(k.op)
-        .Case([&](kern::RowOp) { return reference ? buildRowReference(k) : buildRowCpu(k); })
-        .Case([&](kern::MapOp) { return reference ? buildMapReference(k) : buildMapCpu(k); })
+        .Case([&](kern::RowOp) {
+          return reference ? buildRowReference(k) : buildRowCpu(k);
+        })
+        .Case([&](kern::MapOp) {
+          return reference ? buildMapReference(k) : buildMapCpu(k);
+        })
         .Case([&](kern::ColumnSumOp) {
           return reference ? buildColumnSumReference(k) : buildColumnSumCpu(k);
         })
@@ -123,14 +131,16 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
           return reference ? buildAttentionReference(k) : buildAttentionCpu(k);
         })
         .Case([&](kern::AttentionBackwardOp) {
-          return reference ? buildAttentionBackwardReference(k) : buildAttentionBackwardCpu(k);
+          return reference ? buildAttentionBackwardReference(k)
+                           : buildAttentionBackwardCpu(k);
         })
         .Case([&](kern::RopeOp) { return buildRope(k); })
         .Case([&](kern::PackOp) { return buildPack(k); })
         .Case([&](kern::ScatterAddOp) { return buildScatterAdd(k); })
         .Case([&](kern::ScanOp) { return buildScan(k); })
         .Case([&](kern::QuantileOp) { return buildQuantile(k); })
-        .Default([&](Operation *op) { return op->emitOpError("is not a kernel"); });
+        .Default(
+            [&](Operation *op) { return op->emitOpError("is not a kernel"); });
   }
 };
 

@@ -1,0 +1,55 @@
+//===- Kernels.cpp - kernels for benchmarks -------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "bench/Kernels.h"
+#include "compiler/target/cpu/Cpu.h"
+#include "dialects/kern/Kern.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Config/llvm-config.h"
+#include "llvm/TargetParser/Host.h"
+#include <cstdio>
+#include <cstdlib>
+#include <dlfcn.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace r1c;
+
+bench::Kernel bench::compile(const std::string &text,
+                             const std::string &symbol) {
+  mlir::DialectRegistry registry;
+  registry.insert<kern::KernDialect, mlir::arith::ArithDialect,
+                  mlir::func::FuncDialect, mlir::math::MathDialect,
+                  mlir::tensor::TensorDialect>();
+  mlir::MLIRContext context(registry);
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+  if (module) {
+    cpu::TargetOptions options;
+    if (const char *dump = std::getenv("R1C_BENCH_DUMP"))
+      options.dump = dump;
+    auto bytes = cpu::buildKernels(*module, options);
+    // Open for ever: dlopen tells libraries apart by their paths.
+    int file = memfd_create("kernels", 0);
+    if (succeeded(bytes) &&
+        write(file, bytes->data(), bytes->size()) == (ssize_t)bytes->size()) {
+      std::string path = "/proc/self/fd/" + std::to_string(file);
+      if (void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
+        if (void *kernel = dlsym(handle, symbol.c_str()))
+          return reinterpret_cast<Kernel>(kernel);
+    }
+  }
+  std::fprintf(stderr, "bench: cannot compile %s\n%s", symbol.c_str(),
+               text.c_str());
+  std::exit(1);
+}
+
+std::string bench::llvmVersion() { return LLVM_VERSION_STRING; }
+std::string bench::cpuName() { return llvm::sys::getHostCPUName().str(); }

@@ -1,0 +1,221 @@
+// RUN: r1c-opt %s --split-input-file --verify-diagnostics
+
+func.func @row_without_columns(%x: tensor<?xf32>) {
+  // expected-error@+1 {{has no operand or result with columns: use kern.map, or give offsets for ragged rows}}
+  %0 = kern.row (%a = %x : row tensor<?xf32>) -> (row tensor<?xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @not_uniform(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{result #0 has one value a row, but the yielded value differs between columns: reduce it with kern.reduce}}
+  %0 = kern.row (%a = %x : element tensor<?x8xf32>) -> (row tensor<?xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @columns_differ(%x: tensor<?x8xf32>, %w: tensor<9xf32>) {
+  // expected-error@+1 {{operand #1: columns is 9 but another operand or result says 8}}
+  %0 = kern.row (%a = %x : element tensor<?x8xf32>, %b = %w : column tensor<9xf32>) -> (element tensor<?x8xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @missing_index(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{operand #0 reads index operand 0, but there are 0}}
+  %0 = kern.map (%a = %x : gather(0) tensor<?x8xf32>) -> (element tensor<?x8xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @gather_without_index(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{operand #0 needs an index operand: write gather(n)}}
+  %0 = kern.map (%a = %x : gather tensor<?x8xf32>) -> (element tensor<?x8xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @no_lane(%x: tensor<?x4xi32>) {
+  // expected-error@+1 {{operand #0 has no lane 4 in 'tensor<?x4xi32>'}}
+  %0 = kern.map (%a = %x : row[4] tensor<?x4xi32>) -> (element tensor<?xi32>) {
+    kern.yield %a : i32
+  }
+  return
+}
+
+// -----
+
+func.func @unknown_access(%x: tensor<?x4xi32>) {
+  // expected-error@+1 {{unknown access 'diagonal': expected element, row, column, one, gather, gather_row or scatter}}
+  %0 = kern.map (%a = %x : diagonal tensor<?x4xi32>) -> (element tensor<?xi32>) {
+    kern.yield %a : i32
+  }
+  return
+}
+
+// -----
+
+func.func @ragged_column(%x: tensor<8xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{operand #0: a ragged row has no columns}}
+  %0 = kern.row (%a = %x : column tensor<8xf32>) offsets(%o : tensor<?xi32>) -> (element tensor<?xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @scatter_without_init(%x: tensor<?x8xf32>, %i: tensor<?xi32>) {
+  // expected-error@+1 {{result #0 is scattered and needs an init}}
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) indices(%i : tensor<?xi32>) -> (scatter(0) tensor<?x8xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @yield_type(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{region yields ('f32') but the results hold ('bf16')}}
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (element tensor<?x8xbf16>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @foreign_op(%x: tensor<?x8xf32>) {
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (element tensor<?x8xf32>) {
+    // expected-error@+1 {{is not an elementwise operation of arith or math, and cannot stand inside a kernel's region}}
+    %t = tensor.from_elements %a : tensor<1xf32>
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @reduce_in_map(%x: tensor<?x8xf32>) {
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (element tensor<?x8xf32>) {
+    // expected-error@+1 {{expects parent op 'kern.row'}}
+    %s = kern.reduce add %a : f32
+    kern.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+func.func @reduce_flags(%x: tensor<?x8xi1>) {
+  %0 = kern.row (%a = %x : element tensor<?x8xi1>) -> (row tensor<?xi1>) {
+    // expected-error@+1 {{add does not reduce i1: extend it first, from 'i1'}}
+    %s = kern.reduce add %a : i1
+    kern.yield %s : i1
+  }
+  return
+}
+
+// -----
+
+func.func @plain_b(%x: tensor<?x8xf32>, %w: tensor<8x8xf32>) {
+  // expected-error@+1 {{b must be !kern.packed<...>, not 'tensor<8x8xf32>': pack it with kern.pack}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, tensor<8x8xf32> -> (tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @depth(%x: tensor<?x8xf32>, %w: !kern.packed<9x8xf32>) {
+  // expected-error@+1 {{a has 8 columns but b has K = 9}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<9x8xf32> -> (tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @odd_depth(%x: tensor<?x9xbf16>, %w: !kern.packed<9x8xbf16>) {
+  // expected-error@+1 {{bf16 needs an even K, not 9}}
+  %0 = kern.matmul %x, %w : tensor<?x9xbf16>, !kern.packed<9x8xbf16> -> (tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @result_shape(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>) {
+  // expected-error@+1 {{result #0 must have shape [?, 8], not 'tensor<?x16xf32>'}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> -> (tensor<?x16xf32>)
+  return
+}
+
+// -----
+
+func.func @paired_plain(%x: tensor<?x8xf32>, %w: !kern.packed<8x64xf32>) {
+  // expected-error@+1 {{needs a region: it is paired or has several results}}
+  %0 = kern.matmul %x, %w paired : tensor<?x8xf32>, !kern.packed<8x64xf32> -> (tensor<?x32xf32>)
+  return
+}
+
+// -----
+
+func.func @init_region(%x: tensor<?x8xf32>, %w: !kern.packed<8x32xf32>, %c: tensor<?x32xf32>) {
+  // expected-error@+1 {{with init or transpose_a gives plain f32 sums: apply kern.map to them}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x32xf32> init(%c : tensor<?x32xf32>) acc(%s) -> (tensor<?x32xf32>) {
+    kern.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+// expected-error@+1 {{a packed matrix holds f32 or bf16, not 'f64'}}
+func.func @packed_type(%w: !kern.packed<8x32xf64>) {
+  return
+}
+
+// -----
+
+func.func @pack_size(%w: tensor<8x16xf32>) {
+  // expected-error@+1 {{sources fill 16 of 32 columns}}
+  %0 = kern.pack %w : tensor<8x16xf32> -> !kern.packed<8x32xf32>
+  return
+}
+
+// -----
+
+func.func @rope_heads(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{3 heads of 4 (twice the number of frequencies) do not fill 'tensor<?x8xf32>'}}
+  %0 = kern.rope %x, %p {heads = 3, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @heads(%q: tensor<?x12xf32>, %k: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{3 heads are not a multiple of 2 key-value heads}}
+  %0 = kern.attention %q, %k, %k at %p from %p {heads = 3, kv_heads = 2, scale = 1.0 : f32} : tensor<?x12xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+func.func @quantile(%x: tensor<?xf64>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{q must be between 0 and 1}}
+  %0 = kern.quantile 1.5 of %x offsets %o : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>
+  return
+}

@@ -1,0 +1,29 @@
+// RUN: r1c-opt %s --split-input-file --kern-to-loops=cpu=znver4 --verify-diagnostics
+
+func.func @two(%x: tensor<?xf32>) -> tensor<?xf32> attributes {kern.kernel} {
+  %0 = kern.map (%a = %x : element tensor<?xf32>) -> (element tensor<?xf32>) {
+    kern.yield %a : f32
+  }
+  // expected-error@+1 {{a kernel function holds exactly one op of kern and a return}}
+  %1 = kern.map (%a = %0 : element tensor<?xf32>) -> (element tensor<?xf32>) {
+    kern.yield %a : f32
+  }
+  return %1 : tensor<?xf32>
+}
+
+// -----
+
+// expected-error@+1 {{is marked kern.kernel but holds no op of kern}}
+func.func @none(%x: tensor<?xf32>) -> tensor<?xf32> attributes {kern.kernel} {
+  return %x : tensor<?xf32>
+}
+
+// -----
+
+// expected-error@+1 {{must return every result of its kern op}}
+func.func @lost(%x: tensor<?xf32>) -> tensor<?xf32> attributes {kern.kernel} {
+  %0:2 = kern.map (%a = %x : element tensor<?xf32>) -> (element tensor<?xf32>, element tensor<?xf32>) {
+    kern.yield %a, %a : f32, f32
+  }
+  return %0#0 : tensor<?xf32>
+}
