@@ -53,23 +53,23 @@ std::string bytesOfEntry(const std::string &entry) {
   return result;
 }
 
-
 class HuggingFace : public Tokenizer {
 public:
   explicit HuggingFace(const fs::path &place) : directory(place) {
-    within([&] { return (directory / "tokenizer.json").string(); }, [&] {
-      Json json =
-          parseJson(readFile(directory / "tokenizer.json"), "tokenizer.json");
-      Fields top(json, "tokenizer.json");
-      readModel(top.object("model"));
-      readAddedTokens(top);
-      if (top.has("normalizer"))
-        readNormalizer(top.object("normalizer"));
-      if (top.has("pre_tokenizer"))
-        readPreTokenizer(top.object("pre_tokenizer"));
-      if (!byteLevel)
-        throw Error("only byte-level BPE is known");
-    });
+    within([&] { return (directory / "tokenizer.json").string(); },
+           [&] {
+             Json json = parseJson(readFile(directory / "tokenizer.json"),
+                                   "tokenizer.json");
+             Fields top(json, "tokenizer.json");
+             readModel(top.object("model"));
+             readAddedTokens(top);
+             if (top.has("normalizer"))
+               readNormalizer(top.object("normalizer"));
+             if (top.has("pre_tokenizer"))
+               readPreTokenizer(top.object("pre_tokenizer"));
+             if (!byteLevel)
+               throw Error("only byte-level BPE is known");
+           });
     readSpecial();
   }
 
@@ -95,7 +95,8 @@ public:
   std::string decode(std::span<const int32_t> ids) const override {
     std::string text;
     for (int32_t id : ids)
-      if (id >= 0 && static_cast<size_t>(id) < texts.size() && !special.count(id))
+      if (id >= 0 && static_cast<size_t>(id) < texts.size() &&
+          !special.count(id))
         text += texts[id];
     return text;
   }
@@ -107,7 +108,8 @@ public:
   std::string chat(const std::string &text,
                    const std::string &system) const override {
     if (chatTemplate.find("<|im_start|>") == std::string::npos)
-      throw Error(directory.string(), ": its chat template is not ChatML, the "
+      throw Error(directory.string(),
+                  ": its chat template is not ChatML, the "
                   "only one known; write the prompt as a plain template");
     const std::string &instruction = system.empty() ? defaultSystem : system;
     std::string result;
@@ -133,8 +135,7 @@ private:
     ignoreMerges = model.flag("ignore_merges", false);
     Fields vocabulary = model.object("vocab");
     for (const auto &[entry, id] : vocabulary.json().items()) {
-      auto number =
-          static_cast<int32_t>(vocabulary.integer(entry.c_str()));
+      auto number = static_cast<int32_t>(vocabulary.integer(entry.c_str()));
       std::string bytes = bytesOfEntry(entry);
       place(number, bytes);
       if (!bytes.empty())
@@ -159,7 +160,8 @@ private:
         left = entry[0].get<std::string>();
         right = entry[1].get<std::string>();
       }
-      auto a = idOf.find(bytesOfEntry(left)), b = idOf.find(bytesOfEntry(right));
+      auto a = idOf.find(bytesOfEntry(left)),
+           b = idOf.find(bytesOfEntry(right));
       auto both = idOf.find(bytesOfEntry(left) + bytesOfEntry(right));
       if (a == idOf.end() || b == idOf.end() || both == idOf.end())
         throw Error("merge ", rank, " is not of the vocabulary");
@@ -200,9 +202,8 @@ private:
   void readPreTokenizer(const Fields &step) {
     std::string type = step.text("type");
     if (type == "Sequence")
-      return step.forEach("pretokenizers", [&](const Fields &each) {
-        readPreTokenizer(each);
-      });
+      return step.forEach("pretokenizers",
+                          [&](const Fields &each) { readPreTokenizer(each); });
     if (type == "Digits") {
       splits.emplace_back(step.flag("individual_digits", false) ? "\\p{N}"
                                                                 : "\\p{N}+");
@@ -255,12 +256,14 @@ private:
     if (fs::exists(directory / "chat_template.jinja"))
       chatTemplate = readFile(directory / "chat_template.jinja");
     if (endId < 0)
-      throw Error(directory.string(), ": no file says which token ends a "
+      throw Error(directory.string(),
+                  ": no file says which token ends a "
                   "sequence (eos_token_id of generation_config.json)");
     // The template's own system text: what stands between the marks when the
     // conversation brings none.
     const std::string open = "<|im_start|>system", close = "<|im_end|>";
-    for (size_t at = 0; (at = chatTemplate.find(open, at)) != std::string::npos;) {
+    for (size_t at = 0;
+         (at = chatTemplate.find(open, at)) != std::string::npos;) {
       at += open.size();
       size_t end = chatTemplate.find(close, at);
       std::string text = chatTemplate.substr(at, end - at);

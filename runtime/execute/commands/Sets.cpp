@@ -179,7 +179,8 @@ protected:
       // What the row brought besides: the answer, say, but no long texts.
       for (const auto &[name, value] : group.row->line.items())
         if (!trace.contains(name) &&
-            !(value.is_string() && value.get_ref<const std::string &>().size() > 200))
+            !(value.is_string() &&
+              value.get_ref<const std::string &>().size() > 200))
           trace[name] = value;
       state.traced.push_back(index);
       recorder.trace(std::move(trace));
