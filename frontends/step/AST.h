@@ -94,7 +94,7 @@ struct Decl {
   Kind kind = import;
   llvm::SMLoc loc; // of the name
   std::string name;
-  ExprPtr value;             // param, policy, data; extern: program(…)
+  ExprPtr value;             // param, policy, data; extern: program(...)
   std::vector<Arg> args;     // stage
   std::vector<StmtPtr> body; // stage
   std::vector<Param> params; // extern

@@ -27,7 +27,7 @@ BoundArgs Checker::bind(const Expr &call, StringRef name,
              "'" + name + "' takes " + Twine(positional) +
                  (positional == 1 ? " value" : " values") + " by position" +
                  (index < params.size()
-                      ? ": write " + params[index] + " = … for this one"
+                      ? ": write " + params[index] + " = ... for this one"
                       : ""));
         return bound;
       }
@@ -159,7 +159,7 @@ std::optional<int64_t> Checker::capacity(const NodePtr &node, StringRef what,
     if (!stage || !stage->steps) {
       fail(loc, "'" + what +
                     "' depends on the step, whose last is not known "
-                    "here: write stage …(steps = N)");
+                    "here: write stage ...(steps = N)");
       return std::nullopt;
     }
     assignment.steps = *stage->steps;

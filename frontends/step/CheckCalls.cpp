@@ -121,7 +121,7 @@ Meaning Checker::callBuiltin(StringRef name, const Expr &expr, Env &env) {
     return fail(expr.loc, "'" + name + "' is a statement: it gives no value");
   if (name == "sample" || name == "read")
     return fail(expr.loc,
-                "a set of outputs gets a name: write o = " + name + "(…)");
+                "a set of outputs gets a name: write o = " + name + "(...)");
   if (name == "logp" || name == "entropy")
     return callLogprob(name, expr, env);
   if (name == "value")

@@ -100,7 +100,7 @@ Meaning Checker::callDescription(StringRef name, const Expr &expr, Env &env) {
     Meaning base = argument(args, "base", env);
     if (base.kind != Meaning::policy)
       return base.isError() ? Meaning()
-                            : fail(base.loc, "lora(…) adapts a policy, not " +
+                            : fail(base.loc, "lora(...) adapts a policy, not " +
                                                  describe(base));
     value.fields["of"] = FlatSymbolRefAttr::get(&context, base.name);
     ok = integer("rank") && real("alpha", std::nullopt);
@@ -173,9 +173,9 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
     std::set<char> letters;
     for (char c : alphabet) {
       if (static_cast<unsigned char>(c) >= 128)
-        return fail(tokenizer.loc, "characters(…) takes ASCII characters");
+        return fail(tokenizer.loc, "characters(...) takes ASCII characters");
       if (!letters.insert(c).second)
-        return fail(tokenizer.loc, Twine("characters(…) has '") +
+        return fail(tokenizer.loc, Twine("characters(...) has '") +
                                        StringRef(&c, 1) +
                                        "' twice: one token a character");
     }
@@ -190,7 +190,7 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
     tokenizer.fields["kind"] = builder.getStringAttr("huggingface");
     tokenizer.fields["path"] = builder.getStringAttr(*tokenizer.constant);
   } else {
-    return fail(tokenizer.loc, "a tokenizer is characters(\"…\") or the "
+    return fail(tokenizer.loc, "a tokenizer is characters(\"...\") or the "
                                "directory of one, not " +
                                    describe(tokenizer));
   }
@@ -236,8 +236,9 @@ Attribute Checker::promptTemplate(const Meaning &value) {
     for (const auto &[field, attribute] : value.fields)
       fields.push_back(builder.getNamedAttr(field, attribute));
   } else {
-    fail(value.loc, "a template is a text, chat(\"…\") or file(\"…\"), not " +
-                        describe(value));
+    fail(value.loc,
+         "a template is a text, chat(\"...\") or file(\"...\"), not " +
+             describe(value));
     return {};
   }
   return builder.getDictionaryAttr(fields);

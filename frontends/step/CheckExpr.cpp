@@ -200,7 +200,7 @@ Meaning Checker::checkBinary(const Expr &expr, Env &env) {
     return fail(expr.loc,
                 "'" + op + "' does not take a text" +
                     (op == "==" || op == "!=" || op == "<" || op == ">"
-                         ? ": write number(…) to read a number from it"
+                         ? ": write number(...) to read a number from it"
                          : ""));
   if (op == "and" || op == "or") {
     for (const Meaning *side : {&a, &b})

@@ -66,8 +66,8 @@ Meaning Checker::checkCount(const Expr &axis, const Expr &what, Env &env) {
                                    : std::optional<rl::Axis>();
   if (!of)
     return fail(what.loc, "'" + full + "' is a reduction: write " + full +
-                              "(…); counts are " + axis.name + ".tokens and " +
-                              axis.name + ".sequences");
+                              "(...); counts are " + axis.name +
+                              ".tokens and " + axis.name + ".sequences");
   rl::Axis to = *axisNamed(axis.name);
   if (to >= *of)
     return fail(what.loc, "a " + axis.name + " has no " + what.name);
@@ -105,18 +105,19 @@ Meaning Checker::checkRepeat(StringRef axis, const Expr &call, Env &env) {
   if (value.isError())
     return Meaning();
   if (!value.isFormula())
-    return fail(value.loc, "'" + axis + "(…)' repeats numbers and flags, not " +
+    return fail(value.loc, "'" + axis +
+                               "(...)' repeats numbers and flags, not " +
                                describe(value));
   rl::Axis to = *axisNamed(axis), from = value.node->axis;
   if (from == rl::Axis::one || from == to)
     return value; // combines already: a template need not know
   if (from > to)
     return fail(call.loc, "'" + axis +
-                              "(…)' repeats on a finer axis, but this "
+                              "(...)' repeats on a finer axis, but this "
                               "is " +
                               axisText(from) + ": reduce it, with " + axis +
-                              ".mean(…) for example");
-  if (!checkTorn(from, (axis + " of a group's value").str(), call.loc))
+                              ".mean(...) for example");
+  if (!checkTorn(from, (axis + "(...)").str(), call.loc))
     return Meaning();
   mlir::Value x = emit(builder, value.node);
   Type type = value.node->flag

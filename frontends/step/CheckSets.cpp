@@ -47,7 +47,7 @@ bool Checker::setData(const Meaning &data, bool sampled, Outputs &set,
     }
     if (!sampled && !info.completions && !info.hasIds) {
       fail(loc, "'" + Twine(name) +
-                    "' holds no completions to read: declare completion = …, "
+                    "' holds no completions to read: declare completion = ..., "
                     "or sample from it");
       return false;
     }
@@ -382,9 +382,10 @@ Meaning Checker::callLogprob(StringRef name, const Expr &expr, Env &env) {
   const Outputs &set = *outputs.set;
   PolicyInfo &info = policies[policy.name];
   if (info.scalarHead)
-    return fail(policy.loc, "'" + Twine(policy.name) +
-                                "' has a scalar head: it gives value(…), not " +
-                                name + "(…)");
+    return fail(policy.loc,
+                "'" + Twine(policy.name) +
+                    "' has a scalar head: it gives value(...), not " + name +
+                    "(...)");
   if (!readsPolicy(policy, set, expr.start))
     return Meaning();
   NodePtr temperature;
@@ -459,7 +460,7 @@ Meaning Checker::callValue(const Expr &expr, Env &env) {
   const Outputs &set = *outputs.set;
   if (!policies[policy.name].scalarHead)
     return fail(policy.loc, "'" + Twine(policy.name) +
-                                "' has no scalar head: write load(…, head = "
+                                "' has no scalar head: write load(..., head = "
                                 "scalar)");
   // Its own tokenizer and template: the texts are tokenized anew.
   if (auto open = openReads.find(set.set); open != openReads.end()) {

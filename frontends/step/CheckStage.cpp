@@ -167,9 +167,9 @@ void Checker::checkLet(const Stmt &stmt, Env &env) {
                (value.operands[0]->name == "sample" ||
                 value.operands[0]->name == "read");
   if (stmt.where && !isSet) {
-    fail(stmt.where->start,
-         "'where' belongs to sample, read, write and reductions: write '… if … "
-         "else …' to choose");
+    fail(stmt.where->start, "'where' belongs to sample, read, write and "
+                            "reductions: write '... if ... "
+                            "else ...' to choose");
     env.names[stmt.name] = Meaning();
     return;
   }
@@ -241,9 +241,9 @@ void Checker::checkMetric(const Stmt &stmt, Env &env) {
   if (!value.isFormula() || value.node->axis != rl::Axis::one) {
     fail(stmt.value->start,
          "a metric is one number; this one is " + describe(value) +
-             (value.isFormula()
-                  ? update ? ": write batch.mean(…)" : ": write rollout.mean(…)"
-                  : ""));
+             (value.isFormula() ? update ? ": write batch.mean(...)"
+                                         : ": write rollout.mean(...)"
+                                : ""));
     return;
   }
   mlir::Value number = emit(builder, asNumber(value.node));

@@ -100,7 +100,7 @@ NodePtr Checker::checkLoss(const Loss &loss, Env &body) {
   if (result.node->axis != rl::Axis::one) {
     fail(definition.result->start,
          "a loss reduces to one number; this one is " +
-             axisText(result.node->axis) + ": write batch.mean(…) around it");
+             axisText(result.node->axis) + ": write batch.mean(...) around it");
     return nullptr;
   }
   return asNumber(result.node);
@@ -214,9 +214,10 @@ void Checker::checkUpdate(const Expr &call, Env &env) {
       uses.pop_back();
     Meaning optimizer = argument(args, "optimizer", env);
     if (!optimizer.isError() && optimizer.kind != Meaning::optimizer)
-      optimizer = fail(optimizer.loc, "'update' takes an optimizer, adamw(…), "
-                                      "not " +
-                                          describe(optimizer));
+      optimizer =
+          fail(optimizer.loc, "'update' takes an optimizer, adamw(...), "
+                              "not " +
+                                  describe(optimizer));
     if (number && !number->gradient)
       fail(call.start,
            "the loss does not depend on " + Twine(policy.name) +

@@ -119,7 +119,7 @@ std::string Checker::describe(const Meaning &value) {
   case Meaning::optimizer:
     return "an optimizer";
   case Meaning::description:
-    return "'" + value.name + "(…)'";
+    return "'" + value.name + "(...)'";
   }
   llvm_unreachable("unknown kind of value");
 }
@@ -240,7 +240,7 @@ void Checker::declareParam(const Decl &decl, Env &env) {
     Meaning given = expr ? check(*expr, env) : Meaning();
     if (given.isError())
       return;
-    if (!given.isFormula()) {
+    if (!given.isFormula() || given.node->flag) {
       fail(expr->start,
            "param '" + name + "' is a number, not " + describe(given));
       return;
@@ -251,7 +251,7 @@ void Checker::declareParam(const Decl &decl, Env &env) {
     env.names[decl.name] = value;
     return;
   }
-  if (!value.isFormula()) {
+  if (!value.isFormula() || value.node->flag) {
     fail(decl.value->start,
          "a param is a number or a text, not " + describe(value));
     return;
@@ -308,9 +308,10 @@ void Checker::declarePolicy(const Decl &decl, Env &env) {
       info.scalarHead = policies[of.str()].scalarHead;
     }
   } else {
-    fail(decl.value->start, "a policy is load(…), llama(…), lora(…) or another "
-                            "policy, not " +
-                                describe(value));
+    fail(decl.value->start,
+         "a policy is load(...), llama(...), lora(...) or another "
+         "policy, not " +
+             describe(value));
     return;
   }
   add("kind", builder.getStringAttr(info.kind));
@@ -328,13 +329,13 @@ void Checker::declareData(const Decl &decl, Env &env) {
   Meaning value = check(*decl.value, env);
   if (value.isError())
     return;
-  if (value.kind == Meaning::data) { // mix(…), or another name for a data set
+  if (value.kind == Meaning::data) { // mix(...), or another name for a data set
     env.names[decl.name] = value;
     return;
   }
   if (value.kind != Meaning::description || value.name != "jsonl") {
     fail(decl.value->start,
-         "a data set is jsonl(…) or mix(…), not " + describe(value));
+         "a data set is jsonl(...) or mix(...), not " + describe(value));
     return;
   }
   DataInfo info;
@@ -390,7 +391,7 @@ void Checker::declareExtern(const Decl &decl, Env &env) {
   if (value.kind != Meaning::description ||
       (value.name != "program" && value.name != "library")) {
     fail(decl.value->start,
-         "an extern is program(…) or library(…), not " + describe(value));
+         "an extern is program(...) or library(...), not " + describe(value));
     return;
   }
   bool textFailure = isa<StringAttr>(value.fields["failure"]);
@@ -463,7 +464,7 @@ OwningOpRef<ModuleOp> Checker::run(StringRef text, StringRef path) {
     }
   if (!stages && !source.errorCount())
     source.error(SMLoc(), path + ": has no stage: write 'stage train(steps = "
-                                 "100) { … }'");
+                                 "100) { ... }'");
   if (source.errorCount())
     return {};
   freezeParams();

@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -258,6 +259,7 @@ private:
   NodePtr root;
   std::vector<mlir::Value> inputs;
   llvm::DenseMap<const Node *, unsigned> inputOf;
+  llvm::DenseSet<const Node *> seen;
   llvm::DenseMap<const Node *, mlir::Value> scalars;
   Block *block = nullptr;
 };
@@ -265,7 +267,7 @@ private:
 } // namespace
 
 void MapBuilder::collect(const NodePtr &node) {
-  if (inputOf.count(node.get()) || node->isConstant())
+  if (node->isConstant() || !seen.insert(node.get()).second)
     return;
   if (!isInput(node)) {
     for (const NodePtr &kid : node->kids)

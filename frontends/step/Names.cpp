@@ -48,7 +48,7 @@ namespace {
 
 struct Name {
   SMLoc loc;
-  std::string what; // "policy", "value", …
+  std::string what; // "policy", "value", ...
   bool used = false;
 };
 
@@ -65,6 +65,7 @@ private:
   void declare(const std::string &name, SMLoc loc, StringRef what,
                bool isFunction = false);
   void close();
+  void forEachUnused(llvm::function_ref<void(SMLoc, const Twine &)> report);
   void read(StringRef name, SMLoc loc, bool called);
   void expr(const Expr &expr, bool called = false);
   void attribute(const Expr &expr);
@@ -105,10 +106,23 @@ void NameChecker::declare(const std::string &name, SMLoc loc, StringRef what,
 
 /// Ends a block: what it named must have been read.
 void NameChecker::close() {
+  forEachUnused(
+      [&](SMLoc loc, const Twine &message) { source.error(loc, message); });
+  scopes.pop_back();
+}
+
+/// What the innermost scope names and nothing reads, in the order of the text.
+void NameChecker::forEachUnused(
+    llvm::function_ref<void(SMLoc, const Twine &)> report) {
+  std::vector<std::pair<SMLoc, std::string>> unused;
   for (auto &[name, info] : scopes.back())
     if (!info.used)
-      source.error(info.loc, "'" + name + "' is never used");
-  scopes.pop_back();
+      unused.emplace_back(info.loc, name);
+  llvm::sort(unused, [](const auto &a, const auto &b) {
+    return a.first.getPointer() < b.first.getPointer();
+  });
+  for (const auto &[loc, name] : unused)
+    report(loc, "'" + name + "' is never used");
 }
 
 void NameChecker::read(StringRef name, SMLoc loc, bool called) {
@@ -129,7 +143,8 @@ void NameChecker::read(StringRef name, SMLoc loc, bool called) {
     return;
   if (llvm::is_contained(builtinFunctions(), name)) {
     if (!called)
-      source.error(loc, "'" + name + "' is a function: write " + name + "(…)");
+      source.error(loc,
+                   "'" + name + "' is a function: write " + name + "(...)");
     return;
   }
   std::vector<StringRef> known;
@@ -148,8 +163,13 @@ void NameChecker::attribute(const Expr &e) {
     expr(base);
     return;
   }
-  if (isAxisName(base.name))
+  if (isAxisName(base.name)) {
+    // `rollout.tokens` speaks of the set in sight.
+    for (Scope &scope : scopes)
+      for (auto &[name, info] : scope)
+        info.used |= info.what == "set of outputs";
     return;
+  }
   Scope &top = scopes.front();
   auto known = top.find(base.name);
   if (known == top.end() || known->second.what != "import") {
@@ -176,9 +196,15 @@ void NameChecker::expr(const Expr &e, bool called) {
   case Expr::attribute:
     attribute(e);
     return;
-  case Expr::call:
-    expr(*e.operands[0], /*called=*/true);
+  case Expr::call: {
+    const Expr &callee = *e.operands[0];
+    bool reduction = callee.kind == Expr::attribute &&
+                     callee.operands[0]->kind == Expr::identifier &&
+                     isAxisName(callee.operands[0]->name);
+    if (!reduction)
+      expr(callee, /*called=*/true);
     break;
+  }
   default:
     for (const ExprPtr &operand : e.operands)
       expr(*operand);
@@ -194,7 +220,12 @@ void NameChecker::stmt(const Stmt &s) {
   switch (s.kind) {
   case Stmt::let:
     expr(*s.value);
-    declare(s.name, s.loc, "value");
+    declare(s.name, s.loc,
+            s.value->kind == Expr::call &&
+                    (s.value->operands[0]->name == "sample" ||
+                     s.value->operands[0]->name == "read")
+                ? "set of outputs"
+                : "value");
     // The condition of a set speaks of the candidates by the set's own name.
     if (s.where) {
       Name *name =
@@ -277,9 +308,8 @@ void NameChecker::check(const File &file, bool isMain) {
     }
   }
   if (isMain)
-    for (auto &[name, info] : scopes.front())
-      if (!info.used)
-        source.warning(info.loc, "'" + name + "' is never used");
+    forEachUnused(
+        [&](SMLoc loc, const Twine &message) { source.warning(loc, message); });
 }
 
 void r1c::step::checkNames(Source &source, const File &file, bool isMain,

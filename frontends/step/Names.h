@@ -20,7 +20,7 @@ namespace r1c::step {
 /// `token`, `sequence`, `group`, `batch`, `rollout`.
 bool isAxisName(llvm::StringRef name);
 
-/// Names that stand for values: step, steps, pi, none, any, …
+/// Names that stand for values: step, steps, pi, none, any, ...
 llvm::ArrayRef<llvm::StringRef> builtinValues();
 
 /// Functions of the language. A value may have the name of one, since a value

@@ -152,7 +152,7 @@ bool Parser::parseDecl(File &file) {
       source.error(first.loc,
                    "'" + first.text +
                        "' is given a value outside a stage: write 'param " +
-                       first.text + " = …', or 'policy' or 'data'");
+                       first.text + " = ...', or 'policy' or 'data'");
       return false;
     }
     std::string hint = first.kind == Token::name
@@ -314,7 +314,7 @@ StmtPtr Parser::parseStmt() {
     if (!stmt->value)
       return nullptr;
     if (!peek().isName("steps")) {
-      unexpected("'steps', as in 'every 400 steps { … }'");
+      unexpected("'steps', as in 'every 400 steps { ... }'");
       return nullptr;
     }
     ++next;

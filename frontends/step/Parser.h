@@ -17,7 +17,7 @@ namespace r1c::step {
 /// be read is returned, so that several errors show in one run.
 std::unique_ptr<File> parse(Source &source, llvm::StringRef text);
 
-/// Parses one expression, as `--set name=…` gives it; null after an error.
+/// Parses one expression, as `--set name=...` gives it; null after an error.
 ExprPtr parseExpression(Source &source, llvm::StringRef text);
 
 } // namespace r1c::step
