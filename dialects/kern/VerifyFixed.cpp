@@ -1,0 +1,144 @@
+//===- VerifyFixed.cpp - kernels without a region -------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/kern/Kern.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace r1c::kern;
+
+static RankedTensorType tensorOf(Value v) {
+  return cast<RankedTensorType>(v.getType());
+}
+
+LogicalResult PackOp::verify() {
+  PackedType packed = getResult().getType();
+  if (getSources().empty())
+    return emitOpError("needs a source");
+  if (getPaired() && getAlongK())
+    return emitOpError("paired and along_k exclude each other");
+  int64_t sumK = 0, sumN = 0;
+  for (Value source : getSources()) {
+    RankedTensorType type = tensorOf(source);
+    if (type.getRank() != 2 || !type.hasStaticShape())
+      return emitOpError("sources are static matrices, not ") << type;
+    int64_t k = type.getDimSize(getTranspose() ? 1 : 0);
+    int64_t n = type.getDimSize(getTranspose() ? 0 : 1);
+    if (getAlongK() ? n != packed.getN() : k != packed.getK())
+      return emitOpError("source ")
+             << type << (getTranspose() ? " (transposed)" : "")
+             << " does not fit into " << packed;
+    sumK += k;
+    sumN += n;
+  }
+  if (getAlongK() ? sumK != packed.getK() : sumN != packed.getN())
+    return emitOpError("sources fill ")
+           << (getAlongK() ? sumK : sumN) << " of "
+           << (getAlongK() ? packed.getK() : packed.getN())
+           << (getAlongK() ? " rows" : " columns");
+  if (getPaired() && (getSources().size() != 2 || packed.getN() % 32 ||
+                      getSources()[0].getType() != getSources()[1].getType()))
+    return emitOpError("paired takes two sources of equal shape whose columns "
+                       "are a multiple of 16");
+  return success();
+}
+
+LogicalResult RopeOp::verify() {
+  RankedTensorType x = tensorOf(getX());
+  if (x != getResult().getType())
+    return emitOpError("x and the result differ in type");
+  int64_t d = 2 * (int64_t)getFrequencies().size();
+  if (x.getRank() != 2 || (int64_t)getHeads() * d != x.getDimSize(1))
+    return emitOpError() << getHeads() << " heads of " << d
+                         << " (twice the number of frequencies) do not fill "
+                         << x;
+  if (tensorOf(getPositions()).getDimSize(0) != x.getDimSize(0))
+    return emitOpError("x and positions differ in rows");
+  return success();
+}
+
+LogicalResult ScatterAddOp::verify() {
+  RankedTensorType x = tensorOf(getX()), result = tensorOf(getResult());
+  if (getInit().getType() != result)
+    return emitOpError("init and result differ in type");
+  if (x.getRank() != 2 || result.getRank() != 2 || x.isDynamicDim(1) ||
+      x.getDimSize(1) != result.getDimSize(1))
+    return emitOpError("x and the result must have the same static columns");
+  if (tensorOf(getIds()).getDimSize(0) != x.getDimSize(0))
+    return emitOpError("ids and x differ in rows");
+  return success();
+}
+
+static LogicalResult verifyHeads(Operation *op, RankedTensorType q,
+                                 RankedTensorType k, RankedTensorType v,
+                                 int64_t heads, int64_t kvHeads) {
+  if (q.getRank() != 2 || k.getRank() != 2 || k != v || q.isDynamicDim(1) ||
+      k.isDynamicDim(1))
+    return op->emitOpError("q is tensor<?x(heads*d)x...>, k and v are equal "
+                           "tensor<?x(kv_heads*d)x...>");
+  if (heads <= 0 || kvHeads <= 0 || heads % kvHeads)
+    return op->emitOpError() << heads << " heads are not a multiple of "
+                             << kvHeads << " key-value heads";
+  if (q.getDimSize(1) % heads || k.getDimSize(1) % kvHeads ||
+      q.getDimSize(1) / heads != k.getDimSize(1) / kvHeads)
+    return op->emitOpError()
+           << "heads of q (" << q << " in " << heads << ") and of k (" << k
+           << " in " << kvHeads << ") differ in size";
+  if (q.getElementType() != k.getElementType())
+    return op->emitOpError("q and k differ in element type");
+  return success();
+}
+
+LogicalResult AttentionOp::verify() {
+  RankedTensorType q = tensorOf(getQ());
+  if (failed(verifyHeads(*this, q, tensorOf(getK()), tensorOf(getV()),
+                         getHeads(), getKvHeads())))
+    return failure();
+  if (getOut().getType() != q)
+    return emitOpError("q and out differ in type");
+  if (tensorOf(getPositions()).getDimSize(0) != q.getDimSize(0) ||
+      tensorOf(getBases()).getDimSize(0) != q.getDimSize(0))
+    return emitOpError("q, positions and bases differ in rows");
+  if (getLse()) {
+    RankedTensorType lse = tensorOf(getLse());
+    if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads() ||
+        !lse.getElementType().isF32())
+      return emitOpError("lse must be tensor<?x")
+             << getHeads() << "xf32>, not " << lse;
+  }
+  return success();
+}
+
+LogicalResult AttentionBackwardOp::verify() {
+  RankedTensorType q = tensorOf(getQ()), k = tensorOf(getK());
+  if (failed(
+          verifyHeads(*this, q, k, tensorOf(getV()), getHeads(), getKvHeads())))
+    return failure();
+  if (getOut().getType() != q || getDOut().getType() != q ||
+      getDq().getType() != q)
+    return emitOpError("q, out, d_out and dq must have the same type");
+  if (getDk().getType() != k || getDv().getType() != k)
+    return emitOpError("k, v, dk and dv must have the same type");
+  RankedTensorType lse = tensorOf(getLse());
+  if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads())
+    return emitOpError("lse must be tensor<?x")
+           << getHeads() << "xf32>, not " << lse;
+  return success();
+}
+
+LogicalResult ScanOp::verify() {
+  if (getX().getType() != getResult().getType())
+    return emitOpError("x and the result differ in type");
+  return success();
+}
+
+LogicalResult QuantileOp::verify() {
+  double q = getQ().convertToDouble();
+  if (!(q >= 0 && q <= 1))
+    return emitOpError("q must be between 0 and 1");
+  return success();
+}
