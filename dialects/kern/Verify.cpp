@@ -259,8 +259,10 @@ int64_t columnsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
   return n == kNone && resultAccess ? scan(results, resultAccess) : n;
 }
 
-/// Values that differ between the columns of a row.
-bool variesByColumn(Value value, ArrayAttr access) {
+/// Values that differ between the columns of a row. `known` keeps the answers:
+/// chains that use each value twice have exponentially many paths.
+bool variesByColumn(Value value, ArrayAttr access,
+                    llvm::DenseMap<Value, bool> &known) {
   if (auto argument = dyn_cast<BlockArgument>(value)) {
     switch (cast<AccessAttr>(access[argument.getArgNumber()]).getKind()) {
     case AccessKind::element:
@@ -271,13 +273,18 @@ bool variesByColumn(Value value, ArrayAttr access) {
       return false;
     }
   }
+  auto it = known.find(value);
+  if (it != known.end())
+    return it->second;
   Operation *def = value.getDefiningOp();
-  if (isa<ReduceOp>(def))
-    return false;
+  bool result = false;
   if (auto index = dyn_cast<IndexOp>(def))
-    return index.getKind() == IndexKind::column;
-  return llvm::any_of(def->getOperands(),
-                      [&](Value v) { return variesByColumn(v, access); });
+    result = index.getKind() == IndexKind::column;
+  else if (!isa<ReduceOp>(def))
+    result = llvm::any_of(def->getOperands(), [&](Value v) {
+      return variesByColumn(v, access, known);
+    });
+  return known[value] = result;
 }
 
 } // namespace
@@ -316,12 +323,13 @@ LogicalResult RowOp::verify() {
   if (failed(verifyBody(*this, {}, getInputs(), elementTypes(getResults()))))
     return failure();
   auto yield = cast<YieldOp>(getBody().front().back());
+  llvm::DenseMap<Value, bool> known;
   for (auto [i, value] : llvm::enumerate(yield.getValues())) {
     AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
     if (kind == AccessKind::scatter)
       return emitOpError() << "result #" << i
                            << " cannot be scatter: use kern.map";
-    if (kind == AccessKind::row && variesByColumn(value, getAccess()))
+    if (kind == AccessKind::row && variesByColumn(value, getAccess(), known))
       return emitOpError() << "result #" << i
                            << " has one value a row, but the yielded value "
                               "differs between columns: "

@@ -87,6 +87,10 @@ double HeadGradOp::getFlops(const CostShape &shape) {
 double LogProbOp::getFlops(const CostShape &shape) {
   return statisticsFlops(elements(getLogits(), shape));
 }
+double KeepOp::getFlops(const CostShape &shape) {
+  // The softmax, and two searches of thirty passes with a comparison and a sum.
+  return (5 + 4 * 30) * elements(getLogits(), shape);
+}
 double SampleOp::getFlops(const CostShape &shape) {
   // Ten rounds of Philox, two logarithms, a division and the maximum.
   return 45 * elements(getLogits(), shape);

@@ -210,6 +210,29 @@ def LM_LogProbOp : LM_Compute<"log_prob", [
   let hasVerifier = 1;
 }
 
+def LM_KeepOp : LM_Compute<"keep", [AllTypesMatch<["logits", "result"]>]> {
+  let summary = "the logits of the tokens that may be drawn, −∞ for the others";
+  let description = [{
+    With p = softmax(logits / T), in this order, each on what the one before
+    left:
+    - `top_k` (0: all): the k most probable tokens;
+    - `top_p` (1: all): the fewest most probable tokens whose probabilities sum
+      to at least top_p of those left;
+    - `min_p` (0: all): tokens at least min_p times as probable as the most
+      probable one.
+
+    Tokens as probable as the last one kept are kept too, so that the set does
+    not depend on an order of sorting. Kept logits have their bits unchanged.
+  }];
+  let arguments = (ins LM_Matrix:$logits, LM_Number:$temperature,
+                       LM_Number:$top_k, LM_Number:$top_p, LM_Number:$min_p);
+  let results = (outs LM_Matrix:$result);
+  let assemblyFormat = [{
+    $logits `,` $temperature `top_k` $top_k `top_p` $top_p `min_p` $min_p
+    attr-dict `:` type($logits)
+  }];
+}
+
 def LM_SampleOp : LM_Compute<"sample"> {
   let summary = "a token for each row, drawn from softmax(logits / T)";
   let description = [{

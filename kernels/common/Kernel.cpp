@@ -171,10 +171,15 @@ int64_t RegionEmitter::level(Value v) {
   Operation *def = v.getDefiningOp();
   if (!def)
     return 0;
+  // Known values are kept: chains that use each value twice (a bisection, say)
+  // have exponentially many paths.
+  auto it = levelKnown.find(v);
+  if (it != levelKnown.end())
+    return it->second;
   int64_t result = 0;
   for (Value operand : def->getOperands())
     result = std::max(result, level(operand));
-  return result + isa<kern::ReduceOp>(def);
+  return levelKnown[v] = result + isa<kern::ReduceOp>(def);
 }
 
 Value RegionEmitter::emitOp(Value v, int64_t width,

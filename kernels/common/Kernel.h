@@ -101,6 +101,7 @@ private:
   int64_t lanes;
   llvm::DenseMap<Value, Value> uniforms, varying;
   llvm::DenseMap<Value, bool> variesKnown;
+  llvm::DenseMap<Value, int64_t> levelKnown;
 };
 
 /// Connects a region's arguments with the operands' memory.

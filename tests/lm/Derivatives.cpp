@@ -94,7 +94,7 @@ struct Argument {
 void checkOp(std::vector<Argument> arguments, StringRef body, StringRef type,
              std::vector<int64_t> lengths = {3, 1, 4}) {
   auto context = makeContext();
-  std::mt19937_64 random(20260101);
+  std::mt19937_64 random = freshRandom();
   Environment environment;
   std::string list;
   for (const Argument &argument : arguments) {
@@ -226,7 +226,7 @@ protected:
   std::unique_ptr<MLIRContext> context;
   ModelConfig config;
   OwningOpRef<ModuleOp> module;
-  std::mt19937_64 random{7};
+  std::mt19937_64 random = freshRandom();
   Environment environment;
 };
 

@@ -101,7 +101,7 @@ protected:
   std::unique_ptr<MLIRContext> context;
   ModelConfig config;
   OwningOpRef<ModuleOp> module, fused;
-  std::mt19937_64 random{11};
+  std::mt19937_64 random = freshRandom();
   Environment environment, inits;
 };
 
@@ -131,6 +131,27 @@ TEST_P(Fused, Sample) {
   compare("sample");
   environment["temperature"] = Tensor::number(0);
   compare("sample");
+}
+
+TEST_P(Fused, FilteredSample) {
+  struct Filter {
+    double topK, topP, minP;
+  };
+  for (Filter filter : {Filter{0, 1, 0},
+                        {3, 1, 0},
+                        {0, 0.7, 0},
+                        {0, 1, 0.2},
+                        {4, 0.8, 0.1},
+                        {1, 1, 0},
+                        {50, 0.0001, 0}}) {
+    environment["top_k"] = Tensor::number(filter.topK);
+    environment["top_p"] = Tensor::number(filter.topP);
+    environment["min_p"] = Tensor::number(filter.minP);
+    environment["temperature"] = Tensor::number(0.8);
+    compare("sample.filtered");
+    environment["temperature"] = Tensor::number(0);
+    compare("sample.filtered");
+  }
 }
 
 /// Rows given to the cached layer a few at a time, in any order of slots, give

@@ -67,6 +67,15 @@ ModelConfig test::smallConfig(bool qwen2, bool qwen3) {
   return config;
 }
 
+std::mt19937_64 test::freshRandom() {
+  uint64_t seed = std::random_device{}();
+  if (const char *text = std::getenv("R1C_TEST_SEED"))
+    seed = std::strtoull(text, nullptr, 10);
+  testing::Test::RecordProperty("seed", std::to_string(seed));
+  std::printf("R1C_TEST_SEED=%llu\n", (unsigned long long)seed);
+  return std::mt19937_64(seed);
+}
+
 Tensor test::randomTensor(std::vector<int64_t> shape, std::mt19937_64 &random,
                           double scale) {
   Tensor result(std::move(shape));

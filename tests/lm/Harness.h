@@ -41,6 +41,10 @@ bool fuse(mlir::ModuleOp module);
 /// odd number of tokens.
 ModelConfig smallConfig(bool qwen2 = false, bool qwen3 = false);
 
+/// A generator with a fresh seed, which is printed and can be given again in
+/// R1C_TEST_SEED.
+std::mt19937_64 freshRandom();
+
 Tensor randomTensor(std::vector<int64_t> shape, std::mt19937_64 &random,
                     double scale = 1);
 

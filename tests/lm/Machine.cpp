@@ -8,6 +8,7 @@
 // and what r1c promises about bits, with equality.
 //===----------------------------------------------------------------------===//
 
+#include "compiler/reference/Network.h"
 #include "tests/lm/Compiled.h"
 #include <gtest/gtest.h>
 
@@ -269,6 +270,29 @@ TEST_P(Machine, SamplesTheInterpretersTokens) {
   }
   EXPECT_EQ(count, 400);
   EXPECT_LE(differ, 1);
+}
+
+/// Filters that are off leave every bit as it is.
+TEST_P(Machine, NoFilterIsNoFilter) {
+  environment["top_k"] = Tensor::number(0);
+  environment["top_p"] = Tensor::number(1);
+  environment["min_p"] = Tensor::number(0);
+  same(machine("sample", environment), machine("sample.filtered", environment));
+}
+
+/// Drawn tokens are of the kept set, and their probabilities are relative to
+/// it.
+TEST_P(Machine, FilteredSample) {
+  environment["top_k"] = Tensor::number(7);
+  environment["top_p"] = Tensor::number(0.8);
+  environment["min_p"] = Tensor::number(0.02);
+  Environment results = machine("sample.filtered", environment);
+  const Tensor &token = tensorOf(results, "token");
+  Tensor logits = tensorOf(machine("logits", environment), "logits");
+  Tensor kept = reference::keep(logits, 0.75, 7, 0.8, 0.02);
+  reference::LogProb of = reference::logProb(kept, token, 0.75);
+  EXPECT_LT(difference(tensorOf(results, "logp"), of.logp), 2e-5);
+  same(results, machine("sample.filtered", environment, 3));
 }
 
 TEST_P(Machine, TemperatureZeroTakesTheMaximum) {

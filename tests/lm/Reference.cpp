@@ -10,6 +10,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
+#include <string>
 
 using namespace r1c::reference;
 
@@ -80,6 +82,40 @@ TEST(Reference, SampleFollowsTheProbabilities) {
     seen[int64_t(value)] += 1.0 / draws;
   for (int v = 0; v < 4; ++v)
     EXPECT_NEAR(seen[v], probability[v], 0.018) << v;
+}
+
+TEST(Reference, Keep) {
+  // Probabilities 0.4, 0.1, 0.3, 0.1, 0.1.
+  Tensor logits({1, 5});
+  const double p[] = {0.4, 0.1, 0.3, 0.1, 0.1};
+  for (int v = 0; v < 5; ++v)
+    logits(0, v) = std::log(p[v]) + 1;
+  auto kept = [&](double topK, double topP, double minP) {
+    Tensor result = keep(logits, 1, topK, topP, minP);
+    std::string text;
+    for (int v = 0; v < 5; ++v) {
+      bool out = std::isinf(result(0, v));
+      text += out ? '.' : 'x';
+      if (!out)
+        EXPECT_EQ(result(0, v), logits(0, v));
+    }
+    return text;
+  };
+  EXPECT_EQ(kept(0, 1, 0), "xxxxx");
+  EXPECT_EQ(kept(1, 1, 0), "x....");
+  EXPECT_EQ(kept(2, 1, 0), "x.x..");
+  // Equally probable tokens stay together.
+  EXPECT_EQ(kept(3, 1, 0), "xxxxx");
+  EXPECT_EQ(kept(9, 1, 0), "xxxxx");
+  EXPECT_EQ(kept(0, 0.39, 0), "x....");
+  EXPECT_EQ(kept(0, 0.41, 0), "x.x..");
+  EXPECT_EQ(kept(0, 0.69, 0), "x.x..");
+  EXPECT_EQ(kept(0, 0.71, 0), "xxxxx");
+  // top_p is of what top_k has left: 0.4 of 0.7.
+  EXPECT_EQ(kept(2, 0.57, 0), "x....");
+  EXPECT_EQ(kept(2, 0.58, 0), "x.x..");
+  EXPECT_EQ(kept(0, 1, 0.74), "x.x..");
+  EXPECT_EQ(kept(0, 1, 0.76), "x....");
 }
 
 TEST(Reference, SampleAtTemperatureZeroTakesTheFirstMaximum) {

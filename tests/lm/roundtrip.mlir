@@ -74,6 +74,8 @@ func.func @head(%ids: tensor<?xi32>, %table: tensor<16x64xf32>, %rows: tensor<?x
   %logits = lm.linear %g, %table : (tensor<?x64xf32>, tensor<16x64xf32>) -> tensor<?x16xf32>
   // CHECK: lm.sample
   %token = lm.sample %logits, %t, %c, %key : (tensor<?x16xf32>, tensor<f32>, tensor<?x4xi32>, tensor<2xi32>) -> tensor<?xi32>
+  // CHECK: lm.keep %{{.*}}, %{{.*}} top_k %{{.*}} top_p %{{.*}} min_p %{{.*}} : tensor<?x16xf32>
+  %kept = lm.keep %logits, %t top_k %t top_p %t min_p %t : tensor<?x16xf32>
   // CHECK: lm.log_prob
   %p, %h, %l = lm.log_prob %logits, %token, %t : tensor<?x16xf32>, tensor<?xi32> -> tensor<?xf32>
   return
