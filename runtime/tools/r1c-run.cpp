@@ -14,6 +14,11 @@ int main(int argc, char **argv) {
   app.add_option("artifact", options.artifact, "what `r1c compile` wrote")
       ->required()
       ->type_name("STEP.r1x");
+  app.add_option("--base", options.base,
+                 "where the step file's relative paths are looked for "
+                 "(default: the artifact's folder, then the current one)")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
   r1c::runtime::addRunOptions(app, options);
   CLI11_PARSE(app, argc, argv);
   return r1c::runtime::runMain(std::move(options));

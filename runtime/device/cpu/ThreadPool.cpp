@@ -21,14 +21,21 @@ void relax() {
 #endif
 }
 
-/// Waits until `value` differs from `old`: spins for some tens of microseconds
-/// (kernels of a small model follow each other faster than a futex wakes), then
-/// sleeps, so that idle workers leave the cores to others.
+/// Waits until `value` differs from `old`. Kernels of a small model follow each
+/// other faster than a futex wakes, so it spins for some microseconds; then it
+/// offers its core (the other side may be waiting for that very core where
+/// others use the machine, too); then it sleeps.
 void awaitChange(std::atomic<uint32_t> &value, uint32_t old) {
-  for (int spin = 0; spin < 4000; ++spin) {
-    if (value.load(std::memory_order_acquire) != old)
+  auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
+  for (int spin = 0; spin < 200; ++spin) {
+    if (changed())
       return;
     relax();
+  }
+  for (int offer = 0; offer < 50; ++offer) {
+    if (changed())
+      return;
+    ::sched_yield();
   }
   value.wait(old, std::memory_order_acquire);
 }
