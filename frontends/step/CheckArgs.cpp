@@ -164,7 +164,7 @@ std::optional<int64_t> Checker::capacity(const NodePtr &node, StringRef what,
     }
     assignment.steps = *stage->steps;
     if (reads(*node, Node::step))
-      count = static_cast<int64_t>(*stage->steps);
+      count = std::max<int64_t>(1, *stage->steps);
   }
   std::optional<double> largest;
   for (int64_t step = 0; step < count; ++step) {

@@ -389,7 +389,8 @@ Meaning Checker::callAdamW(const Expr &expr, Env &env) {
     }
     value.fields[field] = builder.getF64FloatAttr(known);
   }
-  if (const Arg *arg = args.get("clip_norm")) {
+  const Arg *arg = args.get("clip_norm");
+  if (arg && check(*arg->value, env).kind != Meaning::none) {
     std::optional<double> given = constant(*arg, "clip_norm", env);
     if (!given)
       return Meaning();

@@ -421,7 +421,10 @@ Meaning Checker::callLogprob(StringRef name, const Expr &expr, Env &env) {
     return fail(args.get("temperature")->loc,
                 "this temperature changes with every update, '" +
                     Twine(policy.name) + "' does not: compute it before");
-  mlir::Value mask = neededMask(rl::Axis::token, set.set, hoisted);
+  // An update runs all of its minibatch: a row without gradient is skipped
+  // where the gradient is known.
+  mlir::Value mask =
+      updated ? mlir::Value() : neededMask(rl::Axis::token, set.set, hoisted);
   mlir::Value t = temperature ? emit(builder, temperature) : mlir::Value();
   OpBuilder::InsertionGuard guard(builder);
   if (hoisted) {
@@ -487,7 +490,8 @@ Meaning Checker::callValue(const Expr &expr, Env &env) {
   }
   bool updated = update && update->policy == policy.name;
   bool hoisted = update && !updated;
-  mlir::Value mask = neededMask(rl::Axis::sequence, set.set, hoisted);
+  mlir::Value mask = updated ? mlir::Value()
+                             : neededMask(rl::Axis::sequence, set.set, hoisted);
   OpBuilder::InsertionGuard guard(builder);
   if (hoisted) {
     for (mlir::Value operand : {mask, completion})

@@ -85,11 +85,11 @@ void Checker::checkStage(const Decl &decl, Env &env) {
     return;
   info.limit = *rl::symbolizeLimit(limit.name);
   info.count = *count;
+  info.updates = updatesPerRound(decl, env);
   if (info.limit == rl::Limit::steps)
     info.steps = *count;
-  else if (info.limit == rl::Limit::rounds)
-    if (std::optional<double> updates = updatesPerRound(decl, env))
-      info.steps = *updates * *count;
+  else if (info.limit == rl::Limit::rounds && info.updates)
+    info.steps = *info.updates * *count;
 
   // Nothing is known of how policies that change compare at the start of a
   // round; those that never change are what they were copied from.
@@ -111,7 +111,12 @@ void Checker::checkStage(const Decl &decl, Env &env) {
   Env local;
   local.parent = &env;
   local.module = env.module;
+  unsigned errors = source.errorCount();
   checkBlock(decl.body, local);
+  if (source.errorCount() == errors && info.limit == rl::Limit::steps &&
+      info.updates == 0.0)
+    fail(limit.loc, "this stage never ends: a step is an update, and it has "
+                    "none; write rounds = N or epochs = N");
   stage = nullptr;
   openReads.clear();
 }
@@ -214,6 +219,19 @@ void Checker::checkEvery(const Stmt &stmt, Env &env) {
          "'every' takes a whole number of at least 1, known when the file is "
          "compiled");
     return;
+  }
+  // Multiples need not divide the updates of a round: say where they fall.
+  if (options.remarks && stage->updates && *stage->updates >= 1 &&
+      std::fmod(*steps, *stage->updates) != 0) {
+    std::string places = "0";
+    for (int64_t multiple = 1; multiple <= 3; ++multiple)
+      places += ", " + std::to_string(static_cast<int64_t>(
+                           std::ceil(multiple * *steps / *stage->updates) *
+                           *stage->updates));
+    source.remark(stmt.loc, "a round makes " +
+                                Twine(static_cast<int64_t>(*stage->updates)) +
+                                " updates, so this runs at steps " + places +
+                                ", ...");
   }
   auto op = rl::EveryOp::create(builder, at(stmt.loc),
                                 builder.getI64IntegerAttr(*steps));

@@ -71,7 +71,8 @@ private:
   struct StageInfo {
     rl::Limit limit = rl::Limit::steps;
     int64_t count = 0;
-    std::optional<double> steps; // updates in all, where the file says
+    std::optional<double> steps;   // updates in all, where the file says
+    std::optional<double> updates; // of one round, where the file says
   };
   /// The update whose loss is being checked.
   struct UpdateInfo {

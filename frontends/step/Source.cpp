@@ -41,6 +41,10 @@ void Source::warning(SMLoc loc, const Twine &message) {
   print(loc, SourceMgr::DK_Warning, message);
 }
 
+void Source::remark(SMLoc loc, const Twine &message) {
+  print(loc, SourceMgr::DK_Remark, message);
+}
+
 void Source::note(SMLoc loc, const Twine &message) {
   print(loc, SourceMgr::DK_Note, message);
 }

@@ -39,6 +39,7 @@ public:
   /// template is checked at each use).
   bool error(llvm::SMLoc loc, const llvm::Twine &message);
   void warning(llvm::SMLoc loc, const llvm::Twine &message);
+  void remark(llvm::SMLoc loc, const llvm::Twine &message);
   void note(llvm::SMLoc loc, const llvm::Twine &message);
 
   unsigned errorCount() const { return errors; }

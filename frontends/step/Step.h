@@ -22,6 +22,8 @@ struct Options {
   /// `--set name=value`: the text of an expression for a number or a flag; for
   /// a param that is a text, the text itself.
   std::vector<std::pair<std::string, std::string>> overrides;
+  /// Say also what is not wrong but worth knowing.
+  bool remarks = false;
   /// Where errors and warnings go; null: standard error.
   llvm::raw_ostream *diagnostics = nullptr;
 };

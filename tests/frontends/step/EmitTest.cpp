@@ -29,7 +29,7 @@ TEST(Emit, CapacityIsTheLargestOverAllSteps) {
   std::string stage =
       "stage s(steps = 10400) {\n o = sample(actor, math, groups = 8, "
       "group_size = 2, max_new_tokens = 32768 if step < 8200 else 65536)\n"
-      " metric m = rollout.mean(o.length)\n}\n";
+      " update(actor, losses.likelihood(actor, o), adamw(lr = 1))\n}\n";
   std::string text = emitted(prelude + stage);
   EXPECT_EQ(count(text, "max_groups = 8 max_group_size = 2 max_token_count = "
                         "65536"),
@@ -44,7 +44,8 @@ TEST(Emit, ScheduleOfANamedSize) {
   std::string text = emitted(
       prelude + "stage s(steps = 100) {\n size = 4 + step % 3\n o = "
                 "sample(actor, math, groups = size, max_new_tokens = 8)\n "
-                "metric m = rollout.mean(o.length)\n}\n");
+                "update(actor, losses.likelihood(actor, o), adamw(lr = 1))\n"
+                "}\n");
   EXPECT_EQ(count(text, "max_groups = 6 "), 1u);
 }
 
@@ -80,7 +81,7 @@ TEST(Emit, ParamsAreOpenUnlessASizeDependsOnThem) {
 
 TEST(Emit, TextParams) {
   std::string text = "param dir = \"a\"\npolicy actor = load(dir)\n"
-                     "stage s(steps = 3) { save(actor, dir) }\n";
+                     "stage s(rounds = 3) { save(actor, dir) }\n";
   EXPECT_EQ(count(emitted(text), "path = \"a\""), 1u);
   EXPECT_EQ(count(emitted(text, {{"dir", "b c"}}), "\"b c\""), 2u);
 }
@@ -118,7 +119,7 @@ TEST(Emit, AConditionalCopyIsAnother) {
   EXPECT_EQ(count(text, "rl.logprob @actor"), 1u);
   // reference never changes, so after := both are the same.
   text = emitted(prelude +
-                 "stage s(steps = 3) {\n actor := reference\n o = "
+                 "stage s(rounds = 3) {\n actor := reference\n o = "
                  "sample(actor, math, groups = 4, max_new_tokens = 8)\n metric "
                  "x = rollout.mean(logp(reference, o))\n}\n");
   EXPECT_EQ(count(text, "rl.logprob"), 0u);
@@ -197,7 +198,7 @@ TEST(Emit, CountsBelongToTheSetInSight) {
 
 TEST(Emit, ConditionJudgesTheCandidates) {
   std::string text = emitted(
-      prelude + "stage s(steps = 3) {\n o = sample(actor, math, groups = 4, "
+      prelude + "stage s(rounds = 3) {\n o = sample(actor, math, groups = 4, "
                 "group_size = 2, max_new_tokens = 8, tries = 3)\n   where "
                 "group.std(rewards.accuracy(o)) > 0\n metric x = "
                 "rollout.mean(o.length)\n}\n");
@@ -225,7 +226,7 @@ TEST(Emit, Llama) {
   std::string text = emitted(
       "policy a = llama(layers = 2, hidden = 64, heads = 4, kv_heads = 2, "
       "intermediate = 128, context = 64, tokenizer = "
-      "characters(\"0123456789+= \"))\nstage s(steps = 1) { save(a, \"x\") "
+      "characters(\"0123456789+= \"))\nstage s(rounds = 1) { save(a, \"x\") "
       "}\n");
   for (const char *part :
        {"vocabulary = 14 : i64", "head_dim = 16 : i64", "tied = true",
@@ -253,6 +254,19 @@ TEST(Emit, OpsKnowTheirLine) {
     EXPECT_EQ(place.getColumn(), 1u);
   });
   EXPECT_EQ(named, 1u);
+}
+
+TEST(Emit, RemarksSayWhereMultiplesFall) {
+  std::string text = prelude + "stage s(steps = 1700) {\n every 100 steps { "
+                               "reference := actor }\n o = sample(actor, math, "
+                               "groups = 16, max_new_tokens = 8)\n "
+                               "update(actor, losses.likelihood(actor, o), "
+                               "adamw(lr = 1), minibatches = 16)\n}\n";
+  EXPECT_NE(compile(text, {}, /*remarks=*/true)
+                .diagnostics.find("9:2: remark: a round makes 16 updates, so "
+                                  "this runs at steps 0, 112, 208, 304, ..."),
+            std::string::npos);
+  EXPECT_EQ(compile(text).diagnostics.find("remark"), std::string::npos);
 }
 
 } // namespace

@@ -281,9 +281,6 @@ TEST(Errors, Sets) {
         "'rm' has a scalar head and writes no tokens"},
        {"p = sample(actor, math, groups = 0, max_new_tokens = 3)",
         "'groups' is a whole number of at least 1, not 0"},
-       {"p = sample(actor, math, groups = 4, max_new_tokens = 300 - step)",
-        "'max_new_tokens' is a whole number of at least 1, not 0 (at step "
-        "300)"},
        {"p = sample(actor, math, groups = rollout.max(o.length), "
         "max_new_tokens = 3)",
         "'groups' is a size: it depends on constants, params and the step "
@@ -316,6 +313,13 @@ TEST(Errors, Sets) {
       {{"data d = jsonl(\"f\", prompt = \"{q}\")\nstage s(steps = 3) {\n"
         " o = read(d, groups = 2)\n metric m = rollout.mean(o.length)\n}",
         "'d' holds no completions to read"},
+       {"stage s(steps = 320) {\n o = sample(actor, math, groups = 2, "
+        "max_new_tokens = 300 - step)\n metric m = rollout.mean(o.length)\n}",
+        "'max_new_tokens' is a whole number of at least 1, not 0 (at step "
+        "300)"},
+       {"stage s(steps = 3) { metric m = step }",
+        "8:9: error: this stage never ends: a step is an update, and it has "
+        "none"},
        {"stage s(epochs = 3) {\n o = sample(actor, math, groups = 2, "
         "max_new_tokens = 3 + step)\n metric m = rollout.mean(o.length)\n}",
         "9:55: error: 'max_new_tokens' depends on the step, whose last is not "
@@ -443,7 +447,7 @@ TEST(Errors, DoNotCascade) {
 
 TEST(Errors, Overrides) {
   std::string text =
-      "param lr = 1\n" + prelude + "stage s(steps = 3) { metric m = lr }\n";
+      "param lr = 1\n" + prelude + "stage s(rounds = 3) { metric m = lr }\n";
   EXPECT_NE(compile(text, {{"lrr", "1"}})
                 .diagnostics.find("--set lrr: there is no such param; did you "
                                   "mean 'lr'?"),

@@ -43,13 +43,15 @@ inline Compiled finish(mlir::OwningOpRef<mlir::ModuleOp> module,
 
 inline Compiled
 compile(llvm::StringRef text,
-        std::vector<std::pair<std::string, std::string>> overrides = {}) {
+        std::vector<std::pair<std::string, std::string>> overrides = {},
+        bool remarks = false) {
   mlir::MLIRContext context;
   std::string diagnostics;
   llvm::raw_string_ostream out(diagnostics);
   Options options;
   options.overrides = std::move(overrides);
   options.diagnostics = &out;
+  options.remarks = remarks;
   auto module = compileStepText(text, "t.r1", context, options);
   return finish(std::move(module), context, diagnostics);
 }
@@ -77,7 +79,7 @@ data math = jsonl("m.jsonl", prompt = "{q}", completion = "{a}", answer = text, 
 /// A stage with a set `o`, then `body`, which starts at line 10.
 inline std::string inStage(llvm::StringRef body) {
   return prelude +
-         "stage s(steps = 320) {\n  o = sample(actor, math, groups = "
+         "stage s(rounds = 320) {\n  o = sample(actor, math, groups = "
          "4, group_size = 4, max_new_tokens = 64)\n" +
          body.str() + "\n}\n";
 }
