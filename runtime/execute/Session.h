@@ -86,8 +86,14 @@ public:
   explicit Session(RunOptions options);
   ~Session();
 
-  /// All stages, from the start or from the last checkpoint.
-  void run();
+  /// All stages, from the start or from the last checkpoint. False if it was
+  /// interrupted: the round under way is then finished and a checkpoint
+  /// written.
+  bool run();
+
+  /// Asks the running session to stop after its round; safe in a signal
+  /// handler.
+  static void interrupt();
 
   //===--- for commands ---------------------------------------------------===//
 
@@ -175,7 +181,8 @@ private:
   std::string lastCheckpoint;
 };
 
-/// Runs an artifact; prints one line and returns 1 where it fails.
+/// Runs an artifact; prints one line and returns 1 where it fails. Ctrl-C stops
+/// after the round (130), a second one at once.
 int runMain(RunOptions options);
 
 } // namespace r1c::runtime

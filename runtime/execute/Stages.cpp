@@ -11,6 +11,7 @@
 #include "runtime/support/Files.h"
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 
 namespace r1c::runtime {
 
@@ -95,7 +96,12 @@ void Session::describeRun() const {
   writeFileAtomically(runOptions.out / "step.r1", artifact.source);
 }
 
-void Session::run() {
+static volatile std::sig_atomic_t interrupted = 0;
+
+void Session::interrupt() { interrupted = 1; }
+
+bool Session::run() {
+  interrupted = 0;
   const fs::path &out = runOptions.out;
   fs::path checkpoints = out / "checkpoints";
   bool holdsRun =
@@ -166,8 +172,13 @@ void Session::run() {
                     "sequence; its where clause keeps nothing");
       bool due = runOptions.checkpointEvery > 0 &&
                  totalSteps - lastCheckpointStep >= runOptions.checkpointEvery;
-      if (due || checkpointAsked)
+      if (due || checkpointAsked || interrupted)
         saveCheckpoint();
+      if (interrupted) {
+        recorderOwner->note("stopped at " + lastCheckpoint +
+                            "; go on with --resume");
+        return false;
+      }
     }
     // The last stage's state stays: a resumed run with more --steps goes on.
     if (stageIndex + 1 == plans.size()) {
@@ -192,6 +203,7 @@ void Session::run() {
   recorderOwner->summary(places);
   if (profile)
     std::fprintf(stderr, "%s", profile->report(manifest).c_str());
+  return true;
 }
 
 //===----------------------------------------------------------------------===//

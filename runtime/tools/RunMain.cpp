@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/execute/Session.h"
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <new>
@@ -16,8 +17,13 @@ int runMain(RunOptions options) {
   std::string text;
   try {
     Session session(std::move(options));
-    session.run();
-    return 0;
+    std::signal(SIGINT, [](int) {
+      Session::interrupt();
+      std::signal(SIGINT, SIG_DFL);
+    });
+    bool done = session.run();
+    std::signal(SIGINT, SIG_DFL);
+    return done ? 0 : 130;
   } catch (const Error &error) {
     text = error.what();
   } catch (const std::filesystem::filesystem_error &error) {
