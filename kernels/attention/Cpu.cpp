@@ -68,24 +68,39 @@ Value Head::lanewise(ArrayRef<Value> a, ArrayRef<Value> b) {
   return sum;
 }
 
-Value Head::reduce16(SmallVector<Value> v) {
-  // At width w a vector holds 16/w sums of w lanes each; pairs of vectors are
-  // folded at once: lane l takes in lane l + w/2, as in a tree of one vector.
-  for (int64_t w = 16; w > 1; w /= 2) {
-    SmallVector<int64_t> low, high;
-    for (int64_t source = 0; source < 32; source += w)
-      for (int64_t l = 0; l < w / 2; ++l) {
-        low.push_back(source + l);
-        high.push_back(source + l + w / 2);
-      }
-    SmallVector<Value> next;
-    for (size_t i = 0; i < v.size(); i += 2)
-      next.push_back(arith::AddFOp::create(e.b, e.loc,
-                                           e.shuffle(v[i], v[i + 1], low),
-                                           e.shuffle(v[i], v[i + 1], high)));
-    v = next;
-  }
-  return v.front();
+Value Head::fold(function_ref<Value(int64_t)> vector, int64_t first,
+                 int64_t count) {
+  if (count == 1)
+    return vector(first);
+  Value a = fold(vector, first, count / 2);
+  Value b = fold(vector, first + count / 2, count / 2);
+  // a and b hold count/2 sums each, of w lanes each: lane l takes in lane
+  // l + w/2, as in a tree of one vector.
+  int64_t w = 32 / count;
+  SmallVector<int64_t> low, high;
+  for (int64_t source = 0; source < 32; source += w)
+    for (int64_t l = 0; l < w / 2; ++l) {
+      low.push_back(source + l);
+      high.push_back(source + l + w / 2);
+    }
+  return arith::AddFOp::create(e.b, e.loc, e.shuffle(a, b, low),
+                               e.shuffle(a, b, high));
+}
+
+Value Head::reduce16(function_ref<Value(int64_t)> vector) {
+  return fold(vector, 0, 16);
+}
+
+SmallVector<Value> r1c::kernels::group16(
+    Emit &e, Value first, Value end, TypeRange types,
+    function_ref<SmallVector<Value>(function_ref<Value(int64_t)>)> body) {
+  return e.choose(
+      e.less(end, e.add(first, 16)), types,
+      [&] {
+        return body(
+            [&](int64_t i) { return e.min(e.add(first, i), e.add(end, -1)); });
+      },
+      [&] { return body([&](int64_t i) { return e.add(first, i); }); });
 }
 
 Value r1c::kernels::foldLanes(Emit &e, Value v, bool max) {
@@ -154,14 +169,17 @@ struct Forward {
           Value top = e.loop(
               e.i64(0), count, e.i64(16), lowest,
               [&](Value c, ValueRange best) -> SmallVector<Value> {
-                SmallVector<Value> sums;
-                for (int64_t i = 0; i < 16; ++i) {
-                  Value key = e.min(e.add(first, e.add(c, i)), e.add(keys, -1));
-                  sums.push_back(head.lanewise(
-                      q, head.load(e.at(k0, e.mul(key, stride), element))));
-                }
-                Value s = arith::MulFOp::create(e.b, e.loc, head.reduce16(sums),
-                                                scale);
+                Value sums =
+                    group16(e, e.add(first, c), keys, lowest.getType(),
+                            [&](function_ref<Value(int64_t)> key)
+                                -> SmallVector<Value> {
+                              return {head.reduce16([&](int64_t i) {
+                                return head.lanewise(
+                                    q, head.load(e.at(k0, e.mul(key(i), stride),
+                                                      element)));
+                              })};
+                            })[0];
+                Value s = arith::MulFOp::create(e.b, e.loc, sums, scale);
                 s = e.select(e.maskBelow(16, e.sub(count, c)), s, lowest);
                 e.store(s, e.at(scores, c, f32), f32);
                 return {arith::MaximumFOp::create(e.b, e.loc, best[0], s)};
@@ -274,16 +292,23 @@ struct Backward {
     SmallVector<Value> dq = e.loop(
         e.i64(0), keys, e.i64(16), head.zero(),
         [&](Value c, ValueRange carried) {
-          SmallVector<Value> s, d;
-          for (int64_t i = 0; i < 16; ++i) {
-            Value j = e.min(e.add(first, e.add(c, i)), row);
-            s.push_back(head.lanewise(q, head.load(key(op.getK(), j, group))));
-            d.push_back(head.lanewise(
-                g, minus(head.load(key(op.getV(), j, group)), out)));
-          }
-          Value prob = math::ExpOp::create(
-              e.b, e.loc, sub(mul(head.reduce16(s), scales), lse));
-          e.store(mul(mul(prob, head.reduce16(d)), scales), ds, f32);
+          SmallVector<Type> two(2, lse.getType());
+          SmallVector<Value> sd = group16(
+              e, e.add(first, c), e.add(row, 1), two,
+              [&](function_ref<Value(int64_t)> j) -> SmallVector<Value> {
+                return {head.reduce16([&](int64_t i) {
+                          return head.lanewise(
+                              q, head.load(key(op.getK(), j(i), group)));
+                        }),
+                        head.reduce16([&](int64_t i) {
+                          return head.lanewise(
+                              g, minus(head.load(key(op.getV(), j(i), group)),
+                                       out));
+                        })};
+              });
+          Value prob =
+              math::ExpOp::create(e.b, e.loc, sub(mul(sd[0], scales), lse));
+          e.store(mul(mul(prob, sd[1]), scales), ds, f32);
           return e.loop(e.i64(0), e.min(e.i64(16), e.sub(keys, c)), e.i64(1),
                         carried, [&](Value i, ValueRange sum) {
                           Value j = e.add(first, e.add(c, i));
@@ -310,15 +335,22 @@ struct Backward {
         [&](Value h, ValueRange outer) {
           return e.loop(
               row, last, e.i64(16), outer, [&](Value i0, ValueRange carried) {
-                SmallVector<Value> s, d;
-                for (int64_t i = 0; i < 16; ++i) {
-                  Value query_ = e.min(e.add(i0, i), e.add(last, -1));
-                  s.push_back(head.lanewise(
-                      kk, head.load(query(op.getQ(), query_, h))));
-                  d.push_back(head.lanewise(
-                      head.load(query(op.getDOut(), query_, h)),
-                      minus(v, head.load(query(op.getOut(), query_, h)))));
-                }
+                SmallVector<Type> two(2, scales.getType());
+                SmallVector<Value> sd = group16(
+                    e, i0, last, two,
+                    [&](function_ref<Value(int64_t)> i) -> SmallVector<Value> {
+                      return {
+                          head.reduce16([&](int64_t n) {
+                            return head.lanewise(
+                                kk, head.load(query(op.getQ(), i(n), h)));
+                          }),
+                          head.reduce16([&](int64_t n) {
+                            Value r = i(n);
+                            return head.lanewise(
+                                head.load(query(op.getDOut(), r, h)),
+                                minus(v, head.load(query(op.getOut(), r, h))));
+                          })};
+                    });
                 // lse of the queries: heads floats apart.
                 Value steps = e.iota(16);
                 Value left = e.sub(last, i0);
@@ -327,10 +359,10 @@ struct Backward {
                                   e.add(e.mul(i0, heads), h), f32),
                              e.mul(steps, e.splatInt(steps.getType(), heads)),
                              f32, e.maskBelow(16, left));
-                Value prob = math::ExpOp::create(
-                    e.b, e.loc, sub(mul(head.reduce16(s), scales), lse));
+                Value prob = math::ExpOp::create(e.b, e.loc,
+                                                 sub(mul(sd[0], scales), lse));
                 e.store(prob, p, f32);
-                e.store(mul(mul(prob, head.reduce16(d)), scales), ds, f32);
+                e.store(mul(mul(prob, sd[1]), scales), ds, f32);
                 return e.loop(e.i64(0), e.min(e.i64(16), left), e.i64(1),
                               carried, [&](Value i, ValueRange sum) {
                                 Value query_ = e.add(i0, i);
