@@ -125,11 +125,14 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
                   [&](DictionaryAttr role, Type) {
                     return pick({{"activation", out}}, role);
                   })) ||
-      failed(call(builder, policy, "sample",
+      failed(call(builder, policy, policy.isFiltered ? "sample.filtered" : "sample",
                   [&](DictionaryAttr role, Type) {
                     return pick({{"activation", last},
                                  {"rows", {sampleRows, samples}},
                                  {"temperature", {temperature, {}}},
+                                 {"top_k", {topK, {}}},
+                                 {"top_p", {topP, {}}},
+                                 {"min_p", {minP, {}}},
                                  {"counter", {noise, samples}},
                                  {"key", {key, {}}}}, role);
                   },

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/schedule/Models.h"
+#include "compiler/phases/expand/Support.h"
 #include "compiler/phases/expand/FunctionWriter.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "dialects/kern/Kern.h"
@@ -71,8 +72,10 @@ LogicalResult Models::addPolicies(Block *declarations) {
   module.walk([&](Operation *op) {
     if (auto update = dyn_cast<rl::UpdateOp>(op))
       policy(update.getPolicy()).isTrained = true;
-    if (auto sample = dyn_cast<rl::SampleOp>(op))
+    if (auto sample = dyn_cast<rl::SampleOp>(op)) {
       policy(sample.getPolicy()).isSampled = true;
+      policy(sample.getPolicy()).isFiltered |= isFiltered(sample);
+    }
   });
 
   for (auto &[name, owned] : policies) {

@@ -43,6 +43,8 @@ struct Policy {
   rl::PolicyOp op;
   lm::ModelOp model;
   bool isTrained = false, isSampled = false;
+  /// Some sample of it is with top_p, top_k or min_p.
+  bool isFiltered = false;
   int64_t layers = 0, hidden = 0, vocabulary = 0, context = 0;
   llvm::StringMap<Parameter> parameters;
   /// Elements: those with weight decay come first; both counts are multiples
