@@ -321,22 +321,13 @@ Meaning Checker::checkRead(const Stmt &stmt, Env &env) {
 // Log-probabilities, entropies, values
 //===----------------------------------------------------------------------===//
 
-mlir::Value Checker::neededMask(rl::Axis axis, StringRef set, bool hoisted) {
+mlir::Value Checker::neededMask(rl::Axis axis, StringRef set) {
   if (!need)
     return {};
   bool fits =
       need->axis == rl::Axis::one || (need->axis == axis && need->set == set);
-  // More than is needed may be computed, but not before it is known what is.
-  if (!fits || (hoisted && need->changes))
-    return {};
-  mlir::Value mask;
-  {
-    OpBuilder::InsertionGuard guard(builder);
-    if (hoisted && update)
-      builder.setInsertionPoint(update->op);
-    mask = emit(builder, need);
-  }
-  return mask;
+  // More than is needed may be computed, but not anew at every update.
+  return fits && !need->changes ? emit(builder, need) : mlir::Value();
 }
 
 /// A policy that speaks of a set: it has the set's tokens.
@@ -424,7 +415,7 @@ Meaning Checker::callLogprob(StringRef name, const Expr &expr, Env &env) {
   // An update runs all of its minibatch: a row without gradient is skipped
   // where the gradient is known.
   mlir::Value mask =
-      updated ? mlir::Value() : neededMask(rl::Axis::token, set.set, hoisted);
+      updated ? mlir::Value() : neededMask(rl::Axis::token, set.set);
   mlir::Value t = temperature ? emit(builder, temperature) : mlir::Value();
   OpBuilder::InsertionGuard guard(builder);
   if (hoisted) {
@@ -490,8 +481,8 @@ Meaning Checker::callValue(const Expr &expr, Env &env) {
   }
   bool updated = update && update->policy == policy.name;
   bool hoisted = update && !updated;
-  mlir::Value mask = updated ? mlir::Value()
-                             : neededMask(rl::Axis::sequence, set.set, hoisted);
+  mlir::Value mask =
+      updated ? mlir::Value() : neededMask(rl::Axis::sequence, set.set);
   OpBuilder::InsertionGuard guard(builder);
   if (hoisted) {
     for (mlir::Value operand : {mask, completion})

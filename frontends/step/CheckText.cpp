@@ -43,7 +43,7 @@ Meaning Checker::textOp(StringRef function, ArrayRef<Meaning> operands,
   Type type = result == 't'   ? Type(rl::TextType::get(&context, axis, set))
               : result == 'f' ? Type(rl::FlagType::get(&context, axis, set))
                               : Type(rl::NumType::get(&context, axis, set));
-  mlir::Value mask = masked ? neededMask(axis, set, false) : mlir::Value();
+  mlir::Value mask = masked ? neededMask(axis, set) : mlir::Value();
   auto op = rl::TextOp::create(builder, at(loc), type,
                                builder.getStringAttr(function), inputs, mask);
   for (NamedAttribute attribute : attributes)
@@ -183,7 +183,7 @@ Meaning Checker::callExtern(StringRef name, const Expr &expr, Env &env) {
       : decl.result == "flag" ? Type(rl::FlagType::get(&context, axis, set))
                               : Type(rl::NumType::get(&context, axis, set));
   auto op = rl::CallOp::create(builder, at(expr.start), type, name, inputs,
-                               neededMask(axis, set, false));
+                               neededMask(axis, set));
   if (decl.result != "text")
     return leaf(op, expr.start);
   Meaning value;

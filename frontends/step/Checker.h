@@ -169,7 +169,7 @@ private:
   Meaning callLogprob(llvm::StringRef name, const Expr &expr, Env &env);
   Meaning callValue(const Expr &expr, Env &env);
   /// The mask of what is needed here, for an op on `axis` of `set`; null: all.
-  mlir::Value neededMask(rl::Axis axis, llvm::StringRef set, bool hoisted);
+  mlir::Value neededMask(rl::Axis axis, llvm::StringRef set);
   bool readsPolicy(const Meaning &policy, const Outputs &set, llvm::SMLoc loc);
 
   //===--- Statements (CheckStage.cpp) ------------------------------------===//

@@ -166,6 +166,26 @@ TEST(Emit, CostlyCallsRunWhereTheyAreNeeded) {
   EXPECT_EQ(count(text, "where("), 0u) << text;
 }
 
+TEST(Emit, MasksStandBeforeTheUpdateWithWhatTheyMask) {
+  std::string text = emitted(
+      inStage(
+          "loss l { m = token(o.truncated)\n minimize batch.mean(logp(actor, "
+          "o) * (logp(reference, o) if m else 0)) }\n"
+          "reference := rm2\n"
+          "update(actor, l, adamw(lr = 1))")
+          .insert(0, "policy rm2 = load(\"x\")\n"));
+  size_t update = text.find("rl.update");
+  EXPECT_LT(text.find("rl.logprob @reference"), update) << text;
+  EXPECT_LT(text.find("where("), update);
+  // What is needed here changes with the update; the other policy does not.
+  text = emitted(
+      inStage("reference := rm2\nloss l { lp = logp(actor, o)\n minimize "
+              "batch.mean(lp * (logp(reference, o) if lp > 0 else 0)) }\n"
+              "update(actor, l, adamw(lr = 1))")
+          .insert(0, "policy rm2 = load(\"x\")\n"));
+  EXPECT_EQ(count(text, "where("), 0u) << text;
+}
+
 TEST(Emit, AConstantChoiceIsMade) {
   std::string text =
       emitted(inStage("metric x = rollout.mean(o.length) if 2 > 1 else "
