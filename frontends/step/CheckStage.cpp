@@ -111,9 +111,8 @@ void Checker::checkStage(const Decl &decl, Env &env) {
   Env local;
   local.parent = &env;
   local.module = env.module;
-  unsigned errors = source.errorCount();
   checkBlock(decl.body, local);
-  if (source.errorCount() == errors && info.limit == rl::Limit::steps &&
+  if (!source.errorCount() && info.limit == rl::Limit::steps &&
       info.updates == 0.0)
     fail(limit.loc, "this stage never ends: a step is an update, and it has "
                     "none; write rounds = N or epochs = N");

@@ -133,7 +133,9 @@ Module *Checker::addModule(StringRef text, StringRef path, bool isMain) {
   module->name = llvm::sys::path::stem(path).str();
   module->directory = llvm::sys::path::parent_path(path).str();
   StringRef buffer = source.add(text.str(), path);
+  unsigned before = source.errorCount();
   module->file = parse(source, buffer);
+  parsed &= source.errorCount() == before;
   module->env.module = module.get();
   Module *raw = module.get();
   modules.push_back(std::move(module));
@@ -147,6 +149,9 @@ Module *Checker::addModule(StringRef text, StringRef path, bool isMain) {
     }
   }
   loading.pop_back();
+  // What could not be read would seem unknown, or unused.
+  if (!parsed)
+    return raw;
   checkNames(source, *raw->file, isMain, [&](StringRef name) -> const File * {
     auto found = raw->imports.find(name.str());
     return found == raw->imports.end() ? nullptr : found->second->file.get();
@@ -444,6 +449,8 @@ OwningOpRef<ModuleOp> Checker::run(StringRef text, StringRef path) {
   result = ModuleOp::create(FileLineColLoc::get(&context, path, 1, 1));
   builder.setInsertionPointToEnd(result->getBody());
   Module *main = addModule(text, path, /*isMain=*/true);
+  if (!parsed)
+    return {};
   declare(*main);
   std::vector<StringRef> names;
   for (const Decl &decl : main->file->decls)

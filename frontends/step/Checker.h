@@ -216,6 +216,7 @@ private:
   std::vector<std::unique_ptr<Module>> modules;
   std::map<std::string, Module *> moduleOf; // by path
   std::vector<std::string> loading;
+  bool parsed = true; // all files so far
 
   std::map<std::string, ParamInfo> params;
   std::map<std::string, PolicyInfo> policies;

@@ -166,6 +166,12 @@ void Lexer::lexSymbol() {
     return push(Token::symbol, loc, two.str());
   }
   char c = *at++;
+  if (static_cast<unsigned char>(c) >= 128) {
+    while (static_cast<unsigned char>(peek()) >= 128)
+      ++at;
+    source.error(loc, "outside texts and comments a step file is ASCII");
+    return;
+  }
   if (!StringRef("()[]{},.:=+-*/%<>").contains(c)) {
     StringRef hint = c == '#'               ? ": comments begin with //"
                      : c == '!'             ? ": write 'not', or '!='"

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "frontends/step/Names.h"
+#include "frontends/step/Step.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/ADT/Twine.h"
@@ -76,6 +77,8 @@ private:
   Source &source;
   const ImportLookup &import;
   std::vector<Scope> scopes;
+  /// What the blocks around name, also after the place that is looked at.
+  std::map<std::string, SMLoc> further;
 };
 
 } // namespace
@@ -153,7 +156,16 @@ void NameChecker::read(StringRef name, SMLoc loc, bool called) {
       known.push_back(other);
   llvm::append_range(known, builtinFunctions());
   llvm::append_range(known, builtinValues());
-  source.error(loc, "unknown name '" + name + "'" + didYouMean(name, known));
+  std::string hint;
+  if (auto later = further.find(name.str()); later != further.end())
+    hint = "here: it gets its value further down, on line " +
+           std::to_string(source.lineOf(later->second));
+  else if (!shippedLibrary(name).empty())
+    hint = "; write 'import " + name.str() + "' at the top of the file";
+  else
+    hint = didYouMean(name, known);
+  source.error(loc, "unknown name '" + name + "'" +
+                        (hint.empty() || hint[0] == ';' ? "" : " ") + hint);
 }
 
 /// `losses.grpo`: the import is used, and must have the name.
@@ -257,13 +269,17 @@ void NameChecker::stmt(const Stmt &s) {
 
 void NameChecker::block(ArrayRef<StmtPtr> body) {
   scopes.emplace_back();
-  std::map<std::string, SMLoc> metrics;
+  std::map<std::string, SMLoc> metrics, outer = further;
+  for (const StmtPtr &s : body)
+    if (s->kind == Stmt::let || s->kind == Stmt::loss)
+      further.emplace(s->name, s->loc);
   for (const StmtPtr &s : body) {
     stmt(*s);
     if (s->kind == Stmt::metric && !metrics.emplace(s->name, s->loc).second)
       source.error(s->loc, "a second metric '" + s->name + "'");
   }
   close();
+  further = std::move(outer);
 }
 
 void NameChecker::definition(const Template &t) {

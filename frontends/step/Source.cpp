@@ -66,12 +66,12 @@ unsigned Source::lineOf(SMLoc loc) const {
 StringRef r1c::step::nearest(StringRef name,
                              llvm::ArrayRef<StringRef> candidates) {
   StringRef best;
-  unsigned limit = std::max<unsigned>(2, name.size() / 3);
+  // Short names have every other short name near them.
+  unsigned limit = std::min<unsigned>(std::max<unsigned>(2, name.size() / 3),
+                                      name.empty() ? 0 : name.size() - 1);
   for (StringRef candidate : candidates) {
     unsigned distance = name.edit_distance(candidate, true, limit + 1);
-    // Two letters have every other two letters near them.
-    if (distance <= limit &&
-        distance < std::max(name.size(), candidate.size())) {
+    if (distance <= limit) {
       best = candidate;
       limit = distance ? distance - 1 : 0;
       if (distance == 0)

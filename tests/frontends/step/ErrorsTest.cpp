@@ -43,6 +43,8 @@ TEST(Errors, Names) {
         "10:13: error: 'rewards' has no 'acuracy'; did you mean 'accuracy'?"},
        {"a = rward(o)", "10:5: error: unknown name 'rward'"},
        {"metric m = rollout.mean(lenght)", "unknown name 'lenght'"},
+       {"metric m = a\n a = 1", "10:12: error: unknown name 'a' here: it gets "
+                                "its value further down, on line 11"},
        {"a = 1\n metric m = rollout.tokens", "10:1: error: 'a' is never used"},
        {"step = 1", "10:1: error: 'step' is built in and cannot be a name"},
        {"token = 1", "10:1: error: 'token' is an axis and cannot be a name"},
@@ -69,6 +71,20 @@ TEST(Errors, Names) {
         "9:7: error: a second stage 'a'"},
        {"param rm = 1", "8:7: error: 'rm' is already the name of a policy"}},
       false);
+}
+
+TEST(Errors, MissingImport) {
+  EXPECT_NE(compile("fn f(a) = advantages.center(a)\n")
+                .diagnostics.find("1:11: error: unknown name 'advantages'; "
+                                  "write 'import advantages' at the top"),
+            std::string::npos);
+}
+
+/// A statement that cannot be read reads nothing: no names are looked for.
+TEST(Errors, SyntaxComesFirst) {
+  std::string text = compile("param a = 1\nparam b = = a\n").diagnostics;
+  EXPECT_NE(text.find("2:11: error: expected a value"), std::string::npos);
+  EXPECT_EQ(text.find("never used"), std::string::npos) << text;
 }
 
 TEST(Errors, UnusedDeclarationsAreWarnings) {

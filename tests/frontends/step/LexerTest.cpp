@@ -92,6 +92,8 @@ TEST(Lexer, Errors) {
       {"a = \"\\q\"", "t.r1:1:6: error: unknown escape in a text"},
       {"a = b & c", "t.r1:1:7: error: unexpected character '&': write 'and'"},
       {"a = !b", "t.r1:1:5: error: unexpected character '!': write 'not'"},
+      {"a = \xc3\xa9\xc3\xa9", "t.r1:1:5: error: outside texts and comments a "
+                               "step file is ASCII\n"},
       {"# a", "t.r1:1:1: error: unexpected character '#': comments begin"}};
   for (auto [text, message] : cases) {
     std::string errors;

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "frontends/step/Lexer.h"
 #include "tests/frontends/step/StepTesting.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -69,6 +70,33 @@ INSTANTIATE_TEST_SUITE_P(Steps, Good, testing::ValuesIn(programs(R1C_STEPS)),
                          nameOf);
 INSTANTIATE_TEST_SUITE_P(Steps, Bad,
                          testing::ValuesIn(programs(R1C_STEPS "/bad")), nameOf);
+
+/// Programs with one token left out either compile or are told why not.
+TEST(Steps, WithATokenMissing) {
+  for (const char *name : {"/first-hour.r1", "/code-execution.r1"}) {
+    auto buffer = llvm::MemoryBuffer::getFile(R1C_STEPS + std::string(name));
+    ASSERT_TRUE(static_cast<bool>(buffer));
+    Source source(llvm::nulls());
+    llvm::StringRef text = source.add((*buffer)->getBuffer().str(), "t.r1");
+    std::vector<Token> tokens = lex(source, text);
+    for (const Token &token : tokens) {
+      if (token.kind == Token::end || token.kind == Token::newline)
+        continue;
+      size_t at = token.loc.getPointer() - text.data();
+      size_t quotes = token.kind == Token::string ? 2 : 0;
+      std::string without =
+          text.take_front(at).str() +
+          text.drop_front(
+                  std::min(text.size(), at + token.text.size() + quotes))
+              .str();
+      Compiled compiled = compile(without);
+      bool told = llvm::StringRef(compiled.diagnostics).contains(": error: ");
+      EXPECT_NE(compiled.ok, told) << "without '" << token.text << "' on line "
+                                   << source.lineOf(token.loc) << "\n"
+                                   << compiled.diagnostics;
+    }
+  }
+}
 
 TEST(Steps, AreAllThere) {
   EXPECT_EQ(programs(R1C_STEPS).size(), 21u);
