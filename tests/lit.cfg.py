@@ -15,6 +15,7 @@ tools = [os.path.join(config.r1c_build, "bin"), config.llvm_tools]
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ["PATH"]])
 config.environment["R1C_SOURCE"] = config.r1c_source
 config.substitutions.append(("%examples", os.path.join(config.r1c_source, "examples")))
+config.substitutions.append(("%python", "python3"))
 config.substitutions.append(("%source", config.r1c_source))
 
 with open("/proc/cpuinfo") as f:

@@ -123,6 +123,7 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
   if (!file)
     return fail(error);
   compilation.module->print(file->os());
+  file->os() << "\n";
   file->keep();
   return 0;
 }
