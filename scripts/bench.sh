@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Kernel benchmarks beside named peers; JSON goes to bench/results/.
+# Called by ./dev bench after a build; arguments go to Google Benchmark.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+# The peer is optional: without it only r1c's own numbers are taken.
+if ! dpkg-query -W -f='${Status}' libdnnl-dev 2>/dev/null | grep -q 'ok installed'; then
+  sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get install -y -qq --no-install-recommends libdnnl-dev >/dev/null || echo "bench: no oneDNN (libdnnl-dev); going on without" >&2
+  cmake build >/dev/null
+fi
+flock build/.lock ninja -C build bench_matmul bench_layers >/dev/null
+
+mkdir -p bench/results
+R1C_COMMIT=$(git rev-parse --short HEAD)
+export R1C_COMMIT
+build/bin/bench_matmul --benchmark_enable_random_interleaving=true --benchmark_repetitions=15 --benchmark_min_time=0.02 \
+  --benchmark_out=bench/results/matmul.json --benchmark_out_format=json "$@"
+build/bin/bench_layers --benchmark_min_time=0.2 \
+  --benchmark_out=bench/results/layers.json --benchmark_out_format=json "$@"
