@@ -100,8 +100,9 @@ class RL_PolicyRead<string mnemonic, list<Trait> traits = []>
 def RL_LogprobOp : RL_PolicyRead<"logprob", [AttrSizedOperandSegments]> {
   let summary = "log-probability of each chosen token";
   let description = [{
-    At the set's temperature and support (the tokens that top-p, top-k, min-p
-    kept), or at another temperature. `where`: only these are needed; the rest
+    At the temperature and support (the tokens that top-p, top-k, min-p kept)
+    with which the set was sampled, or at another temperature; of a set that was
+    read, at temperature 1 unless said. `where`: only these are needed; the rest
     of the result is never read.
 
     Only the updated policy occurs inside an `rl.update`: what other policies

@@ -390,6 +390,10 @@ Meaning Checker::callLogprob(StringRef name, const Expr &expr, Env &env) {
     if (key == set.temperatureKey)
       temperature = nullptr;
   }
+  // A set that was read carries no temperature of its own.
+  if (!temperature && key == set.temperatureKey && set.policy.empty() &&
+      set.temperature->value != 1)
+    temperature = set.temperature;
   std::string who = (name + "(" + policy.name + ", " + set.name + ")").str();
   bool updated = update && update->policy == policy.name;
   if (update && set.set != update->set->set)

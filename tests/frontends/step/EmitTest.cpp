@@ -242,6 +242,20 @@ TEST(Emit, ReadTakesTheTokenizerOfItsReader) {
             1u);
 }
 
+TEST(Emit, ReadSetsSayTheirTemperature) {
+  auto text = [](const char *temperature) {
+    return emitted(std::string("policy actor = load(\"m\")\ndata d = "
+                               "jsonl(\"f\", prompt_ids = \"p\", ids = \"i\", "
+                               "logp = \"l\", temperature = ") +
+                   temperature +
+                   ")\nstage s(epochs = 1) {\n o = read(d, groups = 4)\n "
+                   "metric m = rollout.mean(logp(actor, o) - o.logp)\n}\n");
+  };
+  EXPECT_EQ(count(text("0.75"), " temperature(%"), 1u);
+  EXPECT_EQ(count(text("0.75"), "rl.constant 7.500000e-01"), 1u);
+  EXPECT_EQ(count(text("1.0"), " temperature(%"), 0u);
+}
+
 TEST(Emit, Llama) {
   std::string text = emitted(
       "policy a = llama(layers = 2, hidden = 64, heads = 4, kv_heads = 2, "
