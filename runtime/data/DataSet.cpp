@@ -80,6 +80,11 @@ DataSet::DataSet(const Fields &description, const std::filesystem::path &base,
   description.forEach("completion", [&](const Fields &fields) {
     completions.push_back(Template::parse(fields, base));
   });
+  idsColumn = description.text("ids", "");
+  promptIdsColumn = description.text("prompt_ids", "");
+  logpColumn = description.text("logp", "");
+  if (idsColumn.empty() && !(promptIdsColumn.empty() && logpColumn.empty()))
+    throw Error("data '", setName, "': 'prompt_ids' and 'logp' need 'ids'");
   if (description.has("columns")) {
     Fields columns = description.object("columns");
     for (const auto &[name, kind] : columns.json().items())
@@ -129,10 +134,56 @@ void DataSet::append(const std::string &line, const std::string &origin) {
                            ", but is ", dumpJson(*at));
            }
            row.prompt = prompt.fill(row.line, tokenizer);
+           if (!idsColumn.empty())
+             return appendRecorded(std::move(row));
            for (const Template &completion : completions)
              row.completions.push_back(completion.fill(row.line, tokenizer));
            rows.push_back(std::move(row));
          });
+}
+
+void DataSet::appendRecorded(Row row) {
+  auto column = [&](const std::string &name) -> const Json & {
+    auto at = row.line.find(name);
+    if (at == row.line.end() || !at->is_array())
+      throw Error("column '", name, "' must be a list");
+    return *at;
+  };
+  auto idsOf = [&](const std::string &name) {
+    std::vector<int32_t> ids;
+    for (const Json &id : column(name)) {
+      if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
+          id.get<int64_t>() > INT32_MAX)
+        throw Error("column '", name, "' holds ", dumpJson(id),
+                    ", which is no token id");
+      ids.push_back(id.get<int32_t>());
+    }
+    return ids;
+  };
+  Recorded recorded;
+  recorded.origin = row.origin;
+  recorded.ids = idsOf(idsColumn);
+  recorded.logp.resize(recorded.ids.size());
+  if (!logpColumn.empty()) {
+    const Json &values = column(logpColumn);
+    if (values.size() != recorded.ids.size())
+      throw Error("column '", logpColumn, "' has ", values.size(),
+                  " numbers for ", recorded.ids.size(), " tokens");
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (!values[i].is_number())
+        throw Error("column '", logpColumn, "' holds ", dumpJson(values[i]));
+      recorded.logp[i] = values[i].get<float>();
+    }
+  }
+  if (!promptIdsColumn.empty())
+    row.promptIds = idsOf(promptIdsColumn);
+  recorded.line = row.line;
+  std::string key =
+      row.promptIds.empty() ? row.prompt : dumpJson(Json(row.promptIds));
+  auto [at, isNew] = rowOfPrompt.emplace(key, rows.size());
+  if (isNew)
+    rows.push_back(std::move(row));
+  rows[at->second].recorded.push_back(std::move(recorded));
 }
 
 Json DataSet::completed(const Json &line, const std::string &text) const {

@@ -18,12 +18,23 @@
 
 namespace r1c::runtime {
 
-/// One line of a data set, checked.
+/// An output of another engine: token ids, never text.
+struct Recorded {
+  std::string origin;
+  Json line;
+  std::vector<int32_t> ids;
+  std::vector<float> logp; ///< zeros where the data has none
+};
+
+/// One line of a data set, checked; with recorded outputs all lines of one
+/// prompt.
 struct Row {
   std::string origin; ///< "train.jsonl:12"
   Json line;          ///< the whole object
   std::string prompt; ///< the prompt template filled in
   std::vector<std::string> completions;
+  std::vector<int32_t> promptIds; ///< instead of `prompt`, where columns say so
+  std::vector<Recorded> recorded;
 };
 
 /// A text with {column} in it.
@@ -52,7 +63,8 @@ public:
   /// The kinds of the declared columns: "text", "number", "flag".
   const std::map<std::string, std::string> &columns() const { return kinds; }
 
-  /// Checks one line and appends it.
+  /// Checks one line and appends it: as a row, or, if the lines bring token
+  /// ids, to the row of its prompt.
   void append(const std::string &line, const std::string &origin);
 
   /// The line that `write` makes from an output: the row's own columns, and the
@@ -60,10 +72,14 @@ public:
   Json completed(const Json &line, const std::string &text) const;
 
 private:
+  void appendRecorded(Row row);
+
   std::string setName;
   Template prompt;
   std::vector<Template> completions;
   std::map<std::string, std::string> kinds;
+  std::string idsColumn, promptIdsColumn, logpColumn;
+  std::map<std::string, size_t> rowOfPrompt; ///< with `idsColumn`
   const Tokenizer *tokenizer;
   std::deque<Row> rows; // rows stay where they are when more are appended
 };

@@ -29,6 +29,7 @@ struct Sequence {
   std::vector<float> logp; ///< of each, as recorded
   std::string text;        ///< `chosen` decoded, without the end token
   bool truncated = false;  ///< cut at max_new_tokens
+  const Recorded *recorded = nullptr; ///< read from another engine's line
 };
 
 /// Sequences by group, in data order (docs/levels.md, section 0).
@@ -38,6 +39,15 @@ struct OutputSet {
 
   const Group &groupOf(const Sequence &sequence) const {
     return groups[sequence.group];
+  }
+  /// The line of the data whose columns the sequence has, and where it stands.
+  const Json &lineOf(const Sequence &sequence) const {
+    return sequence.recorded ? sequence.recorded->line
+                             : groupOf(sequence).row->line;
+  }
+  const std::string &originOf(const Sequence &sequence) const {
+    return sequence.recorded ? sequence.recorded->origin
+                             : groupOf(sequence).row->origin;
   }
   int64_t tokens() const;
 

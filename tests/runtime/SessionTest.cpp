@@ -563,6 +563,61 @@ TEST_F(Run, CopiesAndAssignments) {
             weights("four", "actor.weights"));
 }
 
+TEST_F(Run, OutputsOfAnotherEngine) {
+  TestManifest m = stepManifest();
+  m.buffer("tokens.logp", "f32", 240);
+  m.json["data"].push_back({{"name", "log"},
+                            {"files", {"log.jsonl"}},
+                            {"prompt", {{"kind", "plain"}, {"text", ""}}},
+                            {"columns", {{"score", "number"}}},
+                            {"ids", "ids"},
+                            {"prompt_ids", "prompt"},
+                            {"logp", "lp"}});
+  writeFile(
+      directory / "log.jsonl",
+      "{\"prompt\": [1, 2], \"ids\": [3, 0], \"lp\": [-1, -2], \"score\": 1}\n"
+      "{\"prompt\": [4], \"ids\": [5], \"lp\": [-3], \"score\": 2}\n"
+      "{\"prompt\": [1, 2], \"ids\": [6], \"lp\": [-4], \"score\": 3}\n");
+  Json &stage = m.json["stages"][0];
+  stage["limit"] = "epochs";
+  stage["count"] = 1;
+  Json &body = stage["body"];
+  body[1] = {{"op", "read"},    {"set", 0},           {"policy", "actor"},
+             {"data", {"log"}}, {"groups", 8},        {"order", "file"},
+             {"max_groups", 8}, {"max_group_size", 2}};
+  body[3] = {
+      {"op", "column"}, {"set", 0}, {"field", "score"}, {"to", ref("reward")}};
+  Json recorded = {{"op", "column"},
+                   {"set", 0},
+                   {"field", "logp"},
+                   {"to", ref("tokens.logp")}};
+  body.insert(body.begin() + 4, recorded);
+  m.json["policies"][0]["state"].push_back("tokens.logp");
+  run(options(m, "out"));
+  // Two groups: the lines of one prompt, in the order of the file.
+  Safetensors file(directory /
+                   "out/checkpoints/round-00000001/state.safetensors");
+  float logp[4];
+  std::memcpy(logp, file.get("tokens.logp").data, 16);
+  EXPECT_EQ(std::vector<float>(logp, logp + 4),
+            (std::vector<float>{-1, -2, -4, -3}));
+  auto samples = lines(directory / "out/samples.jsonl");
+  ASSERT_EQ(samples.size(), 3u);
+  EXPECT_EQ(samples[1]["data"], "log.jsonl:3");
+  EXPECT_EQ(samples[1]["text"], "5");
+  EXPECT_EQ(samples[1]["truncated"], true);
+  EXPECT_EQ(samples[0]["truncated"], false);
+  EXPECT_EQ(samples[1]["reward/mean"], 3.0);
+  writeFile(directory / "log.jsonl",
+            "{\"prompt\": [1], \"ids\": [99], \"lp\": [0], \"score\": 1}\n");
+  EXPECT_NE(errorOf(options(m, "bad")).find("token id 99 lies outside"),
+            std::string::npos);
+  writeFile(directory / "log.jsonl",
+            "{\"prompt\": [1], \"ids\": [1], \"lp\": [0, 1], \"score\": 1}\n");
+  EXPECT_NE(errorOf(options(m, "bad")).find("2 numbers for 1 tokens"),
+            std::string::npos);
+}
+
 TEST_F(Run, LoopsAndStrides) {
   TestManifest m = stepManifest();
   m.buffer("x", "f32", 4 * 16);

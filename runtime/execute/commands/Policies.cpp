@@ -10,6 +10,7 @@
 #include "runtime/support/Files.h"
 #include <algorithm>
 #include <cstdio>
+#include <unistd.h>
 
 namespace r1c::runtime {
 
@@ -103,13 +104,17 @@ public:
       if (flags[i] == 0)
         continue;
       const Sequence &sequence = state.outputs.sequences[i];
-      const Row &row = *state.outputs.groupOf(sequence).row;
-      std::string line = dumpJson(data.completed(row.line, sequence.text));
+      std::string line = dumpJson(
+          data.completed(state.outputs.lineOf(sequence), sequence.text));
       std::fprintf(file, "%s\n", line.c_str());
       ++lines;
       data.append(line, concat(data.name(), ".jsonl:", lines));
     }
+    // A checkpoint will count these lines.
+    bool written = std::fflush(file) == 0 && ::fsync(::fileno(file)) == 0;
     std::fclose(file);
+    if (!written)
+      throw Error(path.string(), ": cannot be written");
   }
 
 private:

@@ -86,8 +86,11 @@ protected:
   bool takePrompt(Session &session, const Row &row, int64_t newTokens,
                   int64_t limit, Group &group) const {
     group.row = &row;
-    group.prompt = within([&] { return row.origin; },
-                          [&] { return policy.tokenizer->encode(row.prompt); });
+    group.prompt = row.promptIds;
+    if (group.prompt.empty())
+      group.prompt =
+          within([&] { return row.origin; },
+                 [&] { return policy.tokenizer->encode(row.prompt); });
     auto length = static_cast<int64_t>(group.prompt.size());
     if (length == 0) {
       session.recorder().warn(row.origin + ": dropped, its prompt is empty");
@@ -171,14 +174,14 @@ protected:
       const Sequence &sequence = sequences[index];
       const Group &group = state.outputs.groupOf(sequence);
       OrderedJson trace = {{"sequence", index},
-                           {"data", group.row->origin},
+                           {"data", state.outputs.originOf(sequence)},
                            {"prompt", group.row->prompt},
                            {"text", sequence.text},
                            {"length", sequence.chosen.size()},
                            {"truncated", sequence.truncated}};
       // What the row brought besides: the answer, say, but no long texts.
-      for (const auto &[name, value] : group.row->line.items())
-        if (!trace.contains(name) &&
+      for (const auto &[name, value] : state.outputs.lineOf(sequence).items())
+        if (!trace.contains(name) && !value.is_array() &&
             !(value.is_string() &&
               value.get_ref<const std::string &>().size() > 200))
           trace[name] = value;
@@ -307,12 +310,38 @@ public:
   }
 
 private:
+  void checkIds(const std::vector<int32_t> &ids,
+                const std::string &origin) const {
+    int64_t vocabulary = policy.tokenizer->size();
+    if (policy.model.is_object())
+      vocabulary = policy.model.value("vocabulary", vocabulary);
+    for (int32_t id : ids)
+      if (id >= vocabulary)
+        throw Error(origin, ": token id ", id,
+                    " lies outside the vocabulary of ", vocabulary);
+  }
+
   bool takeRow(Session &session, const Row &row, int64_t most, int64_t rows,
                OutputSet &result) const {
-    if (row.completions.empty())
+    if (row.completions.empty() && row.recorded.empty())
       throw Error(row.origin, ": the data has no completion to read");
     std::vector<Sequence> sequences;
     size_t longest = 0;
+    for (const Recorded &recorded : row.recorded) {
+      Sequence sequence;
+      sequence.group = static_cast<int32_t>(result.groups.size());
+      sequence.chosen = recorded.ids;
+      sequence.logp = recorded.logp;
+      sequence.recorded = &recorded;
+      // The embedding would read behind its table.
+      checkIds(recorded.ids, recorded.origin);
+      checkIds(row.promptIds, recorded.origin);
+      sequence.text = policy.tokenizer->decode(recorded.ids);
+      sequence.truncated =
+          recorded.ids.empty() || !policy.tokenizer->isEnd(recorded.ids.back());
+      longest = std::max(longest, sequence.chosen.size());
+      sequences.push_back(std::move(sequence));
+    }
     for (const std::string &text : row.completions) {
       Sequence sequence;
       sequence.group = static_cast<int32_t>(result.groups.size());
@@ -330,6 +359,12 @@ private:
                                      " tokens exceeds max_tokens = ", most));
       return false;
     }
+    if (maxGroupSize > 0 &&
+        static_cast<int64_t>(sequences.size()) > maxGroupSize)
+      throw Error(row.origin, ": ", sequences.size(),
+                  " outputs of one prompt, but "
+                  "the artifact was compiled for at most ",
+                  maxGroupSize);
     Group group;
     if (!takePrompt(session, row, static_cast<int64_t>(longest), rows, group))
       return false;
@@ -454,17 +489,17 @@ private:
       return static_cast<double>(sequence.chosen.size());
     if (field == "truncated")
       return sequence.truncated;
-    const Group &group = set.groupOf(sequence);
     if (field == "prompt_length")
-      return static_cast<double>(group.prompt.size());
-    auto at = group.row->line.find(field);
-    if (at == group.row->line.end())
-      throw Error(group.row->origin, ": no column '", field, "'");
+      return static_cast<double>(set.groupOf(sequence).prompt.size());
+    const Json &line = set.lineOf(sequence);
+    auto at = line.find(field);
+    if (at == line.end())
+      throw Error(set.originOf(sequence), ": no column '", field, "'");
     if (at->is_boolean())
       return at->get<bool>();
     if (at->is_number())
       return at->get<double>();
-    throw Error(group.row->origin, ": column '", field,
+    throw Error(set.originOf(sequence), ": column '", field,
                 "' is neither number nor flag");
   }
 

@@ -134,9 +134,11 @@ protected:
       } else if (name == "prompt") {
         texts.push_back(row.prompt);
       } else {
-        auto at = row.line.find(name);
-        if (at == row.line.end() || !at->is_string())
-          throw Error(row.origin, ": no text column '", name, "'");
+        const Json &line = outputs.lineOf(sequence);
+        auto at = line.find(name);
+        if (at == line.end() || !at->is_string())
+          throw Error(outputs.originOf(sequence), ": no text column '", name,
+                      "'");
         texts.push_back(at->get<std::string>());
       }
     }
