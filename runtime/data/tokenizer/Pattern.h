@@ -22,7 +22,8 @@ public:
   explicit Pattern(const std::string &text);
 
   /// Appends the matches and what lies between them, in order.
-  void isolate(std::string_view text, std::vector<std::string_view> &pieces) const;
+  void isolate(std::string_view text,
+               std::vector<std::string_view> &pieces) const;
 
 private:
   std::shared_ptr<void> code;
