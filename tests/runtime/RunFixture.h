@@ -9,6 +9,7 @@
 #define R1C_TESTS_RUNTIME_RUNFIXTURE_H
 
 #include "runtime/checkpoint/Safetensors.h"
+#include "runtime/execute/Session.h"
 #include "tests/runtime/TestArtifact.h"
 #include <algorithm>
 #include <cstring>
