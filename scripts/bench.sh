@@ -12,10 +12,14 @@ if ! dpkg-query -W -f='${Status}' libdnnl-dev 2>/dev/null | grep -q 'ok installe
 fi
 flock build/.lock ninja -C build bench_matmul bench_layers >/dev/null
 
-mkdir -p bench/results
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
 R1C_COMMIT=$(git rev-parse --short HEAD)
 export R1C_COMMIT
-build/bin/bench_matmul --benchmark_enable_random_interleaving=true --benchmark_repetitions=15 --benchmark_min_time=0.02 \
-  --benchmark_out=bench/results/matmul.json --benchmark_out_format=json "$@"
-build/bin/bench_layers --benchmark_min_time=0.2 \
-  --benchmark_out=bench/results/layers.json --benchmark_out_format=json "$@"
+build/bin/bench_matmul --benchmark_enable_random_interleaving=true --benchmark_repetitions=25 --benchmark_min_time=0.02 \
+  --benchmark_out="$out/matmul.json" --benchmark_out_format=json "$@"
+build/bin/bench_layers --benchmark_repetitions=5 --benchmark_min_time=0.05 \
+  --benchmark_out="$out/layers.json" --benchmark_out_format=json "$@"
+mkdir -p bench/results
+python3 scripts/condense.py "$out/matmul.json" bench/results/matmul.json
+python3 scripts/condense.py "$out/layers.json" bench/results/layers.json

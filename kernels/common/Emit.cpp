@@ -20,8 +20,12 @@ int64_t r1c::kernels::bytesOf(Type element) {
 }
 
 Type r1c::kernels::storageOf(Type element) {
-  return element.isInteger(1) ? IntegerType::get(element.getContext(), 8)
-                              : element;
+  if (element.isInteger(1))
+    return IntegerType::get(element.getContext(), 8);
+  // As integers: where bf16 is not native, the code generator would take
+  // vectors of it apart with calls of a library.
+  return element.isBF16() ? IntegerType::get(element.getContext(), 16)
+                          : element;
 }
 
 Type r1c::kernels::lanesOf(Type element, int64_t lanes) {
@@ -180,14 +184,19 @@ Value Emit::at(Value pointer, int64_t index, Type element) {
                              ValueRange(i64(index * bytesOf(element))));
 }
 
-/// Memory holds i1 as bytes.
 static Value fromStorage(Emit &e, Value v, Type element) {
+  if (element.isBF16())
+    return arith::BitcastOp::create(e.b, e.loc, lanesOf(element, lanesIn(v)),
+                                    v);
   if (!element.isInteger(1))
     return v;
   return arith::CmpIOp::create(e.b, e.loc, arith::CmpIPredicate::ne, v,
                                e.splatInt(v.getType(), 0));
 }
 static Value toStorage(Emit &e, Value v) {
+  if (getElementTypeOrSelf(v).isBF16())
+    return arith::BitcastOp::create(e.b, e.loc,
+                                    lanesOf(e.b.getI16Type(), lanesIn(v)), v);
   if (!getElementTypeOrSelf(v).isInteger(1))
     return v;
   return arith::ExtUIOp::create(e.b, e.loc,

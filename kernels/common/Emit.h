@@ -28,7 +28,7 @@ using mlir::ValueRange;
 
 /// Bytes that one element of a tensor takes (i1: one).
 int64_t bytesOf(Type element);
-/// The type as which an element lies in memory (i1: i8).
+/// The type as which an element is read and written (i1: i8, bf16: i16).
 Type storageOf(Type element);
 /// `element`, or a vector of `lanes` of it when lanes > 1.
 Type lanesOf(Type element, int64_t lanes);

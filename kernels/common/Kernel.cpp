@@ -212,7 +212,6 @@ Value RegionEmitter::emitOp(Value v, int64_t width,
   for (Value operand : def->getOperands())
     mapping.map(operand, get(operand));
   Operation *clone = e.b.clone(*def, mapping);
-  clone->setLoc(e.loc);
   for (Value result : clone->getResults())
     result.setType(lanesOf(result.getType(), width));
   for (auto [result, value] : llvm::zip(def->getResults(), clone->getResults()))

@@ -113,6 +113,39 @@ func.func @k(%x: tensor<?xf64>, %flag: tensor<?xi1>, %g: tensor<?xf64>, %idx: te
   }
 }
 
+TEST(Map, GathersNarrowElements) {
+  const char *source = R"(
+func.func @k(%x: tensor<?xbf16>, %f: tensor<?xi1>, %i: tensor<?xi32>, %o: tensor<?xi1>, %p: tensor<?xbf16>)
+    -> (tensor<?xbf16>, tensor<?xi1>, tensor<?xbf16>) attributes {kern.kernel} {
+  %0:3 = kern.map (%a = %x : gather(0) tensor<?xbf16>, %b = %f : gather(0) tensor<?xi1>)
+      indices(%i : tensor<?xi32>) inits(%o : tensor<?xi1>, %p : tensor<?xbf16>)
+      -> (element tensor<?xbf16>, scatter(0) tensor<?xi1>, scatter(0) tensor<?xbf16>) {
+    kern.yield %a, %b, %a : bf16, i1, bf16
+  }
+  return %0#0, %0#1, %0#2 : tensor<?xbf16>, tensor<?xi1>, tensor<?xbf16>
+}
+)";
+  for (const char *cpu : {"native", "x86-64-v3"}) {
+    Kernels kernels(source, false, cpu);
+    int64_t n = 53;
+    auto x = toBf16(randomFloats(n));
+    std::vector<uint8_t> f(n);
+    std::vector<int32_t> i(n);
+    std::iota(i.begin(), i.end(), 0);
+    std::shuffle(i.begin(), i.end(), rng());
+    for (uint8_t &v : f)
+      v = rng()() % 2;
+    Buffer X = Buffer::of(x), F = Buffer::of(f), I = Buffer::of(i),
+           Y = Buffer::poisoned<uint16_t>(n), O = Buffer::poisoned<uint8_t>(n),
+           P = Buffer::poisoned<uint16_t>(n);
+    kernels.run("k", {&X, &F, &I, &Y, &O, &P}, n, 2);
+    for (int64_t j = 0; j < n; ++j)
+      EXPECT_EQ(Y.values<uint16_t>()[j], x[i[j]]);
+    EXPECT_TRUE(sameBits(O.values<uint8_t>(), f));
+    EXPECT_TRUE(sameBits(P.values<uint16_t>(), x));
+  }
+}
+
 TEST(Map, AdamWInPlace) {
   // Static size, flat; results over inputs.
   Kernels kernels(R"(

@@ -1,4 +1,4 @@
-// RUN: r1c-opt %s --split-input-file --kern-to-loops=cpu=znver4 --verify-diagnostics
+// RUN: r1c-opt %s --split-input-file --kern-to-loops=cpu=znver4 --r1c-expand-math --verify-diagnostics
 
 func.func @two(%x: tensor<?xf32>) -> tensor<?xf32> attributes {kern.kernel} {
   %0 = kern.map (%a = %x : element tensor<?xf32>) -> (element tensor<?xf32>) {
@@ -26,4 +26,16 @@ func.func @lost(%x: tensor<?xf32>) -> tensor<?xf32> attributes {kern.kernel} {
     kern.yield %a, %a : f32, f32
   }
   return %0#0 : tensor<?xf32>
+}
+
+// -----
+
+// No machine instruction, and no library to call.
+func.func @remainder(%x: tensor<?xf64>) -> tensor<?xf64> attributes {kern.kernel} {
+  %0 = kern.map (%a = %x : element tensor<?xf64>) -> (element tensor<?xf64>) {
+    // expected-error@+1 {{has no expansion in kernels for}}
+    %1 = arith.remf %a, %a : f64
+    kern.yield %1 : f64
+  }
+  return %0 : tensor<?xf64>
 }

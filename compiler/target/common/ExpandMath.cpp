@@ -511,7 +511,8 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
         op->erase();
         continue;
       }
-      if (isa<math::MathDialect>(op->getDialect()) && !isNative(op)) {
+      if (isa<arith::RemFOp>(op) ||
+          (isa<math::MathDialect>(op->getDialect()) && !isNative(op))) {
         op->emitOpError("has no expansion in kernels for ")
             << op->getOperand(0).getType();
         return signalPassFailure();
