@@ -122,8 +122,7 @@ func.func @k(%z: tensor<?x49152xf32>, %c: tensor<?x4xi32>) -> tensor<?xi32> attr
   }
   return %y : tensor<?xi32>
 })",
-      {floats(rows * n), ints(std::vector<int32_t>(rows * 4, 7)),
-       floats(rows)},
+      {floats(rows * n), ints(std::vector<int32_t>(rows * 4, 7)), floats(rows)},
       rows, rows * n * 4, 0);
 }
 BENCHMARK(gumbelSample);
@@ -160,7 +159,10 @@ func.func @k(%q: tensor<?x576xf32>, %k: tensor<?x192xf32>, %v: tensor<?x192xf32>
        floats(rows * 192)},
       1, 0, 2.5 * 2.0 * rows * rows * 576);
 }
-BENCHMARK(attentionBackward)->Arg(256)->Arg(1024)->Unit(benchmark::kMillisecond);
+BENCHMARK(attentionBackward)
+    ->Arg(256)
+    ->Arg(1024)
+    ->Unit(benchmark::kMillisecond);
 
 void packTransposed(benchmark::State &state) {
   run(state, R"(
