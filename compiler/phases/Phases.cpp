@@ -16,8 +16,8 @@ using namespace r1c;
 using llvm::StringRef;
 
 static const StringRef afterDifferentiate[] = {"rl.gradient"};
-static const StringRef afterRagged[] = {"rl.map", "rl.repeat", "rl.reduce",
-                                        "rl.scan", "rl.stop"};
+static const StringRef afterRagged[] = {
+    "rl.map", "rl.repeat", "rl.reduce", "rl.reduce_grad", "rl.scan", "rl.stop"};
 static const StringRef afterFuse[] = {"lm"};
 // The shape of a policy and its parameters: declarations, no computation.
 static const StringRef declarations[] = {"lm.model", "lm.parameter"};

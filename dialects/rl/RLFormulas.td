@@ -200,9 +200,10 @@ def RL_ReduceOp : RL_Op<"reduce", [Pure, AttrSizedOperandSegments]> {
   let description = [{
     `where` leaves elements out of the values and of the count. A mean over
     nothing is 0; std and var are unbiased and 0 of one value; the minimum of
-    nothing is +inf, the maximum -inf; quantile q of n values is the value at
-    rank ceil(q n), at least 1. `first` and `last` are by position. Ties in min
-    and max: the first. `any` and `all` take flags and give flags; all others
+    nothing is +inf, the maximum -inf. Quantile q of n values lies by linear
+    interpolation between the order statistics around (n-1) q (as in NumPy and
+    torch.quantile); it is NaN of nothing and where a value is NaN. `first` and
+    `last` are by position, 0 of nothing. Ties in min and max: the first. `any` and `all` take flags and give flags; all others
     take and give numbers.
 
     A result of axis `one` is over all ranks: over the outputs of one update
@@ -222,6 +223,26 @@ def RL_ReduceOp : RL_Op<"reduce", [Pure, AttrSizedOperandSegments]> {
     $kind $value (`over` $domain^)? (`q` `(` $q^ `)`)?
     (`where` `(` $where^ `:` type($where) `)`)? attr-dict
     `:` type($value) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def RL_ReduceGradOp : RL_Op<"reduce_grad", [Pure, AllTypesMatch<["value", "result"]>]> {
+  let summary = "derivative of a reduction that chooses one of its elements";
+  let description = [{
+    Vector-Jacobian product of `rl.reduce` min, max, first or last: each element
+    of `seed` goes to the element of `value` that the reduction gave (of equal
+    ones the first); all others get 0. Where nothing is left, nobody gets it.
+    Made by `rl-differentiate`.
+
+    Example: `rl.reduce_grad first %x seed(%g : !rl.num<group of "o">) : !rl.num<sequence of "o">`
+  }];
+  let arguments = (ins RL_ReduceKind:$kind, RL_Num:$value, RL_Num:$seed,
+                       Optional<RL_Flag>:$where);
+  let results = (outs RL_Num:$result);
+  let assemblyFormat = [{
+    $kind $value `seed` `(` $seed `:` type($seed) `)`
+    (`where` `(` $where^ `:` type($where) `)`)? attr-dict `:` type($value)
   }];
   let hasVerifier = 1;
 }

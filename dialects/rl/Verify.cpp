@@ -209,6 +209,21 @@ LogicalResult ReduceOp::verify() {
   return success();
 }
 
+LogicalResult ReduceGradOp::verify() {
+  if (!llvm::is_contained({ReduceKind::min, ReduceKind::max, ReduceKind::first,
+                           ReduceKind::last},
+                          getKind()))
+    return emitOpError() << "of " << stringifyReduceKind(getKind())
+                         << " is not needed: min, max, first and last choose "
+                            "one of their elements";
+  Type of = getValue().getType(), seed = getSeed().getType();
+  if (*getAxis(seed) >= *getAxis(of) ||
+      (*getAxis(seed) != Axis::one && getSet(seed) != getSet(of)))
+    return emitOpError() << "takes a seed on a coarser axis of its set, not "
+                         << seed << " for " << of;
+  return verifyWhere(*this, getWhere(), of);
+}
+
 LogicalResult ScanOp::verify() {
   if (getAxis(getValue().getType()) != Axis::token)
     return emitOpError() << "runs over tokens, not over "

@@ -106,13 +106,14 @@ NodePtr Checker::checkLoss(const Loss &loss, Env &body) {
   return asNumber(result.node);
 }
 
-void Checker::emitStep(const NodePtr &loss, const Meaning &optimizer,
-                       SMLoc loc) {
+void Checker::emitStep(const NodePtr &loss, StringRef name,
+                       const Meaning &optimizer, SMLoc loc) {
   auto symbol = FlatSymbolRefAttr::get(&context, update->policy);
   mlir::Value number = emit(builder, loss);
   auto type = rl::GradientType::get(&context);
-  mlir::Value gradient =
-      rl::GradientOp::create(builder, at(loc), type, number, symbol);
+  mlir::Value gradient = rl::GradientOp::create(
+      builder, NameLoc::get(builder.getStringAttr(name), at(loc)), type, number,
+      symbol);
   mlir::Value sum = rl::AllReduceOp::create(builder, at(loc), gradient);
   mlir::Value rate = emit(builder, optimizer.rate);
   auto field = [&](const char *name) {
@@ -225,7 +226,7 @@ void Checker::checkUpdate(const Expr &call, Env &env) {
                "constants; write logp(" +
                policy.name + ", " + set.name + ") inside it");
     else if (number && !optimizer.isError())
-      emitStep(number, optimizer, call.start);
+      emitStep(number, loss.closure->definition->name, optimizer, call.start);
   }
   update = nullptr;
   policies[policy.name].version = nextVersion++;

@@ -189,7 +189,8 @@ private:
   void checkUpdate(const Expr &call, Env &env);
   std::shared_ptr<Outputs> setOfLoss(const Loss &loss, llvm::SMLoc loc);
   NodePtr checkLoss(const Loss &loss, Env &body);
-  void emitStep(const NodePtr &loss, const Meaning &optimizer, llvm::SMLoc loc);
+  void emitStep(const NodePtr &loss, llvm::StringRef name,
+                const Meaning &optimizer, llvm::SMLoc loc);
   /// Moves what `value` comes from before the update.
   void hoist(mlir::Value value);
 

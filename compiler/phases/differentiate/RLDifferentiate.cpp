@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 // Reverse mode over the axis-typed ops of an rl.update, from the loss to the
-// log-probabilities and entropies of the updated policy. The result is again
-// rl, so everything after this phase treats it like the user's own formulas.
+// log-probabilities, entropies and values of the updated policy. The result is
+// again rl, so everything after this phase treats it like the user's own
+// formulas.
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/Passes.h"
@@ -134,16 +135,15 @@ void LossReverse::add(Value to, Value contribution) {
 void LossReverse::findActive() {
   StringRef policy = gradient.getPolicy();
   for (Operation &op : *gradient->getBlock()) {
-    bool isActive = TypeSwitch<Operation *, bool>(&op)
-                        .Case<rl::LogprobOp, rl::EntropyOp>([&](auto read) {
-                          return read.getPolicy() == policy;
-                        })
-                        .Case([](rl::StopOp) { return false; })
-                        .Default([&](Operation *) {
-                          return llvm::any_of(op.getOperands(), [&](Value v) {
-                            return active.contains(v);
-                          });
-                        });
+    bool isActive =
+        TypeSwitch<Operation *, bool>(&op)
+            .Case<rl::LogprobOp, rl::EntropyOp, rl::ValueOp>(
+                [&](auto read) { return read.getPolicy() == policy; })
+            .Case([](rl::StopOp) { return false; })
+            .Default([&](Operation *) {
+              return llvm::any_of(op.getOperands(),
+                                  [&](Value v) { return active.contains(v); });
+            });
     if (!isActive)
       continue;
     for (Value result : op.getResults())
@@ -241,11 +241,14 @@ LogicalResult LossReverse::reverseReduce(rl::ReduceOp op, Value adjoint) {
   case rl::ReduceKind::any:
   case rl::ReduceKind::all:
     return success(); // no gradient, by the language
-  default:
-    return op.emitError("the derivative of '")
-           << rl::stringifyReduceKind(op.getKind())
-           << "' is not supported in a loss: write stop(...) around it if no "
-              "gradient is meant";
+  case rl::ReduceKind::min:
+  case rl::ReduceKind::max:
+  case rl::ReduceKind::first:
+  case rl::ReduceKind::last:
+    // The element that was chosen gets all of it.
+    add(x, rl::ReduceGradOp::create(builder, loc, x.getType(), op.getKind(), x,
+                                    adjoint, where));
+    return success();
   }
   if (where)
     share = map(loc, axis, {share, where},
@@ -279,7 +282,8 @@ LogicalResult LossReverse::reverse(Operation *op, Value adjoint) {
                                opposite, adjoint));
         return success();
       })
-      .Case<rl::LogprobOp, rl::EntropyOp>([](auto) { return success(); })
+      .Case<rl::LogprobOp, rl::EntropyOp, rl::ValueOp>(
+          [](auto) { return success(); })
       .Default([](Operation *other) {
         return other->emitError("'")
                << other->getName() << "' has no derivative";
@@ -303,9 +307,9 @@ LogicalResult LossReverse::run() {
         return number(b, loc, 1);
       }));
 
-  Value seeds, entropySeeds;
+  Value seeds, entropySeeds, valueSeeds;
   auto collect = [&](Value &into, Value adjoint) {
-    into = into ? map(loc, Axis::token, {into, adjoint},
+    into = into ? map(loc, axisOf(adjoint), {into, adjoint},
                       [](OpBuilder &b, Location loc, ValueRange x) -> Value {
                         return arith::AddFOp::create(b, loc, x[0], x[1]);
                       })
@@ -326,13 +330,16 @@ LogicalResult LossReverse::run() {
     } else if (auto read = dyn_cast<rl::EntropyOp>(op)) {
       collect(entropySeeds, adjoint);
       outputs = read.getOutputs();
+    } else if (auto read = dyn_cast<rl::ValueOp>(op)) {
+      collect(valueSeeds, adjoint);
+      outputs = read.getOutputs();
     }
   }
   if (!outputs)
     return gradient.emitError("no gradient reaches ") << gradient.getPolicy();
-  auto backward = rl::BackwardOp::create(
-      builder, loc, gradient.getType(), gradient.getPolicyAttr(), outputs,
-      seeds, entropySeeds, /*value_seeds=*/Value());
+  auto backward = rl::BackwardOp::create(builder, loc, gradient.getType(),
+                                         gradient.getPolicyAttr(), outputs,
+                                         seeds, entropySeeds, valueSeeds);
   gradient.replaceAllUsesWith(backward.getResult());
   gradient.erase();
   return success();

@@ -22,6 +22,9 @@ Operand ragged::element(Value tensor) {
 Operand ragged::one(Value tensor) {
   return {tensor, access(tensor, kern::AccessKind::one, -1, 0)};
 }
+Operand ragged::row(Value tensor) {
+  return {tensor, access(tensor, kern::AccessKind::row)};
+}
 Operand ragged::gathered(Value tensor) {
   return {tensor, access(tensor, kern::AccessKind::gather, 0)};
 }
@@ -67,13 +70,14 @@ Value ragged::map(OpBuilder &builder, Location loc, RankedTensorType type,
 }
 
 Value ragged::reduce(OpBuilder &builder, Location loc, RankedTensorType type,
-                     ArrayRef<Operand> operands, Value offsets, Body body) {
+                     ArrayRef<Operand> operands, Value offsets, Body body,
+                     kern::AccessKind kind) {
   SmallVector<Value> tensors;
   ArrayAttr accesses;
   split(builder, operands, tensors, accesses);
-  auto op = kern::RowOp::create(builder, loc, TypeRange(type), tensors,
-                                ValueRange(), offsets, accesses,
-                                only(builder, kern::AccessKind::row));
+  auto op =
+      kern::RowOp::create(builder, loc, TypeRange(type), tensors, ValueRange(),
+                          offsets, accesses, only(builder, kind));
   fill(builder, loc, op.getBody(), operands, body);
   return op.getResult(0);
 }

@@ -26,6 +26,8 @@ using Body = llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Location,
 Operand element(mlir::Value tensor);
 /// The single element of a `tensor<1xT>`, seen by every row.
 Operand one(mlir::Value tensor);
+/// x[row], in a kern.row.
+Operand row(mlir::Value tensor);
 /// x[index[i]], with the op's only index operand.
 Operand gathered(mlir::Value tensor);
 
@@ -34,11 +36,12 @@ mlir::Value map(mlir::OpBuilder &builder, mlir::Location loc,
                 mlir::RankedTensorType type, llvm::ArrayRef<Operand> operands,
                 mlir::Value index, Body body);
 
-/// A ragged kern.row with one value a row; `type` is the result's.
+/// A ragged kern.row with one value a row, or with `kind` element one an
+/// element; `type` is the result's.
 mlir::Value reduce(mlir::OpBuilder &builder, mlir::Location loc,
                    mlir::RankedTensorType type,
                    llvm::ArrayRef<Operand> operands, mlir::Value offsets,
-                   Body body);
+                   Body body, kern::AccessKind kind = kern::AccessKind::row);
 
 } // namespace r1c::ragged
 

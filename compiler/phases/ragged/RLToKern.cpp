@@ -88,6 +88,7 @@ private:
   LogicalResult convertMap(rl::MapOp op, Scope &scope);
   LogicalResult convertRepeat(rl::RepeatOp op, Scope &scope);
   LogicalResult convertReduce(rl::ReduceOp op, Scope &scope);
+  LogicalResult convertReduceGrad(rl::ReduceGradOp op, Scope &scope);
   void convertCount(rl::CountOp op, Scope &scope);
   FailureOr<Value> offsetsFor(Scope &scope, Operation *op, Axis from, Axis to,
                               StringRef set);
@@ -255,6 +256,30 @@ LogicalResult Converter::convertReduce(rl::ReduceOp op, Scope &scope) {
   return success();
 }
 
+LogicalResult Converter::convertReduceGrad(rl::ReduceGradOp op, Scope &scope) {
+  Type of = op.getValue().getType();
+  FailureOr<Value> offsets = offsetsFor(
+      scope, op, axisOf(of), axisOf(op.getSeed().getType()), setOf(of));
+  if (failed(offsets))
+    return failure();
+  Location loc = op.getLoc();
+  Value seed = tensorOf(scope, op.getSeed(), loc);
+  SmallVector<ragged::Operand> operands{
+      ragged::element(tensorOf(scope, op.getValue(), loc)),
+      axisOf(op.getSeed().getType()) == Axis::one ? ragged::one(seed)
+                                                  : ragged::row(seed)};
+  if (Value where = op.getWhere())
+    operands.push_back(ragged::element(tensorOf(scope, where, loc)));
+  scope.tensors[op.getResult()] = ragged::reduce(
+      builder, loc, tensorFor(of), operands, *offsets,
+      [&](OpBuilder &b, Location loc, ValueRange x) {
+        return ragged::buildReductionGrad(b, loc, op.getKind(), x[0], x[1],
+                                          x.size() > 2 ? x[2] : Value());
+      },
+      kern::AccessKind::element);
+  return success();
+}
+
 void Converter::convertCount(rl::CountOp op, Scope &scope) {
   Type to = op.getResult().getType();
   StringRef set = cast<rl::OutputsType>(op.getOutputs().getType()).getSet();
@@ -334,6 +359,8 @@ LogicalResult Converter::convertOp(Operation *op, Scope &scope) {
   return TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](rl::MapOp map) { return convertMap(map, scope); })
       .Case([&](rl::ReduceOp reduce) { return convertReduce(reduce, scope); })
+      .Case(
+          [&](rl::ReduceGradOp grad) { return convertReduceGrad(grad, scope); })
       .Case([&](rl::CountOp count) {
         convertCount(count, scope);
         return success();
@@ -399,8 +426,8 @@ LogicalResult Converter::convert(Block &block, Scope &scope) {
       return failure();
   // Users come after definitions, so formulas die from the end.
   for (Operation *op : llvm::reverse(ops))
-    if (isa<rl::MapOp, rl::ReduceOp, rl::RepeatOp, rl::ScanOp, rl::StopOp,
-            rl::CountOp, rl::ConstantOp>(op) &&
+    if (isa<rl::MapOp, rl::ReduceOp, rl::ReduceGradOp, rl::RepeatOp, rl::ScanOp,
+            rl::StopOp, rl::CountOp, rl::ConstantOp>(op) &&
         op->use_empty())
       op->erase();
   return success();

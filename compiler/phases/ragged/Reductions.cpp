@@ -52,16 +52,35 @@ struct RowFormula {
     Value sum = add(masked(square, 0));
     return over(sum, arith::SubFOp::create(b, loc, n, number(1)));
   }
-  /// The element at the first or last position that counts.
-  Value at(Value x, bool first) {
+  Value equal(Value x, Value y) {
+    return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, x, y);
+  }
+  /// Whether this is the first or last position that counts.
+  Value isAt(bool first) {
     Value column = kern::IndexOp::create(b, loc, kern::IndexKind::column);
     Value position = arith::SIToFPOp::create(b, loc, b.getF64Type(), column);
     double none = first ? std::numeric_limits<double>::infinity() : -1;
     Value wanted = reduce(first ? kern::ReduceKind::min : kern::ReduceKind::max,
                           masked(position, none));
-    Value here = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ,
-                                       position, wanted);
-    return add(select(here, x, number(0)));
+    return equal(position, wanted);
+  }
+  /// The element at the first or last position that counts.
+  Value at(Value x, bool first) {
+    return add(select(isAt(first), x, number(0)));
+  }
+  /// Whether x is what the reduction chose, of equal ones the first.
+  Value isChosen(rl::ReduceKind kind, Value x) {
+    if (kind == rl::ReduceKind::first || kind == rl::ReduceKind::last)
+      return isAt(kind == rl::ReduceKind::first);
+    bool isMin = kind == rl::ReduceKind::min;
+    double infinity = std::numeric_limits<double>::infinity();
+    Value extreme =
+        reduce(isMin ? kern::ReduceKind::min : kern::ReduceKind::max,
+               masked(x, isMin ? infinity : -infinity));
+    Value candidate = equal(x, extreme);
+    if (where)
+      candidate = arith::AndIOp::create(b, loc, candidate, where);
+    return RowFormula{b, loc, candidate}.isAt(true);
   }
 };
 
@@ -102,4 +121,11 @@ Value r1c::ragged::buildReduction(OpBuilder &b, Location loc,
     break;
   }
   llvm_unreachable("a quantile is not a row program");
+}
+
+Value r1c::ragged::buildReductionGrad(OpBuilder &b, Location loc,
+                                      rl::ReduceKind kind, Value x, Value seed,
+                                      Value where) {
+  RowFormula formula{b, loc, where};
+  return formula.select(formula.isChosen(kind, x), seed, formula.number(0));
 }

@@ -23,6 +23,12 @@ mlir::Value buildReduction(mlir::OpBuilder &builder, mlir::Location loc,
                            rl::ReduceKind kind, mlir::Value x,
                            mlir::Value where);
 
+/// Inside a kern.row: `seed` at the element that min, max, first or last chose,
+/// else 0: the meaning of rl.reduce_grad.
+mlir::Value buildReductionGrad(mlir::OpBuilder &builder, mlir::Location loc,
+                               rl::ReduceKind kind, mlir::Value x,
+                               mlir::Value seed, mlir::Value where);
+
 } // namespace r1c::ragged
 
 #endif // R1C_COMPILER_PHASES_RAGGED_REDUCTIONS_H
