@@ -21,12 +21,14 @@ struct DriverOptions {
   CompileOptions phases;
   std::vector<std::string> sets; // NAME=VALUE
   bool json = false;
+  std::string stage, loss, in, evaluateOn; // of eval
 };
 
 /// Each gives the exit status: 0, or 1 after an error has been printed.
 int compileMain(const DriverOptions &options);
 int runMain(const DriverOptions &options, runtime::RunOptions run);
 int inspectMain(const DriverOptions &options);
+int evalMain(const DriverOptions &options);
 
 } // namespace r1c
 

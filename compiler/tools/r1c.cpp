@@ -59,6 +59,25 @@ static void addCompileOptions(CLI::App &app, DriverOptions &options) {
       ->type_name("DIR");
 }
 
+static void addEvalOptions(CLI::App &app, DriverOptions &options) {
+  app.add_option("file", options.file, "STEP.r1")->required()->type_name("FILE");
+  app.add_option("--stage", options.stage, "needed where there are several")
+      ->type_name("NAME");
+  app.add_option("--loss", options.loss, "needed where a stage has several")
+      ->type_name("NAME");
+  app.add_option("--in", options.in,
+                 "outputs, log-probabilities and other values as JSON; - reads "
+                 "standard input (docs/eval.md)")
+      ->required()
+      ->type_name("VALUES.json");
+  app.add_option("--target", options.evaluateOn,
+                 "reference: the interpreter, in float64; cpu: compiled")
+      ->default_val("reference");
+  app.add_option("--cpu", options.cpu, "as for compile")->default_val("native");
+  app.add_option("--set", options.sets, "change a param: --set lr=1e-5")
+      ->type_name("NAME=VALUE");
+}
+
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -101,6 +120,9 @@ int main(int argc, char **argv) {
   inspect->add_option("file", options.file, "STEP.r1x")->required()->type_name("FILE");
   inspect->add_flag("--json", options.json, "the manifest as it is stored");
 
+  auto *eval = app.add_subcommand("eval", "a loss and its gradient on given values");
+  addEvalOptions(*eval, options);
+
   std::reverse(arguments.begin(), arguments.end());
   try {
     app.parse(arguments);
@@ -111,5 +133,7 @@ int main(int argc, char **argv) {
     return compileMain(options);
   if (*inspect)
     return inspectMain(options);
+  if (*eval)
+    return evalMain(options);
   return runMain(options, std::move(runOptions));
 }
