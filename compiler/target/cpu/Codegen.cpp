@@ -22,7 +22,9 @@
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Parallel.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/TargetSelect.h"
@@ -123,36 +125,37 @@ static LogicalResult dumpText(Location loc, StringRef path, StringRef text) {
   return success();
 }
 
-/// Links one object into a shared object that needs nothing.
-static FailureOr<std::vector<char>> link(Location loc, StringRef object) {
-  SmallString<128> input, output, log;
-  for (auto [path, suffix] : {std::pair(&input, "o"), std::pair(&output, "so"),
-                              std::pair(&log, "log")})
+/// Links objects into a shared object that needs nothing.
+static FailureOr<std::vector<char>> link(Location loc,
+                                         ArrayRef<std::string> objects) {
+  SmallString<128> output, log;
+  SmallVector<SmallString<128>> inputs(objects.size());
+  SmallVector<std::pair<SmallString<128> *, StringRef>> files{{&output, "so"},
+                                                              {&log, "log"}};
+  for (SmallString<128> &input : inputs)
+    files.push_back({&input, "o"});
+  for (auto [path, suffix] : files)
     if (auto error = llvm::sys::fs::createTemporaryFile("r1c", suffix, *path))
       return emitError(loc, "cannot make a temporary file: ")
              << error.message();
   llvm::scope_exit cleanup([&] {
-    for (auto *path : {&input, &output, &log})
+    for (auto &[path, suffix] : files)
       llvm::sys::fs::remove(*path);
   });
-  if (failed(dumpText(loc, input, object)))
-    return failure();
+  for (auto [input, object] : llvm::zip(inputs, objects))
+    if (failed(dumpText(loc, input, object)))
+      return failure();
   auto linker = llvm::sys::findProgramByName("ld.lld-22");
   if (!linker)
     linker = llvm::sys::findProgramByName("ld.lld");
   if (!linker)
     return emitError(loc, "ld.lld is not on the PATH: install lld-22");
-  StringRef arguments[] = {*linker,
-                           "-shared",
-                           "--no-undefined",
-                           "--strip-all",
-                           "--hash-style=gnu",
-                           "-z",
-                           "noexecstack",
-                           "--build-id=none",
-                           "-o",
-                           output,
-                           input};
+  SmallVector<StringRef> arguments{
+      *linker,       "-shared",          "--no-undefined",
+      "--strip-all", "--hash-style=gnu", "-z",
+      "noexecstack", "--build-id=none",  "-o",
+      output};
+  arguments.append(inputs.begin(), inputs.end());
   std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log),
                                           StringRef(log)};
   std::string message;
@@ -171,43 +174,37 @@ static FailureOr<std::vector<char>> link(Location loc, StringRef object) {
   return std::vector<char>(bytes.begin(), bytes.end());
 }
 
-FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
-                                               const TargetOptions &options) {
-  Location loc = module.getLoc();
-  auto target = resolveTarget(loc, options);
-  if (failed(target))
-    return failure();
-  auto machine = makeMachine(loc, target->cpu, target->features);
-  if (failed(machine))
-    return failure();
+namespace {
+/// Some of the kernels on their way to an object file. LLVM's part of the way
+/// runs in a thread of its own: nothing in here is shared.
+struct Part {
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> ir;
+  std::unique_ptr<llvm::TargetMachine> machine;
+  std::string object, text, error;
 
-  // Only the kernels: the rest of the module is not ours to lower.
-  llvm::StringSet<> names;
-  OwningOpRef<ModuleOp> copy(ModuleOp::create(loc));
-  for (auto function : module.getOps<func::FuncOp>())
-    if (function->hasAttr(kern::kernelAttrName)) {
-      names.insert(function.getName());
-      copy->push_back(function->clone());
+  void compile(bool wantsText) {
+    optimize(*ir, *machine);
+    if (wantsText)
+      llvm::raw_string_ostream(text) << *ir;
+    llvm::SmallVector<char> bytes;
+    llvm::raw_svector_ostream stream(bytes);
+    llvm::legacy::PassManager codegen;
+    if (machine->addPassesToEmitFile(codegen, stream, nullptr,
+                                     llvm::CodeGenFileType::ObjectFile)) {
+      error = "this LLVM cannot write object files";
+      return;
     }
-  MLIRContext *context = module.getContext();
-  PassManager pm(context);
-  pm.addPass(createKernToLoopsPass(options));
-  buildLowerToLLVMPipeline(pm);
-  if (failed(pm.run(*copy)))
-    return failure();
+    codegen.run(*ir);
+    object.assign(bytes.begin(), bytes.end());
+  }
+};
+} // namespace
 
-  DialectRegistry registry;
-  registerBuiltinDialectTranslation(registry);
-  registerLLVMDialectTranslation(registry);
-  context->appendDialectRegistry(registry);
-  llvm::LLVMContext llvmContext;
-  std::unique_ptr<llvm::Module> ir =
-      translateModuleToLLVMIR(*copy, llvmContext, "kernels");
-  if (!ir)
-    return emitError(loc, "translation to LLVM IR failed");
-  ir->setTargetTriple(llvm::Triple(kTriple));
-  ir->setDataLayout((*machine)->createDataLayout());
-  for (llvm::Function &function : *ir) {
+/// Linkage and attributes that every function of the kernels has.
+static void markFunctions(llvm::Module &ir, const llvm::StringSet<> &names,
+                          const cpu::Target &target) {
+  for (llvm::Function &function : ir) {
     if (function.isDeclaration())
       continue;
     // Tiles and epilogues are nobody else's business.
@@ -215,31 +212,74 @@ FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
       function.setLinkage(llvm::GlobalValue::InternalLinkage);
     function.addFnAttr(llvm::Attribute::NoUnwind);
     function.addFnAttr("no-builtins");
-    if (target->avx512) {
+    if (target.avx512) {
       function.addFnAttr("prefer-vector-width", "512");
       function.addFnAttr("min-legal-vector-width", "512");
     }
-    function.addFnAttr("target-cpu", target->cpu);
-    if (!target->features.empty())
-      function.addFnAttr("target-features", target->features);
+    function.addFnAttr("target-cpu", target.cpu);
+    if (!target.features.empty())
+      function.addFnAttr("target-features", target.features);
   }
-  optimize(*ir, **machine);
-  if (!options.dump.empty()) {
-    std::string text;
-    llvm::raw_string_ostream(text) << *ir;
-    if (failed(dumpText(loc, options.dump + ".ll", text)))
-      return failure();
-  }
-  llvm::SmallVector<char> object;
-  llvm::raw_svector_ostream stream(object);
-  llvm::legacy::PassManager codegen;
-  if ((*machine)->addPassesToEmitFile(codegen, stream, nullptr,
-                                      llvm::CodeGenFileType::ObjectFile))
-    return emitError(loc, "this LLVM cannot write object files");
-  codegen.run(*ir);
-  StringRef bytes(object.data(), object.size());
-  if (!options.dump.empty() &&
-      failed(dumpText(loc, options.dump + ".o", bytes)))
+}
+
+FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
+                                               const TargetOptions &options) {
+  Location loc = module.getLoc();
+  auto target = resolveTarget(loc, options);
+  if (failed(target))
     return failure();
-  return link(loc, bytes);
+  MLIRContext *context = module.getContext();
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  context->appendDialectRegistry(registry);
+
+  // Only the kernels: the rest of the module is not ours to lower. Dealt to a
+  // number of parts that depends on the kernels alone, so that the result does
+  // not depend on the machine that compiles.
+  constexpr size_t kernelsAPart = 8;
+  llvm::StringSet<> names;
+  SmallVector<func::FuncOp> kernels;
+  for (auto function : module.getOps<func::FuncOp>())
+    if (function->hasAttr(kern::kernelAttrName)) {
+      names.insert(function.getName());
+      kernels.push_back(function);
+    }
+  size_t count =
+      std::max<size_t>(1, llvm::divideCeil(kernels.size(), kernelsAPart));
+  std::vector<Part> parts(count);
+  for (auto [i, part] : llvm::enumerate(parts)) {
+    OwningOpRef<ModuleOp> copy(ModuleOp::create(loc));
+    for (size_t k = i; k < kernels.size(); k += count)
+      copy->push_back(kernels[k]->clone());
+    PassManager pm(context);
+    pm.addPass(createKernToLoopsPass(options));
+    buildLowerToLLVMPipeline(pm);
+    auto machine = makeMachine(loc, target->cpu, target->features);
+    if (failed(machine) || failed(pm.run(*copy)))
+      return failure();
+    part.machine = std::move(*machine);
+    part.ir = translateModuleToLLVMIR(*copy, part.context, "kernels");
+    if (!part.ir)
+      return emitError(loc, "translation to LLVM IR failed");
+    part.ir->setTargetTriple(llvm::Triple(kTriple));
+    part.ir->setDataLayout(part.machine->createDataLayout());
+    markFunctions(*part.ir, names, *target);
+  }
+  llvm::parallelForEach(parts, [&](Part &part) {
+    part.compile(/*wantsText=*/!options.dump.empty());
+  });
+
+  std::vector<std::string> objects;
+  for (auto [i, part] : llvm::enumerate(parts)) {
+    if (!part.error.empty())
+      return emitError(loc) << part.error;
+    std::string path = options.dump + (i ? "." + std::to_string(i) : "");
+    if (!options.dump.empty() &&
+        (failed(dumpText(loc, path + ".ll", part.text)) ||
+         failed(dumpText(loc, path + ".o", part.object))))
+      return failure();
+    objects.push_back(std::move(part.object));
+  }
+  return link(loc, objects);
 }
