@@ -45,6 +45,8 @@ struct Compilation {
   Compilation() {
     registerDialects(registry);
     context = std::make_unique<MLIRContext>(registry);
+    // Users get the place in the step file, not the op.
+    context->printOpOnDiagnostic(false);
     diagnostics = std::make_unique<SourceMgrDiagnosticHandler>(sources, context.get());
   }
 

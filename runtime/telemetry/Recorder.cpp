@@ -217,6 +217,8 @@ void Recorder::endRound(int64_t step, const Clock::Seconds &rest,
         line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
     std::fprintf(samples, "%s\n", text.c_str());
   }
+  if (!traces.empty())
+    lastTraces = traces;
   std::fflush(metrics);
   std::fflush(samples);
   stageSeconds += total;
@@ -300,6 +302,16 @@ void Recorder::print(const std::string &text) {
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
+/// At most `width` bytes, cut between characters, with an ellipsis.
+static std::string oneLine(const std::string &text, size_t width) {
+  if (text.size() <= width)
+    return text;
+  size_t end = width;
+  while (end > 0 && (text[end] & 0xC0) == 0x80)
+    --end;
+  return text.substr(0, end) + "…";
+}
+
 void Recorder::summary(const std::vector<std::string> &places) {
   clearProgress();
   if (quiet)
@@ -317,6 +329,19 @@ void Recorder::summary(const std::vector<std::string> &places) {
                  compact(curve.front()).c_str(), compact(curve.back()).c_str(),
                  compact(low).c_str(), compact(high).c_str(),
                  sparkline(curve, 60).c_str());
+  }
+  if (!lastTraces.empty())
+    std::fprintf(stderr, "samples of the last round\n");
+  for (const OrderedJson &trace : lastTraces) {
+    auto text = [&](const char *key) {
+      return trace.contains(key) && trace[key].is_string()
+                 ? OrderedJson(oneLine(trace[key].get<std::string>(), 60))
+                       .dump(-1, ' ', false,
+                             OrderedJson::error_handler_t::replace)
+                 : std::string();
+    };
+    std::fprintf(stderr, "  %s → %s\n", text("prompt").c_str(),
+                 text("text").c_str());
   }
   for (const std::string &place : places)
     std::fprintf(stderr, "%s\n", place.c_str());

@@ -80,7 +80,7 @@ private:
   double lastPlain = -1e9;
   std::vector<std::pair<std::string, double>> roundMetrics, updateMetrics;
   std::vector<Line> lines;
-  std::vector<OrderedJson> traces;
+  std::vector<OrderedJson> traces, lastTraces;
   std::vector<std::string> warned;
   std::vector<double> curve; ///< reward (or loss) by line
   std::string curveName;

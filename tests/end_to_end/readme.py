@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+"""Every r1c command of the README runs as printed.
+
+usage: readme.py SOURCE BUILD WORK_DIR
+"""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+source, build, work = (pathlib.Path(p).resolve() for p in sys.argv[1:4])
+shutil.rmtree(work, ignore_errors=True)
+work.mkdir(parents=True)
+(work / "build").symlink_to(build)
+(work / "examples").symlink_to(source / "examples")
+
+text = (source / "README.md").read_text()
+commands = [line.split("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+            for line in block.splitlines()]
+# ./dev demo and ./dev test are tests of their own.
+commands = [c for c in commands if c and not c.startswith("./dev")]
+# Commands in running text.
+commands += [c for c in re.findall(r"`(build/bin/[^`]+)`", text) if "dumps/" in c]
+assert len(commands) >= 5, commands
+for command in commands:
+    result = subprocess.run(command, shell=True, cwd=work, capture_output=True, text=True)
+    print(f"{'ok    ' if result.returncode == 0 else 'FAILED'} {command}")
+    assert result.returncode == 0, result.stderr[-2000:]
