@@ -1,4 +1,5 @@
-//===- Driver.cpp - r1c compile, run ----------------------------------------===//
+//===- Driver.cpp - r1c compile, run
+//----------------------------------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -47,14 +48,16 @@ struct Compilation {
     context = std::make_unique<MLIRContext>(registry);
     // Users get the place in the step file, not the op.
     context->printOpOnDiagnostic(false);
-    diagnostics = std::make_unique<SourceMgrDiagnosticHandler>(sources, context.get());
+    diagnostics =
+        std::make_unique<SourceMgrDiagnosticHandler>(sources, context.get());
   }
 
   /// Reads the step file, or the IR that a phase left.
   bool read(const DriverOptions &options) {
     if (!options.phases.from.empty() ||
         llvm::StringRef(options.file).ends_with(".mlir")) {
-      module = parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
+      module =
+          parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
       return bool(module);
     }
     step::Options stepOptions;
@@ -70,7 +73,8 @@ struct Compilation {
 
 /// Kernels, manifest, constants and source as a file. The path is replaced only
 /// when all of it has been written.
-static LogicalResult package(Compilation &compilation, const DriverOptions &options,
+static LogicalResult package(Compilation &compilation,
+                             const DriverOptions &options,
                              const std::string &output) {
   ModuleOp module = *compilation.module;
   auto kernels = module.lookupSymbol<ModuleOp>("kernels");
@@ -90,7 +94,8 @@ static LogicalResult package(Compilation &compilation, const DriverOptions &opti
 
   runtime::Artifact artifact;
   llvm::raw_string_ostream(artifact.manifest) << llvm::formatv(
-      "{0:2}", manifestFrom(module, {options.target, resolved->cpu, resolved->features}));
+      "{0:2}", manifestFrom(module, {options.target, resolved->cpu,
+                                     resolved->features}));
   artifact.kernels.assign(code->begin(), code->end());
   std::vector<char> constants = constantsFrom(module);
   artifact.constants.assign(constants.begin(), constants.end());
@@ -106,7 +111,8 @@ static LogicalResult package(Compilation &compilation, const DriverOptions &opti
 
 static int compileTo(const DriverOptions &options, const std::string &output) {
   if (options.target != "cpu")
-    return fail("--target " + options.target + " is not supported: write --target cpu");
+    return fail("--target " + options.target +
+                " is not supported: write --target cpu");
   for (const std::string &name : {options.phases.to, options.phases.from})
     if (!name.empty() && !findPhase(name)) {
       std::string names;
@@ -150,7 +156,8 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   std::error_code error;
   fs::create_directories(run.out, error);
   if (error)
-    return fail("cannot make the directory " + run.out.string() + ": " + error.message());
+    return fail("cannot make the directory " + run.out.string() + ": " +
+                error.message());
   run.artifact = (run.out / "step.r1x").string();
   if (int status = compileTo(compile, run.artifact))
     return status;

@@ -20,7 +20,8 @@ namespace {
 std::string bytesText(double bytes) {
   for (const char *unit : {"B", "KiB", "MiB", "GiB"}) {
     if (bytes < 1024 || unit[0] == 'G')
-      return llvm::formatv(bytes < 10 ? "{0:f1} {1}" : "{0:f0} {1}", bytes, unit);
+      return llvm::formatv(bytes < 10 ? "{0:f1} {1}" : "{0:f0} {1}", bytes,
+                           unit);
     bytes /= 1024;
   }
   return "";
@@ -33,8 +34,8 @@ void printMemory(const json::Object &manifest) {
     const json::Object &object = *arena.getAsObject();
     double bytes = object.getNumber("bytes").value_or(0);
     total += bytes;
-    llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", *object.getString("name"),
-                                  bytesText(bytes));
+    llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n",
+                                  *object.getString("name"), bytesText(bytes));
   }
   llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "all", bytesText(total));
 }
@@ -47,18 +48,19 @@ void printCommands(const json::Array &body, unsigned depth,
     const json::Object &command = *value.getAsObject();
     std::string op = command.getString("op").value_or("").str();
     std::string what;
-    for (const char *key : {"kernel", "policy", "function", "field", "name", "program"})
+    for (const char *key :
+         {"kernel", "policy", "function", "field", "name", "program"})
       if (auto text = command.getString(key))
         what += (" " + *text).str();
     std::string place = command.getString("loc").value_or("").str();
     if (op == "dispatch")
       ++dispatches[command.getString("kernel")->str()];
     if (op == "all_reduce")
-      collectives.push_back(llvm::formatv("{0} x {1} ({2})",
-                                          command.getInteger("count").value_or(0),
-                                          *command.getString("dtype"), place));
-    llvm::outs() << llvm::formatv("  {0}{1}{2}  {3}\n", std::string(2 * depth, ' '), op,
-                                  what, place);
+      collectives.push_back(llvm::formatv(
+          "{0} x {1} ({2})", command.getInteger("count").value_or(0),
+          *command.getString("dtype"), place));
+    llvm::outs() << llvm::formatv("  {0}{1}{2}  {3}\n",
+                                  std::string(2 * depth, ' '), op, what, place);
     if (const json::Array *inner = command.getArray("body"))
       printCommands(*inner, depth + 1, dispatches, collectives);
   }
@@ -80,8 +82,9 @@ int r1c::inspectMain(const DriverOptions &options) {
   }
   llvm::Expected<json::Value> parsed = json::parse(artifact.manifest);
   if (!parsed) {
-    llvm::errs() << "error: " << options.file << ": manifest.json: "
-                 << llvm::toString(parsed.takeError()) << "\n";
+    llvm::errs() << "error: " << options.file
+                 << ": manifest.json: " << llvm::toString(parsed.takeError())
+                 << "\n";
     return 1;
   }
   const json::Object &manifest = *parsed->getAsObject();
@@ -100,9 +103,9 @@ int r1c::inspectMain(const DriverOptions &options) {
   }
   for (const json::Value &value : *manifest.getArray("stages")) {
     const json::Object &stage = *value.getAsObject();
-    llvm::outs() << llvm::formatv("stage {0}: {1} {2}\n", *stage.getString("name"),
-                                  stage.getInteger("count").value_or(0),
-                                  *stage.getString("limit"));
+    llvm::outs() << llvm::formatv(
+        "stage {0}: {1} {2}\n", *stage.getString("name"),
+        stage.getInteger("count").value_or(0), *stage.getString("limit"));
     printCommands(*stage.getArray("body"), 0, dispatches, collectives);
   }
   llvm::outs() << "kernels, and where they stand in how many commands\n";

@@ -60,7 +60,9 @@ static void addCompileOptions(CLI::App &app, DriverOptions &options) {
 }
 
 static void addEvalOptions(CLI::App &app, DriverOptions &options) {
-  app.add_option("file", options.file, "STEP.r1")->required()->type_name("FILE");
+  app.add_option("file", options.file, "STEP.r1")
+      ->required()
+      ->type_name("FILE");
   app.add_option("--stage", options.stage, "needed where there are several")
       ->type_name("NAME");
   app.add_option("--loss", options.loss, "needed where a stage has several")
@@ -83,26 +85,32 @@ int main(int argc, char **argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
   parseLLVMFlags(arguments);
 
-  CLI::App app("r1c compiles a step file into everything that one "
-               "reinforcement-learning step of a language model does.\n"
-               "Flags of MLIR (--mlir-print-ir-after-all, --mlir-timing, …) are "
-               "understood by every command.",
-               "r1c");
+  CLI::App app(
+      "r1c compiles a step file into everything that one "
+      "reinforcement-learning step of a language model does.\n"
+      "Flags of MLIR (--mlir-print-ir-after-all, --mlir-timing, …) are "
+      "understood by every command.",
+      "r1c");
   app.require_subcommand(1);
   DriverOptions options;
 
   auto *compile = app.add_subcommand("compile", "step file to artifact");
-  compile->add_option("file", options.file, "STEP.r1, or a phase's dump (.mlir)")
+  compile
+      ->add_option("file", options.file, "STEP.r1, or a phase's dump (.mlir)")
       ->required()
       ->type_name("FILE");
-  compile->add_option("-o", options.output, "the artifact; - writes IR to standard output")
+  compile
+      ->add_option("-o", options.output,
+                   "the artifact; - writes IR to standard output")
       ->type_name("STEP.r1x");
   addCompileOptions(*compile, options);
-  compile->add_option("--compile-to", options.phases.to,
-                      "stop after this phase and print the IR")
+  compile
+      ->add_option("--compile-to", options.phases.to,
+                   "stop after this phase and print the IR")
       ->type_name("PHASE");
-  compile->add_option("--compile-from", options.phases.from,
-                      "FILE is the IR after this phase")
+  compile
+      ->add_option("--compile-from", options.phases.from,
+                   "FILE is the IR after this phase")
       ->type_name("PHASE");
   compile->add_option("--set", options.sets, "change a param: --set lr=1e-5")
       ->type_name("NAME=VALUE");
@@ -117,10 +125,13 @@ int main(int argc, char **argv) {
   runtime::addRunOptions(*run, runOptions);
 
   auto *inspect = app.add_subcommand("inspect", "what an artifact holds");
-  inspect->add_option("file", options.file, "STEP.r1x")->required()->type_name("FILE");
+  inspect->add_option("file", options.file, "STEP.r1x")
+      ->required()
+      ->type_name("FILE");
   inspect->add_flag("--json", options.json, "the manifest as it is stored");
 
-  auto *eval = app.add_subcommand("eval", "a loss and its gradient on given values");
+  auto *eval =
+      app.add_subcommand("eval", "a loss and its gradient on given values");
   addEvalOptions(*eval, options);
 
   std::reverse(arguments.begin(), arguments.end());

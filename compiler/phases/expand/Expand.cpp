@@ -34,9 +34,10 @@ LogicalResult refuse(ModuleOp module) {
     if (isa<rl::LogprobOp, rl::EntropyOp>(op)) {
       auto sample = op->getOperand(0).getDefiningOp<rl::SampleOp>();
       if (sample && isFiltered(sample)) {
-        op->emitError("logp and entropy of tokens that were sampled with top_p, "
-                      "top_k or min_p are not supported yet: leave the filter "
-                      "out of samples that are trained on or scored")
+        op->emitError(
+              "logp and entropy of tokens that were sampled with top_p, "
+              "top_k or min_p are not supported yet: leave the filter "
+              "out of samples that are trained on or scored")
                 .attachNote(sample.getLoc())
             << "sampled here";
         return WalkResult::interrupt();

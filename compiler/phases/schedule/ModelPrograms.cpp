@@ -10,23 +10,27 @@
 #include "compiler/phases/schedule/Models.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "dialects/kern/Kern.h"
-#include "llvm/Support/MathExtras.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::schedule;
 
 /// A reference into a buffer of equal parts, at the loop's layer + `shift`.
-static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes, int64_t shift = 0) {
-  return rt::RefAttr::get(base.getContext(), base.getBuffer(), shift * bytes, bytes);
+static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes,
+                            int64_t shift = 0) {
+  return rt::RefAttr::get(base.getContext(), base.getBuffer(), shift * bytes,
+                          bytes);
 }
 static rt::RefAttr part(rt::RefAttr base, int64_t bytes, int64_t index) {
-  return rt::RefAttr::get(base.getContext(), base.getBuffer(), index * bytes, 0);
+  return rt::RefAttr::get(base.getContext(), base.getBuffer(), index * bytes,
+                          0);
 }
 
 /// A role's slot by table; most functions need nothing else.
-static Slot pick(ArrayRef<std::pair<StringRef, Slot>> table, DictionaryAttr role) {
+static Slot pick(ArrayRef<std::pair<StringRef, Slot>> table,
+                 DictionaryAttr role) {
   StringRef kind = roleOf(role);
   auto of = role.getAs<StringAttr>(role::of);
   auto name = role.getAs<StringAttr>(role::name);
@@ -58,7 +62,8 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
   Extent rows = buffers.extent(loc, prefix + "row_count", rowCapacity);
   Extent samples = buffers.extent(loc, prefix + "sample_count", slots);
   auto table = [&](StringRef what, int64_t elements, StringRef dtype = "i32") {
-    return buffers.allocate(loc, prefix + what.str(), "tables", elements * 4, dtype);
+    return buffers.allocate(loc, prefix + what.str(), "tables", elements * 4,
+                            dtype);
   };
   rt::RefAttr tokens = table("tokens", rowCapacity);
   rt::RefAttr positions = table("positions", rowCapacity);
@@ -87,9 +92,12 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
                              layerBytes * policy.layers, "f32");
       caches.push_back(builder.getDictionaryAttr(
           {builder.getNamedAttr("buffer", ref.getBuffer()),
-           builder.getNamedAttr("layers", builder.getI64IntegerAttr(policy.layers)),
-           builder.getNamedAttr("layer_stride", builder.getI64IntegerAttr(layerBytes)),
-           builder.getNamedAttr("row_bytes", builder.getI64IntegerAttr(rowBytes))}));
+           builder.getNamedAttr("layers",
+                                builder.getI64IntegerAttr(policy.layers)),
+           builder.getNamedAttr("layer_stride",
+                                builder.getI64IntegerAttr(layerBytes)),
+           builder.getNamedAttr("row_bytes",
+                                builder.getI64IntegerAttr(rowBytes))}));
     }
     return perLayer(ref, layerBytes);
   };
@@ -99,58 +107,76 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
   Slot in{perLayer(activations, activationBytes), rows};
   Slot out{perLayer(activations, activationBytes, 1), rows};
   llvm::StringMap<Slot> cacheRows;
-  if (failed(call(builder, policy, "embed",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"tokens", {tokens, rows}}}, role);
-                  },
-                  [&](DictionaryAttr, Type) { return first; })) ||
-      failed(call(builder, policy, "cache_rows",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"positions", {positions, rows}},
-                                 {"bases", {bases, rows}}}, role);
-                  },
-                  none, {}, &cacheRows)))
+  if (failed(call(
+          builder, policy, "embed",
+          [&](DictionaryAttr role, Type) {
+            return pick({{"tokens", {tokens, rows}}}, role);
+          },
+          [&](DictionaryAttr, Type) { return first; })) ||
+      failed(call(
+          builder, policy, "cache_rows",
+          [&](DictionaryAttr role, Type) {
+            return pick(
+                {{"positions", {positions, rows}}, {"bases", {bases, rows}}},
+                role);
+          },
+          none, {}, &cacheRows)))
     return failure();
   auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
   OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
-  if (failed(call(inside, policy, "layer.cached",
-                  [&](DictionaryAttr role, Type type) -> Slot {
-                    if (roleOf(role) == "cache_keys" || roleOf(role) == "cache_values")
-                      return {cache(roleOf(role), type), {}};
-                    return pick({{"activation", in},
-                                 {"positions", {positions, rows}},
-                                 {"bases", {bases, rows}},
-                                 {"cache_rows", cacheRows["cache_rows"]}}, role);
-                  },
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"activation", out}}, role);
-                  })) ||
-      failed(call(builder, policy, policy.isFiltered ? "sample.filtered" : "sample",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"activation", last},
-                                 {"rows", {sampleRows, samples}},
-                                 {"temperature", {temperature, {}}},
-                                 {"top_k", {topK, {}}},
-                                 {"top_p", {topP, {}}},
-                                 {"min_p", {minP, {}}},
-                                 {"counter", {noise, samples}},
-                                 {"key", {key, {}}}}, role);
-                  },
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"token", {token, samples}}, {"logp", {logp, samples}}}, role);
-                  })))
+  if (failed(call(
+          inside, policy, "layer.cached",
+          [&](DictionaryAttr role, Type type) -> Slot {
+            if (roleOf(role) == "cache_keys" || roleOf(role) == "cache_values")
+              return {cache(roleOf(role), type), {}};
+            return pick({{"activation", in},
+                         {"positions", {positions, rows}},
+                         {"bases", {bases, rows}},
+                         {"cache_rows", cacheRows["cache_rows"]}},
+                        role);
+          },
+          [&](DictionaryAttr role, Type) {
+            return pick({{"activation", out}}, role);
+          })) ||
+      failed(call(
+          builder, policy, policy.isFiltered ? "sample.filtered" : "sample",
+          [&](DictionaryAttr role, Type) {
+            return pick({{"activation", last},
+                         {"rows", {sampleRows, samples}},
+                         {"temperature", {temperature, {}}},
+                         {"top_k", {topK, {}}},
+                         {"top_p", {topP, {}}},
+                         {"min_p", {minP, {}}},
+                         {"counter", {noise, samples}},
+                         {"key", {key, {}}}},
+                        role);
+          },
+          [&](DictionaryAttr role, Type) {
+            return pick(
+                {{"token", {token, samples}}, {"logp", {logp, samples}}}, role);
+          })))
     return failure();
 
   NamedAttrList fields;
   fields.set("slots", builder.getI64IntegerAttr(slots));
   fields.set("capacity", builder.getI64IntegerAttr(capacity));
   fields.set("rows", builder.getI64IntegerAttr(rowCapacity));
-  for (auto [name, ref] : std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
-           {"tokens", tokens}, {"positions", positions}, {"bases", bases},
-           {"sample_rows", sampleRows}, {"noise", noise}, {"key", key},
-           {"temperature", temperature}, {"top_k", topK}, {"top_p", topP},
-           {"min_p", minP}, {"row_count", rows.size}, {"sample_count", samples.size},
-           {"token", token}, {"logp", logp}})
+  for (auto [name, ref] :
+       std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
+           {"tokens", tokens},
+           {"positions", positions},
+           {"bases", bases},
+           {"sample_rows", sampleRows},
+           {"noise", noise},
+           {"key", key},
+           {"temperature", temperature},
+           {"top_k", topK},
+           {"top_p", topP},
+           {"min_p", minP},
+           {"row_count", rows.size},
+           {"sample_count", samples.size},
+           {"token", token},
+           {"logp", logp}})
     fields.set(name, ref.getBuffer());
   fields.set("cache", builder.getArrayAttr(caches));
   policy.info.set("rollout", fields.getDictionary(builder.getContext()));
@@ -174,8 +200,10 @@ Chunk &Models::chunkOf(Policy &policy) {
   std::string prefix = (policy.model.getSymName() + ".chunk.").str();
   chunk->capacity = std::max(chunkRows, policy.context);
   chunk->rows = buffers.extent(loc, prefix + "row_count", chunk->capacity);
-  chunk->sequences = buffers.extent(loc, prefix + "sequence_count", chunk->capacity);
-  chunk->targets = buffers.extent(loc, prefix + "target_count", chunk->capacity);
+  chunk->sequences =
+      buffers.extent(loc, prefix + "sequence_count", chunk->capacity);
+  chunk->targets =
+      buffers.extent(loc, prefix + "target_count", chunk->capacity);
   auto table = [&](StringRef what, int64_t extra = 0) {
     return buffers.allocate(loc, prefix + what.str(), "tables",
                             (chunk->capacity + extra) * 4, "i32");
@@ -188,20 +216,26 @@ Chunk &Models::chunkOf(Policy &policy) {
   chunk->targetTokens = table("targets");
   chunk->tokenIndex = table("token_index");
   int64_t bytes = llvm::alignTo(chunk->capacity * policy.hidden * 4, 64);
-  chunk->activations = buffers.allocate(loc, prefix + "activations", "activations",
-                                        bytes * (policy.layers + 1), "f32");
+  chunk->activations =
+      buffers.allocate(loc, prefix + "activations", "activations",
+                       bytes * (policy.layers + 1), "f32");
   return *chunk;
 }
 
-rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc, Policy &policy,
-                                Axes &axes) {
+rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
+                                Policy &policy, Axes &axes) {
   Chunk &chunk = chunkOf(policy);
   NamedAttrList to;
-  for (auto [name, ref] : std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
-           {"tokens", chunk.tokens}, {"positions", chunk.positions},
-           {"bases", chunk.bases}, {"offsets", chunk.offsets},
-           {"targets_rows", chunk.targetRows}, {"targets", chunk.targetTokens},
-           {"token_index", chunk.tokenIndex}, {"row_count", chunk.rows.size},
+  for (auto [name, ref] :
+       std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
+           {"tokens", chunk.tokens},
+           {"positions", chunk.positions},
+           {"bases", chunk.bases},
+           {"offsets", chunk.offsets},
+           {"targets_rows", chunk.targetRows},
+           {"targets", chunk.targetTokens},
+           {"token_index", chunk.tokenIndex},
+           {"row_count", chunk.rows.size},
            {"sequence_count", chunk.sequences.size},
            {"target_count", chunk.targets.size}})
     to.set(name, ref.getBuffer());
@@ -221,11 +255,12 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
   Slot first{part(chunk.activations, bytes, 0), chunk.rows};
   Slot in{perLayer(chunk.activations, bytes), chunk.rows};
   Slot out{perLayer(chunk.activations, bytes, 1), chunk.rows};
-  if (failed(call(builder, policy, "embed",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"tokens", {chunk.tokens, chunk.rows}}}, role);
-                  },
-                  [&](DictionaryAttr, Type) { return first; })))
+  if (failed(call(
+          builder, policy, "embed",
+          [&](DictionaryAttr role, Type) {
+            return pick({{"tokens", {chunk.tokens, chunk.rows}}}, role);
+          },
+          [&](DictionaryAttr, Type) { return first; })))
     return failure();
   auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
   OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
@@ -241,33 +276,39 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
       int64_t elements = 1;
       for (int64_t size : tensor.getShape())
         elements *= ShapedType::isDynamic(size) ? chunk.capacity : size;
-      int64_t each = llvm::alignTo(elements * bytesOf(tensor.getElementType()), 64);
+      int64_t each =
+          llvm::alignTo(elements * bytesOf(tensor.getElementType()), 64);
       rt::RefAttr all = buffers.allocate(
-          loc, (policy.model.getSymName() + ".saved." + name).str(), "activations",
-          each * policy.layers, dtypeOf(tensor.getElementType()));
+          loc, (policy.model.getSymName() + ".saved." + name).str(),
+          "activations", each * policy.layers,
+          dtypeOf(tensor.getElementType()));
       slot = {perLayer(all, each), chunk.rows};
     }
     return slot;
   };
-  return call(inside, policy, train ? "layer.train" : "layer",
-              [&](DictionaryAttr role, Type) {
-                return pick({{"activation", in},
-                             {"positions", {chunk.positions, chunk.rows}},
-                             {"bases", {chunk.bases, chunk.rows}},
-                             {"offsets", {chunk.offsets, chunk.sequences}}}, role);
-              },
-              results);
+  return call(
+      inside, policy, train ? "layer.train" : "layer",
+      [&](DictionaryAttr role, Type) {
+        return pick({{"activation", in},
+                     {"positions", {chunk.positions, chunk.rows}},
+                     {"bases", {chunk.bases, chunk.rows}},
+                     {"offsets", {chunk.offsets, chunk.sequences}}},
+                    role);
+      },
+      results);
 }
 
 /// to[token_index[i]] = from[i] for the tokens of the chunk.
 static void scatter(OpBuilder &builder, Kernels &kernels, Location loc,
-                    const Chunk &chunk, Slot from, rt::RefAttr to, Extent tokens) {
+                    const Chunk &chunk, Slot from, rt::RefAttr to,
+                    Extent tokens) {
   Scratch scratch(builder, kernels);
   OpBuilder &b = scratch.builder();
   auto type = RankedTensorType::get({ShapedType::kDynamic}, b.getF32Type());
   Value values = scratch.argument(type, from);
-  Value index = scratch.argument(RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
-                                 {chunk.tokenIndex, chunk.targets});
+  Value index = scratch.argument(
+      RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
+      {chunk.tokenIndex, chunk.targets});
   Value init = scratch.argument(type, {to, tokens});
   auto access = [&](kern::AccessKind kind, int64_t n) {
     return b.getArrayAttr(kern::AccessAttr::get(b.getContext(), kind, n, -1));
@@ -288,8 +329,9 @@ static Slot gather(OpBuilder &builder, Kernels &kernels, Location loc,
   OpBuilder &b = scratch.builder();
   auto type = RankedTensorType::get({ShapedType::kDynamic}, element);
   Value values = scratch.argument(type, from);
-  Value index = scratch.argument(RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
-                                 {chunk.tokenIndex, chunk.targets});
+  Value index = scratch.argument(
+      RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
+      {chunk.tokenIndex, chunk.targets});
   auto single = RankedTensorType::get({ShapedType::kDynamic}, b.getF32Type());
   Value gathered = ragged::map(
       b, loc, single, ragged::gathered(values), index,
@@ -314,14 +356,16 @@ LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
   llvm::StringMap<Slot> head;
-  if (failed(call(inside, policy, "head",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"activation", last},
-                                 {"rows", {chunk.targetRows, chunk.targets}},
-                                 {"targets", {chunk.targetTokens, chunk.targets}},
-                                 {"temperature", {temperature, {}}}}, role);
-                  },
-                  none, {}, &head)))
+  if (failed(call(
+          inside, policy, "head",
+          [&](DictionaryAttr role, Type) {
+            return pick({{"activation", last},
+                         {"rows", {chunk.targetRows, chunk.targets}},
+                         {"targets", {chunk.targetTokens, chunk.targets}},
+                         {"temperature", {temperature, {}}}},
+                        role);
+          },
+          none, {}, &head)))
     return failure();
   for (auto [what, to] : {std::pair(StringRef("logp"), results.logp),
                           std::pair(StringRef("entropy"), results.entropy),
@@ -351,8 +395,8 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
   int64_t mark = buffers.mark("activations");
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   rt::RefAttr gradients = buffers.allocate(
-      loc, (policy.model.getSymName() + ".chunk.gradients").str(), "activations",
-      bytes * (policy.layers + 1), "f32");
+      loc, (policy.model.getSymName() + ".chunk.gradients").str(),
+      "activations", bytes * (policy.layers + 1), "f32");
   Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
   Slot lastGradient{part(gradients, bytes, policy.layers), chunk.rows};
   // Rows that predict nothing get no gradient from the head.
@@ -360,32 +404,37 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
 
   bool hasEntropy = bool(entropySeeds.ref);
   Slot g = seeds.ref ? gather(inside, kernels, loc, chunk, seeds, f64) : Slot();
-  Slot h = hasEntropy ? gather(inside, kernels, loc, chunk, entropySeeds, f64) : Slot();
-  Slot lse = gather(inside, kernels, loc, chunk, {results.lse, axes.tokens()}, f32);
+  Slot h = hasEntropy ? gather(inside, kernels, loc, chunk, entropySeeds, f64)
+                      : Slot();
+  Slot lse =
+      gather(inside, kernels, loc, chunk, {results.lse, axes.tokens()}, f32);
   Slot entropy = hasEntropy ? gather(inside, kernels, loc, chunk,
                                      {results.entropy, axes.tokens()}, f32)
                             : Slot();
   if (!g.ref) {
     // A loss of the entropy alone: the other seed is 0 everywhere.
-    g = {buffers.allocate(loc, "zero_seeds", "activations", chunk.capacity * 4, "f32"),
+    g = {buffers.allocate(loc, "zero_seeds", "activations", chunk.capacity * 4,
+                          "f32"),
          chunk.targets};
     rt::ZeroOp::create(inside, loc, g.ref, chunk.capacity * 4);
   }
-  if (failed(call(inside, policy, hasEntropy ? "head.backward" : "head.backward.logp",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"activation", last},
-                                 {"rows", {chunk.targetRows, chunk.targets}},
-                                 {"targets", {chunk.targetTokens, chunk.targets}},
-                                 {"temperature", {temperature, {}}},
-                                 {"saved:lse", lse},
-                                 {"saved:entropy", entropy},
-                                 {"lse", lse},
-                                 {"entropy", entropy},
-                                 {"gradient:logp", g},
-                                 {"gradient:entropy", h},
-                                 {"gradient_init", lastGradient}}, role);
-                  },
-                  none)))
+  if (failed(call(
+          inside, policy, hasEntropy ? "head.backward" : "head.backward.logp",
+          [&](DictionaryAttr role, Type) {
+            return pick({{"activation", last},
+                         {"rows", {chunk.targetRows, chunk.targets}},
+                         {"targets", {chunk.targetTokens, chunk.targets}},
+                         {"temperature", {temperature, {}}},
+                         {"saved:lse", lse},
+                         {"saved:entropy", entropy},
+                         {"lse", lse},
+                         {"entropy", entropy},
+                         {"gradient:logp", g},
+                         {"gradient:entropy", h},
+                         {"gradient_init", lastGradient}},
+                        role);
+          },
+          none)))
     return failure();
 
   auto loop = rt::LoopOp::create(inside, loc, policy.layers - 1, -1, -1);
@@ -393,28 +442,32 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
   Slot in{perLayer(chunk.activations, bytes), chunk.rows};
   Slot gradientOut{perLayer(gradients, bytes, 1), chunk.rows};
   Slot gradientIn{perLayer(gradients, bytes), chunk.rows};
-  if (failed(call(layer, policy, "layer.backward",
-                  [&](DictionaryAttr role, Type) -> Slot {
-                    if (roleOf(role) == "saved")
-                      return chunk.saved[role.getAs<StringAttr>(role::name).getValue()];
-                    return pick({{"activation", in},
-                                 {"gradient", gradientOut},
-                                 {"positions", {chunk.positions, chunk.rows}},
-                                 {"bases", {chunk.bases, chunk.rows}},
-                                 {"offsets", {chunk.offsets, chunk.sequences}}}, role);
-                  },
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"gradient", gradientIn}}, role);
-                  },
-                  chunk.sequences)))
+  if (failed(call(
+          layer, policy, "layer.backward",
+          [&](DictionaryAttr role, Type) -> Slot {
+            if (roleOf(role) == "saved")
+              return chunk.saved[role.getAs<StringAttr>(role::name).getValue()];
+            return pick({{"activation", in},
+                         {"gradient", gradientOut},
+                         {"positions", {chunk.positions, chunk.rows}},
+                         {"bases", {chunk.bases, chunk.rows}},
+                         {"offsets", {chunk.offsets, chunk.sequences}}},
+                        role);
+          },
+          [&](DictionaryAttr role, Type) {
+            return pick({{"gradient", gradientIn}}, role);
+          },
+          chunk.sequences)))
     return failure();
   Slot firstGradient{part(gradients, bytes, 0), chunk.rows};
-  if (failed(call(inside, policy, "embed.backward",
-                  [&](DictionaryAttr role, Type) {
-                    return pick({{"tokens", {chunk.tokens, chunk.rows}},
-                                 {"gradient", firstGradient}}, role);
-                  },
-                  none)))
+  if (failed(call(
+          inside, policy, "embed.backward",
+          [&](DictionaryAttr role, Type) {
+            return pick({{"tokens", {chunk.tokens, chunk.rows}},
+                         {"gradient", firstGradient}},
+                        role);
+          },
+          none)))
     return failure();
   buffers.rewind("activations", mark);
   return success();

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/schedule/Models.h"
-#include "compiler/phases/expand/Support.h"
 #include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/phases/expand/Support.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "dialects/kern/Kern.h"
 #include "llvm/Support/MathExtras.h"
@@ -46,7 +46,8 @@ static rt::RefAttr at(rt::RefAttr base, int64_t offset, int64_t stride) {
 }
 
 /// A reference into a buffer of [layers] equal parts, at the loop's layer.
-static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes, int64_t shift = 0) {
+static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes,
+                            int64_t shift = 0) {
   return at(base, shift * bytes, bytes);
 }
 
@@ -82,9 +83,11 @@ LogicalResult Models::addPolicies(Block *declarations) {
     Policy &policy = *owned;
     Location loc = policy.op.getLoc();
     layOut(policy);
-    auto allocate = [&](StringRef what, int64_t bytes, StringRef dtype = "f32") {
+    auto allocate = [&](StringRef what, int64_t bytes,
+                        StringRef dtype = "f32") {
       std::string full = (name + "." + what).str();
-      return buffers.allocate(loc, full, (name + ".memory").str(), bytes, dtype);
+      return buffers.allocate(loc, full, (name + ".memory").str(), bytes,
+                              dtype);
     };
     policy.weights = allocate("weights", policy.total * 4);
     policy.updates = allocate("updates", 8, "f64");
@@ -116,7 +119,8 @@ LogicalResult Models::addPolicies(Block *declarations) {
       const Parameter &parameter = policy.parameters[op.getParameter()];
       NamedAttrList entry;
       entry.set("name", op.getParameterAttr());
-      entry.set("shape", b.getI64ArrayAttr(cast<RankedTensorType>(op.getType()).getShape()));
+      entry.set("shape", b.getI64ArrayAttr(
+                             cast<RankedTensorType>(op.getType()).getShape()));
       if (op.getLayers()) {
         entry.set("layers", op.getLayersAttr());
         entry.set("stride", b.getI64IntegerAttr(parameter.stride));
@@ -124,9 +128,13 @@ LogicalResult Models::addPolicies(Block *declarations) {
       entry.set("buffer", policy.weights.getBuffer());
       entry.set("offset", b.getI64IntegerAttr(parameter.offset));
       bool isNormal = op.getInit() == lm::InitKind::normal;
-      entry.set("init", b.getDictionaryAttr(
-                            {b.getNamedAttr("kind", b.getStringAttr(isNormal ? "normal" : "constant")),
-                             b.getNamedAttr(isNormal ? "std" : "value", op.getInitValueAttr())}));
+      entry.set(
+          "init",
+          b.getDictionaryAttr(
+              {b.getNamedAttr(
+                   "kind", b.getStringAttr(isNormal ? "normal" : "constant")),
+               b.getNamedAttr(isNormal ? "std" : "value",
+                              op.getInitValueAttr())}));
       parameters.push_back(entry.getDictionary(b.getContext()));
     }
     info.set("parameters", b.getArrayAttr(parameters));
@@ -180,7 +188,8 @@ LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
       continue; // nothing reads these
     for (unsigned i = 0; i < function.getNumArguments(); ++i) {
       DictionaryAttr role = function.getArgAttrDict(i);
-      if (!role || roleOf(role) != "packed" || !seen.insert(packKey(role)).second)
+      if (!role || roleOf(role) != "packed" ||
+          !seen.insert(packKey(role)).second)
         continue;
       Location loc = policy.op.getLoc();
       auto type = cast<kern::PackedType>(function.getArgument(i).getType());
@@ -191,7 +200,8 @@ LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
       SmallVector<Value> sources;
       int64_t layers = 0;
       for (Attribute entry : names) {
-        Parameter &parameter = policy.parameters[cast<StringAttr>(entry).getValue()];
+        Parameter &parameter =
+            policy.parameters[cast<StringAttr>(entry).getValue()];
         layers = parameter.op.getLayers().value_or(0);
         sources.push_back(scratch.argument(
             parameter.op.getType(),
@@ -205,7 +215,8 @@ LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
       bool isBackward = layout == "backward";
       Value packed = kern::PackOp::create(
           scratch.builder(), loc, type, sources, /*transpose=*/!isBackward,
-          /*paired=*/layout == "paired", /*along_k=*/isBackward && sources.size() > 1);
+          /*paired=*/layout == "paired",
+          /*along_k=*/isBackward && sources.size() > 1);
       scratch.retarget(inside);
       scratch.dispatch(packed, "", {Slot{target, {}}});
     }
@@ -225,12 +236,15 @@ Slot Models::weight(Policy &policy, DictionaryAttr role, Type type) {
     return {};
   rt::RefAttr &ref = policy.packed[packKey(role)];
   if (!ref) {
-    auto first = cast<StringAttr>(cast<ArrayAttr>(role.get(role::parameter))[0]);
-    int64_t layers = policy.parameters[first.getValue()].op.getLayers().value_or(0);
+    auto first =
+        cast<StringAttr>(cast<ArrayAttr>(role.get(role::parameter))[0]);
+    int64_t layers =
+        policy.parameters[first.getValue()].op.getLayers().value_or(0);
     auto packed = cast<kern::PackedType>(type);
     int64_t bytes = llvm::alignTo(packed.getBytes(), 64);
     std::string name = policy.op.getSymName().str();
-    ref = at(buffers.allocate(policy.op.getLoc(), name + ".packed", name + ".memory",
+    ref = at(buffers.allocate(policy.op.getLoc(), name + ".packed",
+                              name + ".memory",
                               bytes * std::max<int64_t>(layers, 1),
                               dtypeOf(packed.getElementType())),
              0, layers ? bytes : 0);
@@ -276,7 +290,8 @@ LogicalResult Models::call(OpBuilder &builder, Policy &policy, StringRef name,
       binding[value] = slot;
   }
   for (Operation &op : function.getBody().front().without_terminator())
-    if (failed(kernels.dispatch(builder, &op, binding, "activations", sequences)))
+    if (failed(
+            kernels.dispatch(builder, &op, binding, "activations", sequences)))
       return failure();
   if (given)
     for (auto [i, value] : llvm::enumerate(ret->getOperands())) {

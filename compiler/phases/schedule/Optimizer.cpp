@@ -46,14 +46,15 @@ Slot gradientNorm(OpBuilder &builder, Buffers &buffers, Kernels &kernels,
   OpBuilder &b = scratch.builder();
   Type f32 = b.getF32Type(), f64 = b.getF64Type();
   int64_t rows = policy.total / normRow;
-  Value gradients = scratch.argument(RankedTensorType::get({rows, normRow}, f32),
-                                     {policy.gradients, {}});
+  Value gradients = scratch.argument(
+      RankedTensorType::get({rows, normRow}, f32), {policy.gradients, {}});
   auto access = [&](kern::AccessKind kind) {
     return b.getArrayAttr(kern::AccessAttr::get(b.getContext(), kind, -1, -1));
   };
   auto sums = kern::RowOp::create(
-      b, loc, TypeRange(RankedTensorType::get({rows}, f32)), gradients, ValueRange(),
-      Value(), access(kern::AccessKind::element), access(kern::AccessKind::row));
+      b, loc, TypeRange(RankedTensorType::get({rows}, f32)), gradients,
+      ValueRange(), Value(), access(kern::AccessKind::element),
+      access(kern::AccessKind::row));
   {
     OpBuilder::InsertionGuard guard(b);
     Block *body = b.createBlock(&sums.getBody(), {}, {f32}, {loc});
@@ -68,7 +69,8 @@ Slot gradientNorm(OpBuilder &builder, Buffers &buffers, Kernels &kernels,
       loc, "norm_rows", "constants", 8, "i32",
       DenseElementsAttr::get(range, ArrayRef<int32_t>{0, int32_t(rows)}));
   Value norm = ragged::reduce(
-      b, loc, RankedTensorType::get({1}, f64), ragged::element(sums.getResult(0)),
+      b, loc, RankedTensorType::get({1}, f64),
+      ragged::element(sums.getResult(0)),
       scratch.argument(range, {offsets, {}}),
       [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
         Value wide = arith::ExtFOp::create(b, loc, f64, x[0]);
@@ -80,17 +82,20 @@ Slot gradientNorm(OpBuilder &builder, Buffers &buffers, Kernels &kernels,
 
 } // namespace
 
-LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr) {
+LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op,
+                            rt::RefAttr lr) {
   Policy &policy = this->policy(op.getPolicy());
   Location loc = op.getLoc();
   Slot norm = gradientNorm(builder, buffers, kernels, loc, policy);
   rt::MetricOp::create(builder, loc, "grad_norm", norm.ref, "update");
 
-  double beta1 = op.getBeta1().convertToDouble(), beta2 = op.getBeta2().convertToDouble();
+  double beta1 = op.getBeta1().convertToDouble(),
+         beta2 = op.getBeta2().convertToDouble();
   Scratch scratch(builder, kernels);
   OpBuilder &b = scratch.builder();
   Type f32 = b.getF32Type(), f64 = b.getF64Type();
-  auto one32 = RankedTensorType::get({1}, f32), one64 = RankedTensorType::get({1}, f64);
+  auto one32 = RankedTensorType::get({1}, f32),
+       one64 = RankedTensorType::get({1}, f64);
 
   // What multiplies the gradient, and 1 / (1 - beta^t) for both moments.
   Value normValue = scratch.argument(one64, norm);
@@ -116,7 +121,8 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr) 
                          Value t = s.add(x[0], s.number(1));
                          Value power = math::ExpOp::create(
                              b, loc, s.mul(t, s.number(std::log(beta))));
-                         Value c = s.div(s.number(1), s.sub(s.number(1), power));
+                         Value c =
+                             s.div(s.number(1), s.sub(s.number(1), power));
                          return arith::TruncFOp::create(b, loc, f32, c);
                        });
   };
@@ -130,32 +136,40 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr) 
       return;
     auto type = RankedTensorType::get({count}, f32);
     auto slice = [&](rt::RefAttr base) {
-      return Slot{rt::RefAttr::get(b.getContext(), base.getBuffer(), from * 4, 0), {}};
+      return Slot{
+          rt::RefAttr::get(b.getContext(), base.getBuffer(), from * 4, 0), {}};
     };
-    Slot state[] = {slice(policy.weights), slice(policy.moment1), slice(policy.moment2)};
+    Slot state[] = {slice(policy.weights), slice(policy.moment1),
+                    slice(policy.moment2)};
     SmallVector<Value> inputs;
     for (const Slot &slot : state)
       inputs.push_back(scratch.argument(type, slot));
     inputs.push_back(scratch.argument(type, slice(policy.gradients)));
     inputs.append({rate, clip, correction1, correction2});
     SmallVector<Attribute> access(
-        4, kern::AccessAttr::get(b.getContext(), kern::AccessKind::element, -1, -1));
-    access.append(4, kern::AccessAttr::get(b.getContext(), kern::AccessKind::one, -1, 0));
+        4, kern::AccessAttr::get(b.getContext(), kern::AccessKind::element, -1,
+                                 -1));
+    access.append(
+        4, kern::AccessAttr::get(b.getContext(), kern::AccessKind::one, -1, 0));
     auto map = kern::MapOp::create(
         b, loc, TypeRange{type, type, type}, inputs, ValueRange(), ValueRange(),
-        b.getArrayAttr(access), b.getArrayAttr(ArrayRef<Attribute>(access).take_front(3)));
+        b.getArrayAttr(access),
+        b.getArrayAttr(ArrayRef<Attribute>(access).take_front(3)));
     {
       OpBuilder::InsertionGuard guard(b);
       Block *body = b.createBlock(&map.getBody(), {}, SmallVector<Type>(8, f32),
                                   SmallVector<Location>(8, loc));
       Scalar s{b, loc, f32};
-      Value w = body->getArgument(0), m = body->getArgument(1), v = body->getArgument(2);
+      Value w = body->getArgument(0), m = body->getArgument(1),
+            v = body->getArgument(2);
       Value g = s.mul(body->getArgument(3), body->getArgument(5));
       m = s.add(s.mul(s.number(beta1), m), s.mul(s.number(1 - beta1), g));
-      v = s.add(s.mul(s.number(beta2), v), s.mul(s.number(1 - beta2), s.mul(g, g)));
+      v = s.add(s.mul(s.number(beta2), v),
+                s.mul(s.number(1 - beta2), s.mul(g, g)));
       Value root = s.sqrt(s.mul(v, body->getArgument(7)));
-      Value step = s.div(s.mul(m, body->getArgument(6)),
-                         s.add(root, s.number(op.getEpsilon().convertToDouble())));
+      Value step =
+          s.div(s.mul(m, body->getArgument(6)),
+                s.add(root, s.number(op.getEpsilon().convertToDouble())));
       if (decay != 0)
         step = s.add(step, s.mul(s.number(decay), w));
       w = s.sub(w, s.mul(body->getArgument(4), step));

@@ -31,7 +31,8 @@ class SchedulePass : public r1c::impl::SchedulePassBase<SchedulePass> {
       info.set("open", b.getBoolAttr(param.getOpen()));
       if (param.getOpen()) {
         rt::RefAttr ref = buffers.allocate(
-            param.getLoc(), ("param." + param.getSymName()).str(), "sizes", 8, "f64");
+            param.getLoc(), ("param." + param.getSymName()).str(), "sizes", 8,
+            "f64");
         refs[param.getSymName()] = ref;
         info.set("buffer", ref.getBuffer());
       }
@@ -70,10 +71,12 @@ class SchedulePass : public r1c::impl::SchedulePassBase<SchedulePass> {
     Block *declarations = result->getBody();
     OpBuilder b = OpBuilder::atBlockEnd(declarations);
     Buffers buffers(module, declarations);
-    for (StringRef arena : {"activations", "constants", "sizes", "tables", "kernels"})
+    for (StringRef arena :
+         {"activations", "constants", "sizes", "tables", "kernels"})
       buffers.reserve(arena);
     for (Operation *op : old)
-      if (auto symbol = op->getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
+      if (auto symbol =
+              op->getAttrOfType<StringAttr>(SymbolTable::getSymbolAttrName()))
         buffers.reserve(symbol.getValue());
     Location loc = module.getLoc();
     rt::RefAttr step = buffers.allocate(loc, "step", "sizes", 8, "f64");
@@ -85,7 +88,8 @@ class SchedulePass : public r1c::impl::SchedulePassBase<SchedulePass> {
     Models models(module, buffers, kernels);
     if (failed(models.addPolicies(declarations)))
       return signalPassFailure();
-    StageWriter writer(buffers, kernels, models, step, steps, std::move(params));
+    StageWriter writer(buffers, kernels, models, step, steps,
+                       std::move(params));
     for (auto stage : module.getOps<rl::StageOp>()) {
       OpBuilder at = OpBuilder::atBlockEnd(declarations);
       if (failed(writer.write(stage, at)))

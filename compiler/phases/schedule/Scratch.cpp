@@ -17,7 +17,8 @@ Value Scratch::convert(Location loc, Value tensor, Type element) {
   auto type = cast<RankedTensorType>(tensor.getType());
   bool narrows = element.getIntOrFloatBitWidth() <
                  type.getElementType().getIntOrFloatBitWidth();
-  return ragged::map(inner, loc, RankedTensorType::get(type.getShape(), element),
+  return ragged::map(inner, loc,
+                     RankedTensorType::get(type.getShape(), element),
                      ragged::element(tensor), Value(),
                      [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
                        if (narrows)

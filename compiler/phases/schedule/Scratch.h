@@ -39,7 +39,8 @@ public:
   }
 
   /// The elements of a flat tensor as another float type.
-  mlir::Value convert(mlir::Location loc, mlir::Value tensor, mlir::Type element);
+  mlir::Value convert(mlir::Location loc, mlir::Value tensor,
+                      mlir::Type element);
 
   /// Dispatches the op that defines `value` and gives its buffer. `results`:
   /// where each result goes, for those that must not get a buffer of their own.

@@ -51,7 +51,8 @@ Slot Axes::index(StringRef name) {
   std::string full =
       llvm::formatv("set{0}.{1}{2}", number, view ? "view." : "", name);
   slot.rows = shape.rows;
-  slot.ref = buffers.allocate(op.getLoc(), full, "tables", shape.entries * 4, "i32");
+  slot.ref =
+      buffers.allocate(op.getLoc(), full, "tables", shape.entries * 4, "i32");
   NamedAttrList to(op.getTo());
   to.set(name, slot.ref);
   op.setToAttr(to.getDictionary(op.getContext()));

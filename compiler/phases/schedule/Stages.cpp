@@ -51,8 +51,9 @@ rt::RefAttr StageWriter::single(Location loc, Value value) {
                             DenseElementsAttr::get(type, f));
   }
   Scratch scratch(builder, kernels);
-  Value wide = scratch.argument(RankedTensorType::get({1}, builder.getF64Type()),
-                                {numbers.lookup(value), {}});
+  Value wide =
+      scratch.argument(RankedTensorType::get({1}, builder.getF64Type()),
+                       {numbers.lookup(value), {}});
   Value narrow = scratch.convert(loc, wide, builder.getF32Type());
   return scratch.dispatch(narrow, "tables").ref;
 }
@@ -92,8 +93,8 @@ OutputSet &StageWriter::makeSet(Value outputs, int64_t maxGroups,
 static ArrayAttr namesOf(ArrayAttr symbols) {
   SmallVector<Attribute> names;
   for (Attribute symbol : symbols)
-    names.push_back(StringAttr::get(symbol.getContext(),
-                                    cast<FlatSymbolRefAttr>(symbol).getValue()));
+    names.push_back(StringAttr::get(
+        symbol.getContext(), cast<FlatSymbolRefAttr>(symbol).getValue()));
   return ArrayAttr::get(symbols.getContext(), names);
 }
 
@@ -115,28 +116,29 @@ LogicalResult StageWriter::writeSample(rl::SampleOp op, Scope &scope) {
   auto command = rt::SampleOp::create(
       builder, loc, builder.getI64IntegerAttr(set.number), op.getPolicyAttr(),
       namesOf(op.getData()), numbersOf(builder, op.getWeightsAttr()),
-      number(op.getGroups()), number(op.getGroupSize()), number(op.getTemperature()),
-      number(op.getMaxNewTokens()), number(op.getTopP()), number(op.getTopK()),
-      number(op.getMinP()), op.getStopAttr(),
-      builder.getI64IntegerAttr(op.getTries()),
+      number(op.getGroups()), number(op.getGroupSize()),
+      number(op.getTemperature()), number(op.getMaxNewTokens()),
+      number(op.getTopP()), number(op.getTopK()), number(op.getMinP()),
+      op.getStopAttr(), builder.getI64IntegerAttr(op.getTries()),
       builder.getI64IntegerAttr(op.getMaxGroups()),
       builder.getI64IntegerAttr(op.getMaxGroupSize()),
       builder.getI64IntegerAttr(op.getMaxTokenCount()), DictionaryAttr());
   command.getBody().emplaceBlock();
   if (failed(writeCondition(command, op.getCondition(), set, scope)))
     return failure();
-  set.axes = std::make_unique<Axes>(buffers, builder, loc, set.number, false,
-                                    set.maxTokens, set.maxSequences, set.maxGroups);
+  set.axes =
+      std::make_unique<Axes>(buffers, builder, loc, set.number, false,
+                             set.maxTokens, set.maxSequences, set.maxGroups);
   return success();
 }
 
 LogicalResult StageWriter::writeRead(rl::ReadOp op, Scope &scope) {
   Location loc = op.getLoc();
   int64_t context = models.contextOf(op.getPolicy());
-  OutputSet &set =
-      makeSet(op.getOutputs(), op.getMaxGroups(),
-              op.getMaxGroupSize().value_or(unknownGroupSize),
-              std::min<int64_t>(op.getMaxTokenCount().value_or(context), context));
+  OutputSet &set = makeSet(
+      op.getOutputs(), op.getMaxGroups(),
+      op.getMaxGroupSize().value_or(unknownGroupSize),
+      std::min<int64_t>(op.getMaxTokenCount().value_or(context), context));
   auto type = RankedTensorType::get({1}, builder.getF32Type());
   set.temperature = buffers.allocate(loc, "number", "constants", 4, "f32",
                                      DenseElementsAttr::get(type, 1.0f));
@@ -148,8 +150,9 @@ LogicalResult StageWriter::writeRead(rl::ReadOp op, Scope &scope) {
   command.getBody().emplaceBlock();
   if (failed(writeCondition(command, op.getCondition(), set, scope)))
     return failure();
-  set.axes = std::make_unique<Axes>(buffers, builder, loc, set.number, false,
-                                    set.maxTokens, set.maxSequences, set.maxGroups);
+  set.axes =
+      std::make_unique<Axes>(buffers, builder, loc, set.number, false,
+                             set.maxTokens, set.maxSequences, set.maxGroups);
   return success();
 }
 
@@ -180,12 +183,12 @@ LogicalResult StageWriter::writeCondition(Operation *command, Region &condition,
   if (!flag)
     return yield.emitError("the condition has no value in memory");
   StringRef axis = rl::stringifyAxis(axisOfType(yield.getValue().getType()));
-  command->setAttr("where",
-                   builder.getDictionaryAttr(
-                       {builder.getNamedAttr("axis", builder.getStringAttr(axis)),
-                        builder.getNamedAttr("flag", flag),
-                        builder.getNamedAttr("set", builder.getI64IntegerAttr(
-                                                       tried.number))}));
+  command->setAttr(
+      "where", builder.getDictionaryAttr(
+                   {builder.getNamedAttr("axis", builder.getStringAttr(axis)),
+                    builder.getNamedAttr("flag", flag),
+                    builder.getNamedAttr(
+                        "set", builder.getI64IntegerAttr(tried.number))}));
   return success();
 }
 
@@ -212,17 +215,24 @@ LogicalResult StageWriter::writeToTensor(rl::ToTensorOp op, Scope &scope) {
   if (axisOfType(value.getType()) != rl::Axis::one) {
     Axes &axes = axesOf(setOfType(value.getType()), scope);
     switch (axisOfType(value.getType())) {
-    case rl::Axis::token: rows = axes.tokens(); break;
-    case rl::Axis::sequence: rows = axes.sequences(); break;
-    default: rows = axes.groups(); break;
+    case rl::Axis::token:
+      rows = axes.tokens();
+      break;
+    case rl::Axis::sequence:
+      rows = axes.sequences();
+      break;
+    default:
+      rows = axes.groups();
+      break;
     }
   }
   if (auto field = value.getDefiningOp<rl::FieldOp>()) {
     Axes &axes = axesOf(field.getOutputs(), scope);
     rt::RefAttr to = buffers.allocateFor(
-        loc, ("set" + Twine(axes.set()) + "." + field.getName()).str(), "tables",
-        op.getResult().getType(), rows);
-    rt::ColumnOp::create(builder, loc, axes.set(), axes.isView(), field.getName(), to);
+        loc, ("set" + Twine(axes.set()) + "." + field.getName()).str(),
+        "tables", op.getResult().getType(), rows);
+    rt::ColumnOp::create(builder, loc, axes.set(), axes.isView(),
+                         field.getName(), to);
     tensors[op.getResult()] = {to, rows};
     return success();
   }
@@ -233,7 +243,8 @@ LogicalResult StageWriter::writeToTensor(rl::ToTensorOp op, Scope &scope) {
   return success();
 }
 
-FailureOr<ArrayAttr> StageWriter::textArguments(Operation *op, ValueRange inputs) {
+FailureOr<ArrayAttr> StageWriter::textArguments(Operation *op,
+                                                ValueRange inputs) {
   SmallVector<Attribute> args;
   auto entry = [&](StringRef key, Attribute value) {
     return builder.getNamedAttr(key, value);
@@ -250,11 +261,13 @@ FailureOr<ArrayAttr> StageWriter::textArguments(Operation *op, ValueRange inputs
     while (auto repeat = input.getDefiningOp<rl::RepeatOp>())
       input = repeat.getValue();
     if (auto constant = input.getDefiningOp<rl::ConstantTextOp>())
-      args.push_back(builder.getDictionaryAttr(entry("constant", constant.getValueAttr())));
+      args.push_back(builder.getDictionaryAttr(
+          entry("constant", constant.getValueAttr())));
     else if (auto field = input.getDefiningOp<rl::FieldOp>())
       args.push_back(builder.getDictionaryAttr(
           {entry("field", field.getNameAttr()),
-           entry("set", builder.getI64IntegerAttr(setOf(field.getOutputs()).number))}));
+           entry("set", builder.getI64IntegerAttr(
+                            setOf(field.getOutputs()).number))}));
     else
       args.push_back(builder.getDictionaryAttr(
           entry("text", builder.getI64IntegerAttr(texts.lookup(input)))));
@@ -291,7 +304,8 @@ LogicalResult StageWriter::writeText(rl::TextOp op, Scope &scope) {
   bool isOne = axisOfType(type) == rl::Axis::one;
   rt::TextOp::create(
       builder, op.getLoc(), op.getFunctionAttr(), *args,
-      builder.getI64IntegerAttr(isOne ? -1 : sets.find(setOfType(type))->second->number),
+      builder.getI64IntegerAttr(
+          isOne ? -1 : sets.find(setOfType(type))->second->number),
       builder.getStringAttr(rl::stringifyAxis(axisOfType(type))),
       op.getWhere() ? numbers.lookup(op.getWhere()) : rt::RefAttr(), to, id);
   return success();
@@ -307,7 +321,8 @@ LogicalResult StageWriter::writeCall(rl::CallOp op, Scope &scope) {
   bool isOne = axisOfType(type) == rl::Axis::one;
   rt::ExternCallOp::create(
       builder, op.getLoc(), op.getCalleeAttr(), *args,
-      builder.getI64IntegerAttr(isOne ? -1 : sets.find(setOfType(type))->second->number),
+      builder.getI64IntegerAttr(
+          isOne ? -1 : sets.find(setOfType(type))->second->number),
       builder.getStringAttr(rl::stringifyAxis(axisOfType(type))),
       op.getWhere() ? numbers.lookup(op.getWhere()) : rt::RefAttr(), to, id);
   return success();
@@ -333,7 +348,8 @@ LogicalResult StageWriter::writeModelRead(OpTy op, Scope &scope) {
   if (!isEntropy && !inUpdate && set.sampler == op.getPolicyAttr() &&
       !op.getTemperature() &&
       sampledVersion.lookup(name) == versions.lookup(op.getPolicyAttr())) {
-    rt::RefAttr to = buffers.allocate(loc, "logp", "tables", axes.tokens().capacity * 4, "f32");
+    rt::RefAttr to = buffers.allocate(loc, "logp", "tables",
+                                      axes.tokens().capacity * 4, "f32");
     rt::ColumnOp::create(builder, loc, axes.set(), false, "logp", to);
     numbers[op.getResult()] = to;
     return success();
@@ -345,7 +361,8 @@ LogicalResult StageWriter::writeModelRead(OpTy op, Scope &scope) {
   if (!pass.logp) {
     Block *block = op->getBlock();
     bool wantsEntropy =
-        isEntropy || (inUpdate && !block->template getOps<rl::EntropyOp>().empty());
+        isEntropy ||
+        (inUpdate && !block->template getOps<rl::EntropyOp>().empty());
     int64_t bytes = axes.tokens().capacity * 4;
     auto allocate = [&](StringRef what) {
       return buffers.allocate(loc, what, "tables", bytes, "f32");
@@ -370,17 +387,18 @@ LogicalResult StageWriter::writeUpdate(rl::UpdateOp op, Scope &scope) {
   Location loc = op.getLoc();
   OutputSet &set = setOf(op.getOutputs());
   versions[op.getPolicyAttr()]++;
-  auto command = rt::UpdateOp::create(
-      builder, loc, set.number, op.getPolicy(), op.getMinibatches(),
-      op.getEpochs(), rl::stringifySplit(op.getSplit()));
+  auto command = rt::UpdateOp::create(builder, loc, set.number, op.getPolicy(),
+                                      op.getMinibatches(), op.getEpochs(),
+                                      rl::stringifySplit(op.getSplit()));
   Block &body = command.getBody().emplaceBlock();
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(&body);
   Scope inner;
   inner.parent = &scope;
   inner.viewedSet = set.number;
-  inner.view = std::make_unique<Axes>(buffers, builder, loc, set.number, true,
-                                      set.maxTokens, set.maxSequences, set.maxGroups);
+  inner.view =
+      std::make_unique<Axes>(buffers, builder, loc, set.number, true,
+                             set.maxTokens, set.maxSequences, set.maxGroups);
   return writeBlock(op.getBody().front(), inner);
 }
 
@@ -428,7 +446,8 @@ LogicalResult StageWriter::writeOp(Operation *op, Scope &scope) {
       .Case([&](rl::AllReduceOp reduce) {
         auto backward = reduce.getGradient().getDefiningOp<rl::BackwardOp>();
         Policy &policy = models.policy(backward.getPolicy());
-        rt::AllReduceOp::create(builder, loc, policy.gradients, policy.total, "f32");
+        rt::AllReduceOp::create(builder, loc, policy.gradients, policy.total,
+                                "f32");
         return success();
       })
       .Case([&](rl::AdamWOp adamw) {
@@ -452,25 +471,29 @@ LogicalResult StageWriter::writeOp(Operation *op, Scope &scope) {
       })
       .Case([&](rl::AssignOp assign) {
         versions[assign.getToAttr()]++;
-        rt::AssignOp::create(builder, loc, assign.getToAttr(), assign.getFromAttr());
+        rt::AssignOp::create(builder, loc, assign.getToAttr(),
+                             assign.getFromAttr());
         return success();
       })
       .Case([&](rl::SaveOp save) {
-        rt::SaveOp::create(builder, loc, save.getPolicyAttr(), save.getNameAttr(),
-                           number(save.getBest()), save.getKeepAttr());
+        rt::SaveOp::create(builder, loc, save.getPolicyAttr(),
+                           save.getNameAttr(), number(save.getBest()),
+                           save.getKeepAttr());
         return success();
       })
       .Case([&](rl::WriteOp write) {
-        rt::WriteOp::create(builder, loc, write.getDataAttr(),
-                            builder.getI64IntegerAttr(setOf(write.getOutputs()).number),
-                            write.getWhere() ? numbers.lookup(write.getWhere())
-                                             : rt::RefAttr());
+        rt::WriteOp::create(
+            builder, loc, write.getDataAttr(),
+            builder.getI64IntegerAttr(setOf(write.getOutputs()).number),
+            write.getWhere() ? numbers.lookup(write.getWhere())
+                             : rt::RefAttr());
         return success();
       })
       .Default([&](Operation *other) -> LogicalResult {
         if (isa<kern::KernDialect>(other->getDialect()))
           return kernels.dispatch(builder, other, tensors, "tables");
-        return other->emitError("'") << other->getName() << "' cannot be scheduled";
+        return other->emitError("'")
+               << other->getName() << "' cannot be scheduled";
       });
 }
 

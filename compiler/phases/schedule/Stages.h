@@ -22,8 +22,7 @@ public:
               rt::RefAttr step, rt::RefAttr steps,
               llvm::StringMap<rt::RefAttr> params)
       : buffers(buffers), kernels(kernels), models(models), step(step),
-        steps(steps), params(std::move(params)),
-        builder(step.getContext()) {}
+        steps(steps), params(std::move(params)), builder(step.getContext()) {}
 
   llvm::LogicalResult write(rl::StageOp stage, mlir::OpBuilder &builder);
 
