@@ -331,6 +331,7 @@ int64_t Formulas::sizeOf(Type type) const {
 }
 
 void Formulas::bind(Value value, Column column) {
+  bound.insert(value);
   columns[value.getAsOpaquePointer()] = std::move(column);
 }
 

@@ -55,6 +55,9 @@ public:
   /// Replaces the definition of `value`.
   void bind(mlir::Value value, Column column);
 
+  /// Whether `value` has been bound.
+  bool isBound(mlir::Value value) const { return bound.contains(value); }
+
   /// The elements of `value`, computed with all that it reads; null if
   /// something is missing or has no meaning here. The pointer stays good.
   const Column *evaluate(mlir::Value value);
@@ -86,7 +89,7 @@ private:
   Source source;
   /// Node-based: pointers to columns are handed out.
   std::map<const void *, Column> columns;
-  llvm::DenseSet<mlir::Value> failed;
+  llvm::DenseSet<mlir::Value> failed, bound;
   std::vector<mlir::Operation *> notKnown;
 };
 

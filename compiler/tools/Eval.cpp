@@ -252,17 +252,15 @@ bool Evaluation::run() {
       formulas->evaluate(seeds);
   if (!checkMissing())
     return false;
+  if (options.evaluateOn == "cpu" &&
+      failed(evaluateOnCpu(module, loss, *formulas, options.cpu)))
+    return false;
   // Names and metrics that read what is not given are null.
   json::Object values;
   for (auto &[name, named] : loss.names)
     for (auto [i, value] : llvm::enumerate(named))
       values[i ? llvm::formatv("{0}#{1}", name, i + 1).str() : name.str()] =
           jsonOf(value);
-  json::Object metricValues = metrics();
-
-  if (options.evaluateOn == "cpu" &&
-      failed(evaluateOnCpu(module, loss, *formulas, options.cpu)))
-    return false;
   json::Object gradients{
       {"logp", gradient(loss.backward.getSeeds(), rl::Axis::token)},
       {"entropy", gradient(loss.backward.getEntropySeeds(), rl::Axis::token)}};
@@ -271,7 +269,7 @@ bool Evaluation::run() {
   json::Object result{{"loss", jsonOf(loss.value)},
                       {"gradient", std::move(gradients)},
                       {"values", std::move(values)},
-                      {"metrics", std::move(metricValues)}};
+                      {"metrics", metrics()}};
   llvm::outs() << llvm::formatv("{0:2}\n", json::Value(std::move(result)));
   return isGood;
 }
@@ -291,6 +289,7 @@ int r1c::evalMain(const DriverOptions &options) {
   if (!input)
     return fail(options.in + ": " + llvm::toString(input.takeError()));
 
+  registerPasses();
   DialectRegistry registry;
   registerDialects(registry);
   MLIRContext context(registry);

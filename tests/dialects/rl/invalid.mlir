@@ -322,3 +322,19 @@ func.func @f(%x: !rl.num<one>) {
   %y = rl.call @judge(%x) : (!rl.num<one>) -> !rl.num<one>
   return
 }
+
+// -----
+
+func.func @f(%x: !rl.num<token of "o">, %g: !rl.num<sequence of "o">) {
+  // expected-error @below {{of mean is not needed: min, max, first and last choose one of their elements}}
+  %y = rl.reduce_grad mean %x seed(%g : !rl.num<sequence of "o">) : !rl.num<token of "o">
+  return
+}
+
+// -----
+
+func.func @f(%x: !rl.num<sequence of "o">, %g: !rl.num<token of "o">) {
+  // expected-error @below {{takes a seed on a coarser axis of its set, not '!rl.num<token of "o">' for '!rl.num<sequence of "o">'}}
+  %y = rl.reduce_grad max %x seed(%g : !rl.num<token of "o">) : !rl.num<sequence of "o">
+  return
+}

@@ -118,3 +118,12 @@ rl.stage @train steps = 500 {
   // CHECK: rl.read @actor from [@kept] groups(%{{.*}}) max_groups = 16 max_group_size = 1 order "shuffled" : !rl.outputs<"p">
   %p = rl.read @actor from [@kept] groups(%c16) max_groups = 16 max_group_size = 1 order "shuffled" : !rl.outputs<"p">
 }
+
+// CHECK-LABEL: func.func @derivative_of_a_choice
+func.func @derivative_of_a_choice(%x: !rl.num<token of "o">, %m: !rl.flag<token of "o">, %g: !rl.num<sequence of "o">, %n: !rl.num<one>) {
+  // CHECK: rl.reduce_grad first %{{.*}} seed(%{{.*}} : !rl.num<sequence of "o">) where(%{{.*}} : !rl.flag<token of "o">) : !rl.num<token of "o">
+  %a = rl.reduce_grad first %x seed(%g : !rl.num<sequence of "o">) where(%m : !rl.flag<token of "o">) : !rl.num<token of "o">
+  // CHECK: rl.reduce_grad max %{{.*}} seed(%{{.*}} : !rl.num<one>) : !rl.num<token of "o">
+  %b = rl.reduce_grad max %x seed(%n : !rl.num<one>) : !rl.num<token of "o">
+  return
+}
