@@ -144,23 +144,57 @@ int r1c::compileMain(const DriverOptions &options) {
   return compileTo(options, output);
 }
 
+/// A run goes on with the artifact that it began with, which must be that of
+/// the step file as it is now.
+static int requireSameSource(const std::string &file,
+                             const std::string &artifact) {
+  auto text = llvm::MemoryBuffer::getFile(file);
+  if (!text)
+    return fail(file + ": cannot read: " + text.getError().message());
+  try {
+    if (runtime::readArtifact(artifact).source == (*text)->getBuffer())
+      return 0;
+  } catch (const Error &error) {
+    return fail(error.what());
+  }
+  return fail(file + " has changed since the run in " +
+              fs::path(artifact).parent_path().string() +
+              " began: start again in another --out, or go on with r1c-run " +
+              artifact);
+}
+
 int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   run.artifact = options.file;
   if (fs::path(options.file).extension() == ".r1x")
     return runtime::runMain(std::move(run));
-  registerPasses();
-  DriverOptions compile = options;
-  // What --set says is compiled in: the run has nothing left to set.
-  for (auto &[name, value] : run.params)
-    compile.sets.push_back(name + "=" + llvm::formatv("{0:g}", value).str());
+  // Before anything in --out is touched.
+  try {
+    runtime::requireFreshOut(run);
+  } catch (const Error &error) {
+    return fail(error.what());
+  }
   std::error_code error;
   fs::create_directories(run.out, error);
   if (error)
     return fail("cannot make the directory " + run.out.string() + ": " +
                 error.message());
   run.artifact = (run.out / "step.r1x").string();
-  if (int status = compileTo(compile, run.artifact))
-    return status;
+  if (run.resume && fs::exists(run.artifact)) {
+    if (int status = requireSameSource(options.file, run.artifact))
+      return status;
+  } else {
+    registerPasses();
+    DriverOptions compile = options;
+    // What --set says is compiled in: the run has nothing left to set.
+    for (auto &[name, value] : run.params) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.17g", value);
+      compile.sets.push_back(name + "=" + text);
+    }
+    run.params.clear();
+    if (int status = compileTo(compile, run.artifact))
+      return status;
+  }
   if (run.base.empty())
     run.base = fs::path(options.file).parent_path();
   if (run.base.empty())

@@ -36,6 +36,9 @@ struct RunOptions {
   std::vector<std::pair<std::string, double>> params; ///< --set name=value
 };
 
+/// Throws if --out already holds a run and --resume was not given.
+void requireFreshOut(const RunOptions &options);
+
 /// A set of outputs, its axes, and the minibatch that is being learnt from.
 struct SetState {
   OutputSet outputs;

@@ -100,16 +100,22 @@ static volatile std::sig_atomic_t interrupted = 0;
 
 void Session::interrupt() { interrupted = 1; }
 
+void requireFreshOut(const RunOptions &options) {
+  const fs::path &out = options.out;
+  bool holdsRun =
+      fs::exists(out / "run.json") || fs::exists(out / "metrics.jsonl");
+  if (holdsRun && !options.resume)
+    throw Error(out.string(),
+                ": already holds a run; give another --out, remove "
+                "it, or continue it with --resume");
+}
+
 bool Session::run() {
   interrupted = 0;
   const fs::path &out = runOptions.out;
   fs::path checkpoints = out / "checkpoints";
-  bool holdsRun =
-      fs::exists(out / "run.json") || fs::exists(out / "metrics.jsonl");
-  if (holdsRun && !runOptions.resume)
-    throw Error(out.string(),
-                ": already holds a run; give another --out, remove "
-                "it, or continue it with --resume");
+  requireFreshOut(runOptions);
+
   std::optional<fs::path> latest;
   if (runOptions.resume) {
     latest = latestCheckpoint(checkpoints);
