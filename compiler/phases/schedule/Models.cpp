@@ -45,12 +45,6 @@ static rt::RefAttr at(rt::RefAttr base, int64_t offset, int64_t stride) {
   return rt::RefAttr::get(base.getContext(), base.getBuffer(), offset, stride);
 }
 
-/// A reference into a buffer of [layers] equal parts, at the loop's layer.
-static rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes,
-                            int64_t shift = 0) {
-  return at(base, shift * bytes, bytes);
-}
-
 static int64_t integer(DictionaryAttr dictionary, StringRef key) {
   return dictionary.getAs<IntegerAttr>(key).getInt();
 }

@@ -294,7 +294,8 @@ LogicalResult StageWriter::bindHostResult(Operation *op, Value result,
   return success();
 }
 
-LogicalResult StageWriter::writeText(rl::TextOp op, Scope &scope) {
+template <typename CommandTy, typename OpTy>
+LogicalResult StageWriter::writeHostFunction(OpTy op, Attribute callee) {
   FailureOr<ArrayAttr> args = textArguments(op, op.getInputs());
   rt::RefAttr to;
   IntegerAttr id;
@@ -302,27 +303,12 @@ LogicalResult StageWriter::writeText(rl::TextOp op, Scope &scope) {
     return failure();
   Type type = op.getResult().getType();
   bool isOne = axisOfType(type) == rl::Axis::one;
-  rt::TextOp::create(
-      builder, op.getLoc(), op.getFunctionAttr(), *args,
-      builder.getI64IntegerAttr(
-          isOne ? -1 : sets.find(setOfType(type))->second->number),
-      builder.getStringAttr(rl::stringifyAxis(axisOfType(type))),
-      op.getWhere() ? numbers.lookup(op.getWhere()) : rt::RefAttr(), to, id);
-  return success();
-}
-
-LogicalResult StageWriter::writeCall(rl::CallOp op, Scope &scope) {
-  FailureOr<ArrayAttr> args = textArguments(op, op.getInputs());
-  rt::RefAttr to;
-  IntegerAttr id;
-  if (failed(args) || failed(bindHostResult(op, op.getResult(), to, id)))
-    return failure();
-  Type type = op.getResult().getType();
-  bool isOne = axisOfType(type) == rl::Axis::one;
-  rt::ExternCallOp::create(
-      builder, op.getLoc(), op.getCalleeAttr(), *args,
-      builder.getI64IntegerAttr(
-          isOne ? -1 : sets.find(setOfType(type))->second->number),
+  int64_t set = isOne ? -1 : sets.find(setOfType(type))->second->number;
+  CommandTy::create(
+      builder, op.getLoc(),
+      cast<std::conditional_t<std::is_same_v<CommandTy, rt::TextOp>, StringAttr,
+                              FlatSymbolRefAttr>>(callee),
+      *args, builder.getI64IntegerAttr(set),
       builder.getStringAttr(rl::stringifyAxis(axisOfType(type))),
       op.getWhere() ? numbers.lookup(op.getWhere()) : rt::RefAttr(), to, id);
   return success();
@@ -425,8 +411,12 @@ LogicalResult StageWriter::writeOp(Operation *op, Scope &scope) {
         numbers[from.getResult()] = tensors.lookup(from.getTensor()).ref;
         return success();
       })
-      .Case([&](rl::TextOp text) { return writeText(text, scope); })
-      .Case([&](rl::CallOp call) { return writeCall(call, scope); })
+      .Case([&](rl::TextOp text) {
+        return writeHostFunction<rt::TextOp>(text, text.getFunctionAttr());
+      })
+      .Case([&](rl::CallOp call) {
+        return writeHostFunction<rt::ExternCallOp>(call, call.getCalleeAttr());
+      })
       .Case<rl::LogprobOp, rl::EntropyOp>(
           [&](auto read) { return writeModelRead(read, scope); })
       .Case([&](rl::UpdateOp update) { return writeUpdate(update, scope); })

@@ -42,8 +42,9 @@ private:
   llvm::LogicalResult writeSample(rl::SampleOp op, Scope &scope);
   llvm::LogicalResult writeRead(rl::ReadOp op, Scope &scope);
   llvm::LogicalResult writeToTensor(rl::ToTensorOp op, Scope &scope);
-  llvm::LogicalResult writeText(rl::TextOp op, Scope &scope);
-  llvm::LogicalResult writeCall(rl::CallOp op, Scope &scope);
+  /// A function of texts or an extern.
+  template <typename CommandTy, typename OpTy>
+  llvm::LogicalResult writeHostFunction(OpTy op, mlir::Attribute callee);
   llvm::LogicalResult writeUpdate(rl::UpdateOp op, Scope &scope);
   template <typename OpTy>
   llvm::LogicalResult writeModelRead(OpTy op, Scope &scope);
