@@ -102,8 +102,11 @@ void Session::interrupt() { interrupted = 1; }
 
 void requireFreshOut(const RunOptions &options) {
   const fs::path &out = options.out;
-  bool holdsRun =
-      fs::exists(out / "run.json") || fs::exists(out / "metrics.jsonl");
+  // A run that failed before its first update left nothing worth keeping.
+  std::error_code none;
+  bool holdsRun = latestCheckpoint(out / "checkpoints").has_value() ||
+                  (fs::exists(out / "metrics.jsonl") &&
+                   fs::file_size(out / "metrics.jsonl", none) > 0);
   if (holdsRun && !options.resume)
     throw Error(out.string(),
                 ": already holds a run; give another --out, remove "

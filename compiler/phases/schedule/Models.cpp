@@ -154,8 +154,7 @@ LogicalResult Models::addPolicies(Block *declarations) {
       return failure();
     info.set("programs", programs.getDictionary(b.getContext()));
     b.setInsertionPointToEnd(declarations);
-    policy.declaration =
-        rt::PolicyOp::create(b, loc, name, info.getDictionary(b.getContext()));
+    rt::PolicyOp::create(b, loc, name, info.getDictionary(b.getContext()));
   }
   return success();
 }

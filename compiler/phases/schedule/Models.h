@@ -54,7 +54,6 @@ struct Policy {
   /// Packed layouts of the weights, by layout and parameters.
   llvm::MapVector<mlir::Attribute, rt::RefAttr> packed;
   mlir::NamedAttrList info;
-  rt::PolicyOp declaration;
 };
 
 /// Elements that one row of the gradient norm's first reduction takes.
@@ -92,8 +91,9 @@ public:
                                Slot seeds, Slot entropySeeds);
 
   /// One AdamW step on the accumulated gradient, then the packed layouts.
+  /// `lr` is its learning rate as a float32; `lrMetric` as a number operand.
   llvm::LogicalResult adamw(mlir::OpBuilder &builder, rl::AdamWOp op,
-                            rt::RefAttr lr);
+                            rt::RefAttr lr, mlir::Attribute lrMetric);
 
   /// Tokens of the longest sequence of a policy.
   int64_t contextOf(llvm::StringRef name) { return policy(name).context; }

@@ -82,12 +82,15 @@ Slot gradientNorm(OpBuilder &builder, Buffers &buffers, Kernels &kernels,
 
 } // namespace
 
-LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op,
-                            rt::RefAttr lr) {
+LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr,
+                            Attribute lrMetric) {
   Policy &policy = this->policy(op.getPolicy());
   Location loc = op.getLoc();
   Slot norm = gradientNorm(builder, buffers, kernels, loc, policy);
+  // Both before the sweep: the runtime stops at a metric of an update that is
+  // not finite, while the weights are still good.
   rt::MetricOp::create(builder, loc, "grad_norm", norm.ref, "update");
+  rt::MetricOp::create(builder, loc, "learning_rate", lrMetric, "update");
 
   double beta1 = op.getBeta1().convertToDouble(),
          beta2 = op.getBeta2().convertToDouble();

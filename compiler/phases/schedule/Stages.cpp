@@ -441,7 +441,8 @@ LogicalResult StageWriter::writeOp(Operation *op, Scope &scope) {
         return success();
       })
       .Case([&](rl::AdamWOp adamw) {
-        return models.adamw(builder, adamw, single(loc, adamw.getLr()));
+        return models.adamw(builder, adamw, single(loc, adamw.getLr()),
+                            number(adamw.getLr()));
       })
       .Case([&](rl::MetricOp metric) {
         bool inUpdate = metric->getParentOfType<rl::UpdateOp>() != nullptr;

@@ -8,6 +8,7 @@
 #include "runtime/execute/Session.h"
 #include "runtime/rollout/Chunks.h"
 #include <algorithm>
+#include <cmath>
 
 namespace r1c::runtime {
 
@@ -166,7 +167,16 @@ public:
         number(fields.integer("set", -1)) {}
 
   void run(Session &session) override {
-    session.recorder().metric(name, from.get(), ofUpdate);
+    double value = from.get();
+    // These three stand before the weights are touched; were one not finite,
+    // every weight would be lost.
+    bool guards =
+        name == "loss" || name == "grad_norm" || name == "learning_rate";
+    if (ofUpdate && guards && !std::isfinite(value))
+      throw Error(name, " is ", value,
+                  " in this update, which was not applied; the last checkpoint "
+                  "is as it was");
+    session.recorder().metric(name, value, ofUpdate);
     if (!values || !session.plan || session.plan->mainSet != number)
       return;
     const SetState &state = session.set(number);
