@@ -85,7 +85,7 @@ struct LMEvaluator {
   void operator()(lm::RopeOp op) {
     f.set(op.getResult(),
           rope(f.tensor(op.getInput()), f.context(op.getCtx()), op.getHeads(),
-               op.getTheta().convertToDouble(), op.getInverse()));
+               op.getFrequencies(), op.getInverse()));
   }
   void operator()(lm::AttentionOp op) {
     Attention of = attention(f.tensor(op.getQuery()), f.tensor(op.getKey()),

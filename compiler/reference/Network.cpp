@@ -113,14 +113,13 @@ Tensor columnSum(const Tensor &x) {
 }
 
 Tensor rope(const Tensor &x, const Context &context, int64_t heads,
-            double theta, bool inverse) {
+            llvm::ArrayRef<double> frequencies, bool inverse) {
   Tensor result(x.shape);
   int64_t width = x.columns() / heads, half = width / 2;
   for (int64_t i = 0; i < x.rows(); ++i)
     for (int64_t head = 0; head < heads; ++head)
       for (int64_t j = 0; j < half; ++j) {
-        double angle =
-            context.positions.at(i) * std::pow(theta, -2.0 * j / width);
+        double angle = context.positions.at(i) * frequencies[j];
         double c = std::cos(angle), s = std::sin(inverse ? -angle : angle);
         int64_t a = head * width + j, b = a + half;
         result(i, a) = x(i, a) * c - x(i, b) * s;

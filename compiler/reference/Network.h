@@ -12,6 +12,7 @@
 #define R1C_COMPILER_REFERENCE_NETWORK_H
 
 #include "compiler/reference/Tensor.h"
+#include "llvm/ADT/ArrayRef.h"
 
 #include <array>
 
@@ -38,7 +39,7 @@ Tensor linear(const Tensor &x, const Tensor &weight, const Tensor *bias);
 Tensor columnSum(const Tensor &x);
 
 Tensor rope(const Tensor &x, const Context &context, int64_t heads,
-            double theta, bool inverse);
+            llvm::ArrayRef<double> frequencies, bool inverse);
 
 struct Attention {
   Tensor result, lse;

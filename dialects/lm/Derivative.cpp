@@ -74,7 +74,7 @@ Gradients RopeOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
   // A rotation's derivative is its transpose: the rotation back.
   Value input =
       RopeOp::create(b, getLoc(), getInput().getType(), gradients[0],
-                     forward(getCtx()), getHeadsAttr(), getThetaAttr(),
+                     forward(getCtx()), getHeadsAttr(), getFrequenciesAttr(),
                      getInverse() ? UnitAttr() : b.getUnitAttr());
   return {input, Value()};
 }

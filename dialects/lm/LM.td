@@ -123,12 +123,13 @@ def LM_RopeOp : LM_Differentiable<"rope", [AllTypesMatch<["input", "result"]>]> 
   let summary = "rotary position embedding, half-split convention";
   let description = [{
     x: rows × (heads · d). In each head, columns i and i + d/2 are turned by the
-    angle φ = position · theta^(−2i/d):
+    angle φ = position · frequencies[i]. Plain rotary embedding has the
+    frequencies theta^(−2i/d), of which models for longer texts scale some:
     `y_i = x_i cos φ − x_{i+d/2} sin φ`, `y_{i+d/2} = x_{i+d/2} cos φ + x_i sin φ`.
     `inverse` turns back; it is also the derivative.
   }];
   let arguments = (ins LM_Matrix:$input, LM_Context:$ctx, I64Attr:$heads,
-                       F64Attr:$theta, UnitAttr:$inverse);
+                       DenseF64ArrayAttr:$frequencies, UnitAttr:$inverse);
   let results = (outs LM_Matrix:$result);
   let assemblyFormat = [{
     $input `,` $ctx (`inverse` $inverse^)? attr-dict `:` type($input)

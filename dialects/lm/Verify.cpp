@@ -8,6 +8,8 @@
 #include "dialects/lm/LM.h"
 #include "llvm/ADT/StringSet.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace r1c::lm;
 
@@ -149,12 +151,18 @@ LogicalResult LinearBiasGradOp::verify() {
 }
 
 LogicalResult RopeOp::verify() {
-  if (failed(requireHeads(*this, "the input", getInput(), getHeads())) ||
-      failed(requirePositive(*this, "theta", getTheta())))
+  if (failed(requireHeads(*this, "the input", getInput(), getHeads())))
     return failure();
   int64_t width = size(getInput(), 1) / getHeads();
   if (width % 2)
     return emitOpError("needs an even number of columns a head, not ") << width;
+  if (int64_t(getFrequencies().size()) != width / 2)
+    return emitOpError("needs ")
+           << width / 2 << " frequencies, one for each pair of columns, not "
+           << getFrequencies().size();
+  for (double frequency : getFrequencies())
+    if (!(frequency > 0) || !std::isfinite(frequency))
+      return emitOpError("frequencies must be positive, not ") << frequency;
   return success();
 }
 

@@ -99,9 +99,12 @@ static Type elementType(Type type) {
 
 static Memory store(const Tensor &x, Type type) {
   std::vector<float> floats(x.values.begin(), x.values.end());
+  bool bf16 = elementType(type).isBF16();
   if (auto packed = dyn_cast<kern::PackedType>(type))
     return {std::make_shared<Buffer>(
-                Buffer::of(pack(floats, packed.getK(), packed.getN()))),
+                bf16 ? Buffer::of(packBf16(toBf16(floats), packed.getK(),
+                                           packed.getN()))
+                     : Buffer::of(pack(floats, packed.getK(), packed.getN()))),
             x.shape};
   if (elementType(type).isInteger()) {
     std::vector<int32_t> integers;
@@ -109,7 +112,9 @@ static Memory store(const Tensor &x, Type type) {
       integers.push_back(int32_t(int64_t(value)));
     return {std::make_shared<Buffer>(Buffer::of(integers)), x.shape};
   }
-  return {std::make_shared<Buffer>(Buffer::of(floats)), x.shape};
+  return {std::make_shared<Buffer>(bf16 ? Buffer::of(toBf16(floats))
+                                        : Buffer::of(floats)),
+          x.shape};
 }
 
 static Tensor load(const Memory &memory, Type type) {
@@ -118,7 +123,9 @@ static Tensor load(const Memory &memory, Type type) {
     auto values = memory.buffer->values<int32_t>();
     std::copy(values.begin(), values.end(), result.values.begin());
   } else {
-    auto values = memory.buffer->values<float>();
+    auto values = elementType(type).isBF16()
+                      ? fromBf16(memory.buffer->values<uint16_t>())
+                      : memory.buffer->values<float>();
     std::copy(values.begin(), values.end(), result.values.begin());
   }
   return result;
@@ -214,8 +221,9 @@ Environment Compiled::run(StringRef function, const Environment &environment,
           result.shape.push_back(dimension);
           count *= dimension;
         }
-        result.buffer =
-            std::make_shared<Buffer>(Buffer::poisoned<float>(count));
+        result.buffer = std::make_shared<Buffer>(
+            type.getElementType().isBF16() ? Buffer::poisoned<uint16_t>(count)
+                                           : Buffer::poisoned<float>(count));
       }
       buffers.push_back(result.buffer.get());
     }

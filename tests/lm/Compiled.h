@@ -14,7 +14,7 @@
 namespace r1c::test {
 
 /// The functions of a fused module, each of their ops a compiled kernel, run op
-/// by op. Values are float32 and int32; outputs start as NaN.
+/// by op. Values are float32, bfloat16 and int32; outputs start as NaN.
 class Compiled {
 public:
   /// `fused` must outlive this.

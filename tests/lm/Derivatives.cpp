@@ -142,14 +142,14 @@ TEST(Derivative, LinearWithBias) {
 }
 TEST(Derivative, Rope) {
   checkOp({{"x", eight, {8, 8}}},
-          "%y = lm.rope %x, %ctx {heads = 2 : i64, theta = 50.0 : f64} : "
-          "tensor<?x8xf32>",
+          "%y = lm.rope %x, %ctx {heads = 2 : i64, frequencies = "
+          "array<f64: 1.0, 0.14>} : tensor<?x8xf32>",
           eight);
 }
 TEST(Derivative, RopeInverse) {
   checkOp({{"x", eight, {8, 8}}},
-          "%y = lm.rope %x, %ctx inverse {heads = 2 : i64, theta = 50.0 : f64} "
-          ": tensor<?x8xf32>",
+          "%y = lm.rope %x, %ctx inverse {heads = 2 : i64, frequencies "
+          "= array<f64: 1.0, 0.14>} : tensor<?x8xf32>",
           eight);
 }
 TEST(Derivative, Attention) {

@@ -4,8 +4,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// The interpreter runs both sides in float64. What remains between them is the
-// rounding of constants (ε, rotary frequencies, 1/3) to the kernels' float32.
+// The interpreter runs both sides in float64, and does not round to bfloat16.
+// What remains between them is the rounding of constants (ε, rotary
+// frequencies, 1/3) to the kernels' float32.
 //===----------------------------------------------------------------------===//
 
 #include "tests/lm/Harness.h"
@@ -23,13 +24,15 @@ struct Case {
   const char *name;
   bool qwen2, qwen3;
   const char *recompute;
+  bool bf16 = false;
 };
 
 class Fused : public testing::TestWithParam<Case> {
 protected:
   void SetUp() override {
     context = makeContext();
-    config = smallConfig(GetParam().qwen2, GetParam().qwen3);
+    config =
+        smallConfig(GetParam().qwen2, GetParam().qwen3, GetParam().bf16);
     module = expand(*context, config);
     ASSERT_TRUE(differentiate(*module, GetParam().recompute));
     fused = OwningOpRef<ModuleOp>(module->clone());
@@ -203,7 +206,13 @@ INSTANTIATE_TEST_SUITE_P(Models, Fused,
                                               "cheap"},
                                          Case{"llama_all", false, false, "all"},
                                          Case{"qwen2", true, false, "none"},
-                                         Case{"qwen3", false, true, "cheap"}),
+                                         Case{"qwen3", false, true, "cheap"},
+                                         Case{"bf16", false, false, "none",
+                                              true},
+                                         Case{"qwen2_bf16_cheap", true, false,
+                                              "cheap", true},
+                                         Case{"qwen3_bf16_all", false, true,
+                                              "all", true}),
                          [](const auto &info) { return info.param.name; });
 
 } // namespace

@@ -50,7 +50,7 @@ bool test::fuse(ModuleOp module) {
   return succeeded(pm.run(module));
 }
 
-ModelConfig test::smallConfig(bool qwen2, bool qwen3) {
+ModelConfig test::smallConfig(bool qwen2, bool qwen3, bool bf16) {
   ModelConfig config;
   config.layers = 2;
   config.hidden = 12;
@@ -58,12 +58,13 @@ ModelConfig test::smallConfig(bool qwen2, bool qwen3) {
   config.kvHeads = 2;
   config.headDim = 4;
   config.intermediate = 16;
-  config.vocabulary = 11;
+  config.vocabulary = bf16 ? 12 : 11; // bfloat16 needs an even one
   config.context = 32;
   config.ropeTheta = 100;
   config.qkvBias = qwen2;
   config.qkNorm = qwen3;
   config.tied = !qwen3;
+  config.bf16 = bf16;
   return config;
 }
 

@@ -39,7 +39,8 @@ bool fuse(mlir::ModuleOp module);
 
 /// A small model that has everything: grouped heads, biases, head norms, an
 /// odd number of tokens.
-ModelConfig smallConfig(bool qwen2 = false, bool qwen3 = false);
+ModelConfig smallConfig(bool qwen2 = false, bool qwen3 = false,
+                        bool bf16 = false);
 
 /// A generator with a fresh seed, which is printed and can be given again in
 /// R1C_TEST_SEED.

@@ -100,7 +100,23 @@ func.func @f(%x: tensor<?x6xf32>, %w: tensor<6xf32>) {
 
 func.func @f(%x: tensor<?x6xf32>, %ctx: !lm.context) {
   // expected-error @+1 {{needs an even number of columns a head, not 3}}
-  %y = lm.rope %x, %ctx {heads = 2 : i64, theta = 1.0e4 : f64} : tensor<?x6xf32>
+  %y = lm.rope %x, %ctx {frequencies = array<f64: 1.0>, heads = 2 : i64} : tensor<?x6xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>, %ctx: !lm.context) {
+  // expected-error @+1 {{needs 2 frequencies, one for each pair of columns, not 1}}
+  %y = lm.rope %x, %ctx {frequencies = array<f64: 1.0>, heads = 2 : i64} : tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x4xf32>, %ctx: !lm.context) {
+  // expected-error @+1 {{frequencies must be positive, not 0}}
+  %y = lm.rope %x, %ctx {frequencies = array<f64: 1.0, 0.0>, heads = 1 : i64} : tensor<?x4xf32>
   return
 }
 

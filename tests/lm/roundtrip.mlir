@@ -33,10 +33,10 @@ func.func @attention(%q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %ctx: !lm.conte
   %n = lm.rms_norm %k, %w {epsilon = 1.0e-6 : f64, heads = 2 : i64} : tensor<?x32xf32>, tensor<16xf32>
   // CHECK: lm.linear %{{.*}}, %{{.*}} bias %{{.*}} : (tensor<?x32xf32>, tensor<32x32xf32>, tensor<32xf32>) -> tensor<?x32xf32>
   %v = lm.linear %n, %p bias %b : (tensor<?x32xf32>, tensor<32x32xf32>, tensor<32xf32>) -> tensor<?x32xf32>
-  // CHECK: lm.rope %{{.*}}, %{{.*}} {heads = 4 : i64, theta = 1.000000e+04 : f64} : tensor<?x64xf32>
-  %r = lm.rope %q, %ctx {heads = 4 : i64, theta = 1.0e4 : f64} : tensor<?x64xf32>
-  // CHECK: lm.rope %{{.*}}, %{{.*}} inverse {heads = 4 : i64, theta = 1.000000e+04 : f64} : tensor<?x64xf32>
-  %i = lm.rope %q, %ctx inverse {heads = 4 : i64, theta = 1.0e4 : f64} : tensor<?x64xf32>
+  // CHECK: lm.rope %{{.*}}, %{{.*}} {frequencies = array<f64: 1.000000e+00, 5.000000e-01, 2.500000e-01, 1.250000e-01, 6.250000e-02, 3.125000e-02, 1.562500e-02, 7.812500e-03>, heads = 4 : i64} : tensor<?x64xf32>
+  %r = lm.rope %q, %ctx {frequencies = array<f64: 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125>, heads = 4 : i64} : tensor<?x64xf32>
+  // CHECK: lm.rope %{{.*}}, %{{.*}} inverse {frequencies = array<f64: 1.000000e+00, 5.000000e-01, 2.500000e-01, 1.250000e-01, 6.250000e-02, 3.125000e-02, 1.562500e-02, 7.812500e-03>, heads = 4 : i64} : tensor<?x64xf32>
+  %i = lm.rope %q, %ctx inverse {frequencies = array<f64: 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125>, heads = 4 : i64} : tensor<?x64xf32>
   // CHECK: lm.attention %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {heads = 4 : i64, kv_heads = 2 : i64, scale = 2.500000e-01 : f64} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x4xf32>
   %y, %lse = lm.attention %r, %k, %v, %ctx {heads = 4 : i64, kv_heads = 2 : i64, scale = 0.25 : f64} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32> -> tensor<?x4xf32>
   // CHECK: lm.attention_grad

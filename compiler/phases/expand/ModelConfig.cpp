@@ -8,6 +8,9 @@
 #include "compiler/phases/expand/ModelConfig.h"
 #include "mlir/IR/Builders.h"
 
+#include <algorithm>
+#include <cmath>
+
 using namespace mlir;
 using namespace r1c;
 
@@ -46,11 +49,16 @@ static ArrayRef<Key> keys() {
       size("vocabulary", &ModelConfig::vocabulary, true),
       size("context", &ModelConfig::context, true),
       number("rope_theta", &ModelConfig::ropeTheta),
+      number("rope_factor", &ModelConfig::ropeFactor),
+      number("rope_low", &ModelConfig::ropeLow),
+      number("rope_high", &ModelConfig::ropeHigh),
+      number("rope_original", &ModelConfig::ropeOriginal),
       number("norm_epsilon", &ModelConfig::normEpsilon),
       number("init", &ModelConfig::initStd),
       flag("tied", &ModelConfig::tied),
       flag("qkv_bias", &ModelConfig::qkvBias),
       flag("qk_norm", &ModelConfig::qkNorm),
+      flag("bf16", &ModelConfig::bf16),
   };
   return all;
 }
@@ -86,7 +94,7 @@ ModelConfig::parse(DictionaryAttr dictionary,
   ModelConfig config;
   for (NamedAttribute entry : dictionary) {
     StringRef name = entry.getName();
-    if (name == "kind" || name == "tokenizer")
+    if (llvm::is_contained({"kind", "tokenizer", "path", "head"}, name))
       continue;
     const Key *key = llvm::find_if(
         keys(), [&](const Key &candidate) { return candidate.name == name; });
@@ -136,10 +144,38 @@ ModelConfig::verify(function_ref<InFlightDiagnostic()> emitError) const {
     return emitError()
            << "head_dim = " << headDim
            << " must be even: rotary positions turn pairs of columns";
+  if (!(ropeTheta > 0) || !(ropeFactor > 0))
+    return emitError() << "'rope_theta' and 'rope_factor' of a policy must be "
+                          "positive, but are "
+                       << ropeTheta << " and " << ropeFactor;
+  if (ropeOriginal > 0 && !(ropeHigh > ropeLow))
+    return emitError() << "'rope_high' = " << ropeHigh
+                       << " of a policy must be above 'rope_low' = " << ropeLow;
+  // A bfloat16 product takes two terms a step.
+  if (bf16 && (hidden % 2 || intermediate % 2 || vocabulary % 2))
+    return emitError() << "bfloat16 weights need even sizes, but hidden = "
+                       << hidden << ", intermediate = " << intermediate
+                       << ", vocabulary = " << vocabulary
+                       << ": write --weights=float32";
   if (heads % kvHeads)
     return emitError() << "heads = " << heads
                        << " must be a multiple of kv_heads = " << kvHeads;
   return success();
+}
+
+SmallVector<double> ModelConfig::ropeFrequencies() const {
+  SmallVector<double> frequencies;
+  for (int64_t i = 0; i < headDim / 2; ++i) {
+    double frequency = std::pow(ropeTheta, -2.0 * i / headDim);
+    // 1: divided by the factor; 0: as it is; between, a blend of both.
+    double share = 1;
+    if (ropeOriginal > 0) {
+      double turns = ropeOriginal * frequency / (2 * M_PI);
+      share = std::clamp((ropeHigh - turns) / (ropeHigh - ropeLow), 0.0, 1.0);
+    }
+    frequencies.push_back(frequency * (share / ropeFactor + (1 - share)));
+  }
+  return frequencies;
 }
 
 DictionaryAttr ModelConfig::toDictionary(MLIRContext *context) const {

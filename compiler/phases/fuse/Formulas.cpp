@@ -33,9 +33,10 @@ static Value reciprocalRoot(Scalars &s, Value x, int64_t columns,
 }
 
 Value fuse::rmsNorm(OpBuilder &b, Location loc, Value x, Value weight,
-                    double epsilon) {
+                    double epsilon, Type elementType) {
   int64_t n = columnsOf(x);
-  return writeRow(b, loc, x.getType(), {element(x), column(weight)},
+  auto type = cast<RankedTensorType>(x.getType()).clone(elementType);
+  return writeRow(b, loc, type, {element(x), column(weight)},
                   [&](Scalars &s, Arguments v) -> Values {
                     Value scale = reciprocalRoot(s, v[0], n, epsilon);
                     return {s.mul(s.mul(v[0], scale), v[1])};
@@ -103,7 +104,7 @@ LogProb fuse::logProb(OpBuilder &b, Location loc, Value logits, Value targets,
 Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
                            Value targets, Value temperature, Value entropy,
                            Value lse, Value logpGradient,
-                           Value entropyGradient) {
+                           Value entropyGradient, Type elementType) {
   SmallVector<Operand> operands{element(logits), row(targets), one(temperature),
                                 row(lse)};
   if (logpGradient)
@@ -113,7 +114,9 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
     operands.push_back(row(entropy));
   }
   auto op =
-      writeMap(b, loc, logits.getType(), operands, {},
+      writeMap(b, loc,
+               cast<RankedTensorType>(logits.getType()).clone(elementType),
+               operands, {},
                [&](Scalars &s, Arguments v) -> Values {
                  Value t = divisor(s, v[2]);
                  Value logP = s.sub(s.div(v[0], t), v[3]);

@@ -16,9 +16,9 @@
 
 namespace r1c::fuse {
 
-/// x / sqrt(mean(x²) + ε) · w over the columns of `x`.
+/// x / sqrt(mean(x²) + ε) · w over the columns of `x`, stored as `element`.
 mlir::Value rmsNorm(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
-                    mlir::Value weight, double epsilon);
+                    mlir::Value weight, double epsilon, mlir::Type element);
 
 struct RMSNormGradient {
   mlir::Value input; ///< ∂L/∂x (+ `residual` if there is one)
@@ -40,12 +40,13 @@ struct LogProb {
 LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
                 mlir::Value targets, mlir::Value temperature);
 
-/// ∂L/∂logits from the seeds; `logpGradient` or `entropyGradient` may be null.
+/// ∂L/∂logits from the seeds, stored as `element`; `logpGradient` or
+/// `entropyGradient` may be null.
 mlir::Value logitsGradient(mlir::OpBuilder &b, mlir::Location loc,
                            mlir::Value logits, mlir::Value targets,
                            mlir::Value temperature, mlir::Value entropy,
                            mlir::Value lse, mlir::Value logpGradient,
-                           mlir::Value entropyGradient);
+                           mlir::Value entropyGradient, mlir::Type element);
 
 /// Logits of the tokens that top_k, top_p and min_p keep, −∞ for the others.
 mlir::Value keep(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,

@@ -95,9 +95,11 @@ static SmallVector<Value> tensors(ArrayRef<Operand> operands) {
       operands, [](const Operand &operand) { return operand.tensor; });
 }
 
+/// `types`: of the op's results; what is yielded for one of bfloat16 is rounded
+/// here.
 static void writeBody(OpBuilder &b, Location loc, Region &region,
                       unsigned accumulators, ArrayRef<Operand> operands,
-                      Body body) {
+                      TypeRange types, Body body) {
   OpBuilder::InsertionGuard guard(b);
   Block &block = region.empty() ? region.emplaceBlock() : region.front();
   for (unsigned i = 0; i < accumulators; ++i)
@@ -108,6 +110,9 @@ static void writeBody(OpBuilder &b, Location loc, Region &region,
   Scalars scalars(b, loc);
   SmallVector<Value> arguments(block.args_begin(), block.args_end());
   SmallVector<Value> yielded = body(scalars, arguments);
+  for (auto [value, type] : llvm::zip(yielded, types))
+    if (getElementTypeOrSelf(type).isBF16() && value.getType().isF32())
+      value = arith::TruncFOp::create(b, loc, b.getBF16Type(), value);
   kern::YieldOp::create(b, loc, yielded);
 }
 
@@ -116,7 +121,7 @@ kern::RowOp fuse::writeRow(OpBuilder &b, Location loc, TypeRange types,
   auto op = kern::RowOp::create(b, loc, types, tensors(operands), ValueRange(),
                                 Value(), accesses(b, operands),
                                 resultAccesses(b, types, AccessKind::row));
-  writeBody(b, loc, op.getBody(), 0, operands, body);
+  writeBody(b, loc, op.getBody(), 0, operands, types, body);
   return op;
 }
 
@@ -126,7 +131,7 @@ kern::MapOp fuse::writeMap(OpBuilder &b, Location loc, TypeRange types,
   auto op = kern::MapOp::create(b, loc, types, tensors(operands), indices,
                                 ValueRange(), accesses(b, operands),
                                 resultAccesses(b, types, AccessKind::element));
-  writeBody(b, loc, op.getBody(), 0, operands, body);
+  writeBody(b, loc, op.getBody(), 0, operands, types, body);
   return op;
 }
 
@@ -137,7 +142,7 @@ Value fuse::writeScatter(OpBuilder &b, Location loc, Value x, Value indices,
       {kern::AccessAttr::get(b.getContext(), AccessKind::scatter, 0, -1)});
   auto op = kern::MapOp::create(b, loc, TypeRange(init.getType()), x, indices,
                                 init, accesses(b, operands), scattered);
-  writeBody(b, loc, op.getBody(), 0, operands,
+  writeBody(b, loc, op.getBody(), 0, operands, init.getType(),
             [](Scalars &, ArrayRef<Value> v) -> SmallVector<Value> {
               return {v[0]};
             });
@@ -149,7 +154,7 @@ Value fuse::writeColumnSum(OpBuilder &b, Location loc, Value init,
   auto op =
       kern::ColumnSumOp::create(b, loc, init.getType(), tensors(operands),
                                 ValueRange(), init, accesses(b, operands));
-  writeBody(b, loc, op.getBody(), 0, operands, body);
+  writeBody(b, loc, op.getBody(), 0, operands, init.getType(), body);
   return op.getResult();
 }
 
@@ -160,7 +165,7 @@ kern::MatmulOp fuse::writeMatmul(OpBuilder &b, Location loc, TypeRange types,
       b, loc, types, a, packed, Value(), tensors(operands),
       accesses(b, operands), UnitAttr(), paired ? b.getUnitAttr() : UnitAttr());
   if (body)
-    writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, body);
+    writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, types, body);
   return op;
 }
 

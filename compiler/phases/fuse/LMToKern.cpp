@@ -33,7 +33,13 @@ Fuser::Fuser(ModuleOp module, func::FuncOp source, bool cached)
         (source->getAttrOfType<StringAttr>(role::function).getValue() +
          (cached ? ".cached" : ""))
             .str()),
-      b(f.builder()) {}
+      b(f.builder()), products(b.getF32Type()) {
+  auto name = source->getAttrOfType<FlatSymbolRefAttr>(role::model);
+  auto model = module.lookupSymbol<lm::ModelOp>(name.getValue());
+  auto bf16 = model ? model.getConfig().getAs<BoolAttr>("bf16") : BoolAttr();
+  if (bf16 && bf16.getValue())
+    products = b.getBF16Type();
+}
 
 //===----------------------------------------------------------------------===//
 // Arguments
@@ -78,7 +84,7 @@ Value Fuser::packed(ArrayRef<Value> weights, StringRef layout) {
   int64_t out = type.getDimSize(0) * weights.size(), in = type.getDimSize(1);
   bool backward = layout == "backward";
   auto packedType = kern::PackedType::get(
-      context, backward ? out : in, backward ? in : out, type.getElementType());
+      context, backward ? out : in, backward ? in : out, products);
   SmallVector<Attribute> names;
   for (Value weight : weights)
     names.push_back(b.getStringAttr(parameterName(weight)));
@@ -88,6 +94,42 @@ Value Fuser::packed(ArrayRef<Value> weights, StringRef layout) {
        b.getNamedAttr(role::layout, b.getStringAttr(layout))});
   return extra(packedType, attributes,
                (parameterName(weights.front()) + "." + layout).str());
+}
+
+static bool isProductOperand(OpOperand &use) {
+  return TypeSwitch<Operation *, bool>(use.getOwner())
+      .Case<lm::LinearOp, lm::HeadOp, lm::HeadGradOp>([&](auto op) {
+        return use.getOperandNumber() ==
+               op.getInputMutable().getOperandNumber();
+      })
+      .Case([&](lm::LinearInputGradOp op) {
+        return use.getOperandNumber() ==
+               op.getGradientMutable().getOperandNumber();
+      })
+      .Case([](lm::LinearWeightGradOp) { return true; })
+      .Default(false);
+}
+
+RankedTensorType Fuser::stored(Value result) {
+  auto type = cast<RankedTensorType>(result.getType());
+  bool narrow = !result.use_empty() &&
+                llvm::all_of(result.getUses(), isProductOperand);
+  return narrow ? type.clone(products) : type;
+}
+
+Value Fuser::operand(Value value) {
+  Value tensor = lookup(value);
+  auto type = cast<RankedTensorType>(tensor.getType());
+  if (type.getElementType() == products)
+    return tensor;
+  Value &result = rounded[tensor];
+  if (!result)
+    result =
+        writeMap(b, NameLoc::get(b.getStringAttr("rounded"), value.getLoc()),
+                 type.clone(products), {element(tensor)}, {},
+                 [](Scalars &, Arguments v) -> Values { return {v[0]}; })
+            .getResult(0);
+  return result;
 }
 
 FailureOr<Value> Fuser::accumulator(Value gradient) {
@@ -226,7 +268,8 @@ LogicalResult Fuser::write(lm::RMSNormOp op) {
   Value x = lookup(op.getInput());
   Value normed =
       rmsNorm(b, op.getLoc(), splitHeads(op.getLoc(), x, op.getHeads()),
-              lookup(op.getWeight()), op.getEpsilon().convertToDouble());
+              lookup(op.getWeight()), op.getEpsilon().convertToDouble(),
+              stored(op.getResult()).getElementType());
   map[op.getResult()] = mergeHeads(op.getLoc(), normed, x, op.getHeads());
   return success();
 }
@@ -234,7 +277,7 @@ LogicalResult Fuser::write(lm::RMSNormOp op) {
 LogicalResult Fuser::write(lm::LinearOp op) {
   if (pairOf(op))
     return success(); // written with its lm.silu_mul
-  writeProduct(op.getLoc(), op.getResult(), lookup(op.getInput()),
+  writeProduct(op.getLoc(), op.getResult(), operand(op.getInput()),
                packed(op.getWeight(), "forward"),
                op.getBias() ? lookup(op.getBias()) : Value());
   return success();
@@ -244,7 +287,7 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
   auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
   if (!gate || pairOf(gate) != op) {
     map[op.getResult()] =
-        writeMap(b, op.getLoc(), op.getType(),
+        writeMap(b, op.getLoc(), stored(op.getResult()),
                  {element(lookup(op.getGate())), element(lookup(op.getUp()))},
                  {},
                  [](Scalars &s, Arguments v) -> Values {
@@ -260,8 +303,9 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
     if (!linear.getResult().hasOneUse())
       kept.push_back(linear.getResult());
   SmallVector<Type> types(1 + kept.size(), op.getType());
+  types[0] = stored(op.getResult());
   auto product = writeMatmul(
-      b, op.getLoc(), types, lookup(gate.getInput()),
+      b, op.getLoc(), types, operand(gate.getInput()),
       packed({gate.getWeight(), up.getWeight()}, "paired"), /*paired=*/true, {},
       [&](Scalars &s, Arguments v) -> Values {
         Values yielded{siluMul(s, v[0], v[1])};
@@ -276,12 +320,7 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
 }
 
 LogicalResult Fuser::write(lm::RopeOp op) {
-  int64_t heads = op.getHeads();
-  int64_t width = cast<RankedTensorType>(op.getType()).getDimSize(1) / heads;
-  double theta = op.getTheta().convertToDouble();
-  SmallVector<float> frequencies;
-  for (int64_t i = 0; i < width / 2; ++i)
-    frequencies.push_back(std::pow(theta, -2.0 * i / width));
+  SmallVector<float> frequencies(op.getFrequencies());
   map[op.getResult()] = kern::RopeOp::create(
       b, op.getLoc(), op.getType(), lookup(op.getInput()),
       contextPart("positions"), op.getHeadsAttr(),
@@ -342,9 +381,9 @@ Value Fuser::writeLogits(Operation *op, Value x, Value weight, Value targets) {
   Type type = RankedTensorType::get(
       {cast<RankedTensorType>(targets.getType()).getDimSize(0),
        shape.getDimSize(0)},
-      shape.getElementType());
+      b.getF32Type());
   Location loc = NameLoc::get(b.getStringAttr("logits"), op->getLoc());
-  return writeMatmul(b, loc, type, lookup(x), packed(weight, "forward"),
+  return writeMatmul(b, loc, type, operand(x), packed(weight, "forward"),
                      /*paired=*/false, {}, Body())
       .getResult(0);
 }
@@ -422,7 +461,7 @@ LogicalResult Fuser::write(lm::RMSNormGradOp op) {
 }
 
 LogicalResult Fuser::write(lm::LinearInputGradOp op) {
-  writeProduct(op.getLoc(), op.getResult(), lookup(op.getGradient()),
+  writeProduct(op.getLoc(), op.getResult(), operand(op.getGradient()),
                packed(op.getWeight(), "backward"), Value());
   return success();
 }
@@ -432,7 +471,7 @@ LogicalResult Fuser::write(lm::LinearWeightGradOp op) {
   if (failed(init))
     return failure();
   map[op.getResult()] = writeWeightGradient(
-      b, op.getLoc(), lookup(op.getGradient()), lookup(op.getInput()), *init);
+      b, op.getLoc(), operand(op.getGradient()), operand(op.getInput()), *init);
   return success();
 }
 
@@ -460,9 +499,9 @@ LogicalResult Fuser::write(lm::AttentionGradOp op) {
 }
 
 LogicalResult Fuser::write(lm::SiluMulGradOp op) {
-  Type type = op.getGate().getType();
   auto grad =
-      writeMap(b, op.getLoc(), {type, type},
+      writeMap(b, op.getLoc(),
+               {stored(op.getGateGradient()), stored(op.getUpGradient())},
                {element(lookup(op.getGradient())),
                 element(lookup(op.getGate())), element(lookup(op.getUp()))},
                {}, [](Scalars &s, Arguments v) -> Values {
@@ -480,14 +519,15 @@ LogicalResult Fuser::write(lm::SiluMulGradOp op) {
 
 LogicalResult Fuser::write(lm::HeadGradOp op) {
   Location loc = op.getLoc();
-  Value x = lookup(op.getInput());
+  Value x = operand(op.getInput());
   Value logits =
       writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
   auto optional = [&](Value value) { return value ? lookup(value) : Value(); };
   Value dLogits = logitsGradient(
       b, loc, logits, lookup(op.getTargets()), lookup(op.getTemperature()),
       optional(op.getEntropy()), lookup(op.getLse()),
-      optional(op.getLogpGradient()), optional(op.getEntropyGradient()));
+      optional(op.getLogpGradient()), optional(op.getEntropyGradient()),
+      products);
   writeProduct(loc, op.getInputGradient(), dLogits,
                packed(op.getWeight(), "backward"), Value());
   auto init = accumulator(op.getWeightGradient());

@@ -30,6 +30,12 @@ private:
                     llvm::StringRef name);
   /// "positions", "bases", "offsets" or "cache_rows".
   mlir::Value contextPart(llvm::StringRef part);
+  /// The tensor as an operand of a matrix product: rounded to the products'
+  /// element type where it is not stored in it.
+  mlir::Value operand(mlir::Value value);
+  /// The type in which a result is stored: the products' element type if they
+  /// alone read it.
+  mlir::RankedTensorType stored(mlir::Value result);
   /// The packed operand made of these parameters.
   mlir::Value packed(llvm::ArrayRef<mlir::Value> weights,
                      llvm::StringRef layout);
@@ -76,7 +82,11 @@ private:
   bool cached;
   FunctionWriter f;
   mlir::OpBuilder &b;
+  /// Element type of the operands of matrix products: f32 or bf16.
+  mlir::Type products;
   llvm::DenseMap<mlir::Value, mlir::Value> map;
+  /// Tensors as `products`.
+  llvm::DenseMap<mlir::Value, mlir::Value> rounded;
   llvm::DenseMap<mlir::Attribute, mlir::Value> extras;
   /// Results that the source does not have.
   llvm::SmallVector<std::pair<mlir::Value, mlir::DictionaryAttr>> caches;
