@@ -11,6 +11,8 @@
 #include "compiler/phases/package/Manifest.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/tools/Register.h"
+#include "dialects/rl/RL.h"
+#include "frontends/hf/HuggingFace.h"
 #include "frontends/step/Step.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
@@ -66,7 +68,28 @@ struct Compilation {
       stepOptions.overrides.push_back({name.str(), value.str()});
     }
     module = step::compileStepFile(options.file, *context, stepOptions);
-    return bool(module);
+    return module && readPolicies(options);
+  }
+
+  /// What the check leaves open about the policies: the shapes of models in
+  /// directories, and what --weights says.
+  bool readPolicies(const DriverOptions &options) {
+    // A step file can be checked without the models that it names.
+    if (options.phases.to != "check" &&
+        failed(hf::readPolicies(*module,
+                                fs::path(options.file).parent_path().string())))
+      return false;
+    if (options.weights.empty())
+      return true;
+    Builder b(context.get());
+    for (auto policy : module->getOps<rl::PolicyOp>()) {
+      NamedAttrList init(policy.getInit());
+      if (init.get("layers")) {
+        init.set("bf16", b.getBoolAttr(options.weights == "bfloat16"));
+        policy.setInitAttr(init.getDictionary(context.get()));
+      }
+    }
+    return true;
   }
 };
 } // namespace

@@ -17,7 +17,7 @@
 namespace r1c {
 
 struct DriverOptions {
-  std::string file, output, target, cpu;
+  std::string file, output, target, cpu, weights;
   CompileOptions phases;
   std::vector<std::string> sets; // NAME=VALUE
   bool json = false;

@@ -54,6 +54,11 @@ static void addCompileOptions(CLI::App &app, DriverOptions &options) {
   app.add_option("--cpu", options.cpu,
                  "native, or LLVM's name of a processor: znver4, x86-64-v3, …")
       ->default_val("native");
+  app.add_option("--weights", options.weights,
+                 "float32 or bfloat16: what matrix products read; without it "
+                 "what a model's config.json says, float32 for llama(...)")
+      ->type_name("TYPE")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--dump-phases-to", options.phases.dumpTo,
                  "write the IR after each phase into this directory")
       ->type_name("DIR");

@@ -33,7 +33,7 @@ Meaning Checker::callDescription(StringRef name, const Expr &expr, Env &env) {
   else if (name == "characters")
     params = {"alphabet"}, required = {"alphabet"};
   else if (name == "load")
-    params = {"path", "head"}, required = {"path"};
+    params = {"path", "head", "context"}, required = {"path"};
   else if (name == "lora")
     params = {"base", "rank", "alpha", "layers"},
     required = {"base", "rank", "alpha"};
@@ -86,7 +86,7 @@ Meaning Checker::callDescription(StringRef name, const Expr &expr, Env &env) {
     ok = text("alphabet", "alphabet");
     value.fields["kind"] = builder.getStringAttr("characters");
   } else if (name == "load") {
-    ok = text("path", "path");
+    ok = text("path", "path") && integer("context");
     Meaning head = argument(args, "head", env);
     if (args.get("head") &&
         (head.kind != Meaning::word || head.name != "scalar"))

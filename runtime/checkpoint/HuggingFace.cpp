@@ -33,8 +33,19 @@ nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   json["num_key_value_heads"] = model.integer("kv_heads", heads);
   json["head_dim"] = model.integer("head_dim", hidden / heads);
   json["vocab_size"] = model.integer("vocabulary");
-  json["max_position_embeddings"] = model.integer("context", 2048);
+  json["max_position_embeddings"] =
+      model.integer("positions", model.integer("context", 2048));
   json["rope_theta"] = model.number("rope_theta", 10000);
+  if (double factor = model.number("rope_factor", 1); factor != 1) {
+    json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", factor}};
+    if (double original = model.number("rope_original", 0); original > 0)
+      json["rope_scaling"] = {
+          {"rope_type", "llama3"},
+          {"factor", factor},
+          {"low_freq_factor", model.number("rope_low")},
+          {"high_freq_factor", model.number("rope_high")},
+          {"original_max_position_embeddings", int64_t(original)}};
+  }
   json["rms_norm_eps"] = model.number("norm_epsilon", 1e-6);
   bool hasHead = std::any_of(
       policy.parameters.begin(), policy.parameters.end(),

@@ -71,11 +71,13 @@ class ExpandPass : public r1c::impl::ExpandPassBase<ExpandPass> {
 
   LogicalResult expand(rl::PolicyOp policy) {
     StringRef kind = policy.getInit().getAs<StringAttr>("kind").getValue();
-    if (kind == "load")
-      return policy.emitError(
-          "load(...) is not supported yet: write llama(...), "
-          "a policy that starts from random weights");
-    if (kind != "llama")
+    if (kind == "load" &&
+        policy.getInit().getAs<StringAttr>("head") == "scalar")
+      return policy.emitError("head = scalar is not supported yet");
+    if (kind == "load" && !policy.getInit().contains("layers"))
+      return policy.emitError("the sizes of the model have not been read: "
+                              "compile the step file, or a dump of it");
+    if (kind != "llama" && kind != "load")
       return policy.emitError() << kind << "(...) is not supported yet";
     auto emitError = [&] { return policy.emitError(); };
     FailureOr<ModelConfig> config =

@@ -198,7 +198,8 @@ void Expander::layer() {
   auto rope = [&](Value value, int64_t heads, StringRef name) -> Value {
     return lm::RopeOp::create(fb, named(name), value.getType(), value, context,
                               b.getI64IntegerAttr(heads),
-                              b.getDenseF64ArrayAttr(config.ropeFrequencies()), UnitAttr());
+                              b.getDenseF64ArrayAttr(config.ropeFrequencies()),
+                              UnitAttr());
   };
 
   Value normed = rmsNorm(f, x, prefix + "input_layernorm");

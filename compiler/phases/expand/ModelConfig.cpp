@@ -48,6 +48,7 @@ static ArrayRef<Key> keys() {
       size("intermediate", &ModelConfig::intermediate, true),
       size("vocabulary", &ModelConfig::vocabulary, true),
       size("context", &ModelConfig::context, true),
+      size("positions", &ModelConfig::positions, false),
       number("rope_theta", &ModelConfig::ropeTheta),
       number("rope_factor", &ModelConfig::ropeFactor),
       number("rope_low", &ModelConfig::ropeLow),
@@ -117,6 +118,8 @@ ModelConfig::parse(DictionaryAttr dictionary,
       return emitError() << "the policy needs '" << key.name << "'";
   if (!config.kvHeads)
     config.kvHeads = config.heads;
+  if (!config.positions)
+    config.positions = config.context;
   if (!config.headDim && config.heads > 0 && config.hidden % config.heads == 0)
     config.headDim = config.hidden / config.heads;
   if (failed(config.verify(emitError)))
@@ -127,7 +130,9 @@ ModelConfig::parse(DictionaryAttr dictionary,
 LogicalResult
 ModelConfig::verify(function_ref<InFlightDiagnostic()> emitError) const {
   for (const Key &key : keys()) {
-    if (key.integer && key.name != "head_dim" && this->*key.integer < 1)
+    if (key.integer &&
+        !llvm::is_contained({"head_dim", "positions"}, key.name) &&
+        this->*key.integer < 1)
       return emitError() << "'" << key.name
                          << "' of a policy must be positive, not "
                          << this->*key.integer;
@@ -157,6 +162,9 @@ ModelConfig::verify(function_ref<InFlightDiagnostic()> emitError) const {
                        << hidden << ", intermediate = " << intermediate
                        << ", vocabulary = " << vocabulary
                        << ": write --weights=float32";
+  if (positions && context > positions)
+    return emitError() << "context = " << context << " is more than the "
+                       << positions << " positions of the model";
   if (heads % kvHeads)
     return emitError() << "heads = " << heads
                        << " must be a multiple of kv_heads = " << kvHeads;

@@ -19,8 +19,9 @@ namespace r1c {
 struct ModelConfig {
   int64_t layers = 0, hidden = 0, heads = 0, kvHeads = 0, headDim = 0;
   int64_t intermediate = 0, vocabulary = 0;
-  /// Positions of the longest sequence.
-  int64_t context = 0;
+  /// Positions of the longest sequence that memory is laid out for, and of the
+  /// longest that the model knows (0: the same).
+  int64_t context = 0, positions = 0;
   double ropeTheta = 10000, normEpsilon = 1e-5;
   /// What rotary frequencies are divided by in a model for longer texts than it
   /// was first trained on. With `ropeOriginal`, the context of that first
@@ -40,10 +41,11 @@ struct ModelConfig {
   bool bf16 = false;
 
   /// Reads the keys layers, hidden, heads, kv_heads (= heads), head_dim
-  /// (= hidden / heads), intermediate, vocabulary, context, rope_theta,
-  /// norm_epsilon, rope_factor, rope_low, rope_high, rope_original, init, tied,
-  /// qkv_bias, qk_norm, bf16; defaults as above, the sizes are required. Ignores
-  /// `kind`, `tokenizer`, `path` and `head`; any other key is an error.
+  /// (= hidden / heads), intermediate, vocabulary, context, positions,
+  /// rope_theta, norm_epsilon, rope_factor, rope_low, rope_high, rope_original,
+  /// init, tied, qkv_bias, qk_norm, bf16; defaults as above, the sizes are
+  /// required. Ignores `kind`, `tokenizer`, `path` and `head`; any other key is
+  /// an error.
   static llvm::FailureOr<ModelConfig>
   parse(mlir::DictionaryAttr dictionary,
         llvm::function_ref<mlir::InFlightDiagnostic()> emitError);

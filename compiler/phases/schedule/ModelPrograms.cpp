@@ -57,7 +57,8 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
   Location loc = policy.op.getLoc();
   std::string prefix = (policy.op.getSymName() + ".rollout.").str();
   // 64 decode rows fill the matrix kernels; prompts may take as many more.
-  const int64_t slots = 64, capacity = policy.context;
+  const int64_t slots = std::min<int64_t>(64, policy.sequences);
+  const int64_t capacity = policy.context;
   const int64_t rowCapacity = std::max<int64_t>(slots + policy.context, 256);
   Extent rows = buffers.extent(loc, prefix + "row_count", rowCapacity);
   Extent samples = buffers.extent(loc, prefix + "sample_count", slots);

@@ -70,6 +70,9 @@ LogicalResult Models::addPolicies(Block *declarations) {
     if (auto sample = dyn_cast<rl::SampleOp>(op)) {
       policy(sample.getPolicy()).isSampled = true;
       policy(sample.getPolicy()).isFiltered |= isFiltered(sample);
+      int64_t &sequences = policy(sample.getPolicy()).sequences;
+      sequences = std::max<int64_t>(
+          sequences, sample.getMaxGroups() * sample.getMaxGroupSize());
     }
   });
 

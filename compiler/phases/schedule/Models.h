@@ -46,6 +46,8 @@ struct Policy {
   /// Some sample of it is with top_p, top_k or min_p.
   bool isFiltered = false;
   int64_t layers = 0, hidden = 0, vocabulary = 0, context = 0;
+  /// The most sequences that one sample of it draws.
+  int64_t sequences = 0;
   llvm::StringMap<Parameter> parameters;
   /// Elements: those with weight decay come first; both counts are multiples
   /// of `normRow`, padded with zeros.

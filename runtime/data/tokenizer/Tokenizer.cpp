@@ -20,8 +20,16 @@ std::unique_ptr<Tokenizer> makeTokenizer(const Fields &description,
   std::string kind = description.text("kind");
   if (kind == "characters")
     return makeCharacters(description.text("alphabet"));
-  if (kind == "huggingface")
-    return makeHuggingFace(resolvePath(description.text("path"), base));
+  if (kind == "huggingface") {
+    auto directory = resolvePath(description.text("path"), base);
+    // A directory that `save` wrote for a policy of characters.
+    auto own = directory / "r1c_tokenizer.json";
+    if (std::filesystem::exists(own)) {
+      Json json = parseJson(readFile(own), own.string());
+      return makeCharacters(Fields(json, own.string()).text("alphabet"));
+    }
+    return makeHuggingFace(directory);
+  }
   throw Error(description.where(), ": no tokenizer kind '", kind,
               "'; there are characters and huggingface");
 }
