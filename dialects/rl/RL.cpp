@@ -11,6 +11,8 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/ADT/BitVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -177,6 +179,33 @@ ParseResult MapOp::parse(OpAsmParser &parser, OperationState &result) {
       parser.resolveOperands(operands, types, loc, result.operands))
     return failure();
   result.addTypes(resultType);
+  return success();
+}
+
+LogicalResult MapOp::canonicalize(MapOp op, PatternRewriter &rewriter) {
+  Block &body = op.getBody().front();
+  Value yielded = body.getTerminator()->getOperand(0);
+  if (auto argument = dyn_cast<BlockArgument>(yielded)) {
+    Value input = op.getInputs()[argument.getArgNumber()];
+    if (input.getType() == op.getResult().getType()) {
+      rewriter.replaceOp(op, input);
+      return success();
+    }
+  }
+  // Groups have no index of their own that a formula without them could stand
+  // on.
+  if (getAxis(op.getResult().getType()) == Axis::group)
+    return failure();
+  llvm::BitVector unread(body.getNumArguments());
+  for (BlockArgument argument : body.getArguments())
+    if (argument.use_empty())
+      unread.set(argument.getArgNumber());
+  if (unread.none())
+    return failure();
+  rewriter.modifyOpInPlace(op, [&] {
+    body.eraseArguments(unread);
+    op->eraseOperands(unread);
+  });
   return success();
 }
 

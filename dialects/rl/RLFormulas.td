@@ -182,6 +182,9 @@ def RL_MapOp : RL_Op<"map", [Pure, IsolatedFromAbove, SingleBlock]> {
   let regions = (region SizedRegion<1>:$body);
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
+  // Operands that the formula does not read go: they would make it wait for
+  // what it does not need.
+  let hasCanonicalizeMethod = 1;
 }
 
 def RL_RepeatOp : RL_Op<"repeat", [Pure]> {

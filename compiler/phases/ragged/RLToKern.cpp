@@ -167,14 +167,18 @@ LogicalResult Converter::convertMap(rl::MapOp op, Scope &scope) {
     if (!constant)
       operands.push_back(operandFor(scope, input, axis, op.getLoc()));
   }
-  // A formula of nothing but numbers still needs rows of its axis.
+  // A formula of nothing but numbers still needs rows of its axis to stand on:
+  // an index over them gives their number.
   bool needsRows = axis != Axis::one &&
                    llvm::all_of(operands, [](const ragged::Operand &operand) {
                      return operand.access.getKind() == kern::AccessKind::one;
                    });
+  if (needsRows && axis == Axis::group)
+    return op.emitError("a formula of single numbers has no group to stand on");
   if (needsRows)
-    return op.emitError("a formula of single numbers has no ")
-           << rl::stringifyAxis(axis) << " to stand on";
+    operands.push_back(ragged::element(
+        index(scope, setOf(type),
+              axis == Axis::token ? "token_sequence" : "sequence_group")));
   Block &body = op.getBody().front();
   scope.tensors[op.getResult()] = ragged::map(
       builder, op.getLoc(), tensorFor(type), operands, Value(),

@@ -348,9 +348,16 @@ LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
                               Axes &axes, rt::RefAttr temperature,
                               TokenResults results, bool keep) {
   Policy &policy = this->policy(name);
-  Chunk &chunk = chunkOf(policy);
   auto chunks = makeChunks(builder, loc, policy, axes);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
+  return forwardChunk(inside, loc, policy, axes, temperature, results, keep);
+}
+
+LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
+                                   Policy &policy, Axes &axes,
+                                   rt::RefAttr temperature,
+                                   TokenResults results, bool keep) {
+  Chunk &chunk = chunkOf(policy);
   if (failed(body(inside, loc, policy, keep)))
     return failure();
   int64_t mark = buffers.mark("activations");
@@ -380,11 +387,8 @@ LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
 
 LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
                                Axes &axes, rt::RefAttr temperature,
-                               TokenResults results, Slot seeds,
-                               Slot entropySeeds) {
+                               TokenResults results, Seeds seeds) {
   Policy &policy = this->policy(name);
-  Chunk &chunk = chunkOf(policy);
-  Type f64 = builder.getF64Type(), f32 = builder.getF32Type();
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
   auto chunks = makeChunks(builder, loc, policy, axes);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
@@ -392,7 +396,32 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
   OpBuilder again = OpBuilder::atBlockEnd(&rebuild.getBody().emplaceBlock());
   if (failed(body(again, loc, policy, true)))
     return failure();
+  return backwardChunk(inside, loc, policy, axes, temperature, results, seeds);
+}
 
+LogicalResult
+Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
+              rt::RefAttr temperature, TokenResults results,
+              function_ref<FailureOr<Seeds>(OpBuilder &)> writeSeeds) {
+  Policy &policy = this->policy(name);
+  rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
+  auto chunks = makeChunks(builder, loc, policy, axes);
+  OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
+  if (failed(forwardChunk(inside, loc, policy, axes, temperature, results,
+                          /*keep=*/true)))
+    return failure();
+  FailureOr<Seeds> seeds = writeSeeds(inside);
+  if (failed(seeds))
+    return failure();
+  return backwardChunk(inside, loc, policy, axes, temperature, results, *seeds);
+}
+
+LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
+                                    Policy &policy, Axes &axes,
+                                    rt::RefAttr temperature,
+                                    TokenResults results, Seeds seeds) {
+  Chunk &chunk = chunkOf(policy);
+  Type f64 = inside.getF64Type(), f32 = inside.getF32Type();
   int64_t mark = buffers.mark("activations");
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   rt::RefAttr gradients = buffers.allocate(
@@ -403,9 +432,10 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
   // Rows that predict nothing get no gradient from the head.
   rt::ZeroOp::create(inside, loc, lastGradient.ref, bytes);
 
-  bool hasEntropy = bool(entropySeeds.ref);
-  Slot g = seeds.ref ? gather(inside, kernels, loc, chunk, seeds, f64) : Slot();
-  Slot h = hasEntropy ? gather(inside, kernels, loc, chunk, entropySeeds, f64)
+  bool hasEntropy = bool(seeds.entropy.ref);
+  Slot g = seeds.logp.ref ? gather(inside, kernels, loc, chunk, seeds.logp, f64)
+                          : Slot();
+  Slot h = hasEntropy ? gather(inside, kernels, loc, chunk, seeds.entropy, f64)
                       : Slot();
   Slot lse =
       gather(inside, kernels, loc, chunk, {results.lse, axes.tokens()}, f32);

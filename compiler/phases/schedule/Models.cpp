@@ -71,8 +71,8 @@ LogicalResult Models::addPolicies(Block *declarations) {
       policy(sample.getPolicy()).isSampled = true;
       policy(sample.getPolicy()).isFiltered |= isFiltered(sample);
       int64_t &sequences = policy(sample.getPolicy()).sequences;
-      sequences = std::max<int64_t>(
-          sequences, sample.getMaxGroups() * sample.getMaxGroupSize());
+      sequences = std::max<int64_t>(sequences, sample.getMaxGroups() *
+                                                   sample.getMaxGroupSize());
     }
   });
 

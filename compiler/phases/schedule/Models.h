@@ -67,6 +67,12 @@ struct TokenResults {
   rt::RefAttr logp, entropy, lse;
 };
 
+/// What multiplies each token's log-probability and entropy in the loss's
+/// differential: float64 [tokens]. Those that are not there are 0.
+struct Seeds {
+  Slot logp, entropy;
+};
+
 /// Lays out the policies and writes what runs their models.
 class Models {
 public:
@@ -84,13 +90,20 @@ public:
                               rt::RefAttr temperature, TokenResults results,
                               bool keep);
 
-  /// Sets the policy's gradient buffer to the gradient of
-  /// sum(seed * logp) + sum(entropySeed * entropy) over the view. Seeds are
-  /// float64 [tokens]; `results` are those of the forward pass before.
+  /// Sets the policy's gradient buffer to the gradient of the sum of seed times
+  /// value over the tokens of the view; `results` are those of the forward pass
+  /// before.
   llvm::LogicalResult backward(mlir::OpBuilder &builder, mlir::Location loc,
                                llvm::StringRef policy, Axes &axes,
                                rt::RefAttr temperature, TokenResults results,
-                               Slot seeds, Slot entropySeeds);
+                               Seeds seeds);
+
+  /// Both in one pass over the chunks, for seeds that need no other token's
+  /// results: `writeSeeds` writes what computes those of the chunk's tokens.
+  llvm::LogicalResult sweep(
+      mlir::OpBuilder &builder, mlir::Location loc, llvm::StringRef policy,
+      Axes &axes, rt::RefAttr temperature, TokenResults results,
+      llvm::function_ref<mlir::FailureOr<Seeds>(mlir::OpBuilder &)> writeSeeds);
 
   /// One AdamW step on the accumulated gradient, then the packed layouts.
   /// `lr` is its learning rate as a float32; `lrMetric` as a number operand.
@@ -113,6 +126,14 @@ private:
                           Policy &policy, Axes &axes);
   llvm::LogicalResult body(mlir::OpBuilder &builder, mlir::Location loc,
                            Policy &policy, bool train);
+  llvm::LogicalResult forwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
+                                   Policy &policy, Axes &axes,
+                                   rt::RefAttr temperature,
+                                   TokenResults results, bool keep);
+  llvm::LogicalResult backwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
+                                    Policy &policy, Axes &axes,
+                                    rt::RefAttr temperature,
+                                    TokenResults results, Seeds seeds);
 
   /// Dispatches the kern ops of function `@<model>.<name>`. `arguments` gives
   /// the buffer of each argument, `results` that of each result (or none: it

@@ -318,6 +318,28 @@ LogicalResult StageWriter::writeHostFunction(OpTy op, Attribute callee) {
 // Policies
 //===----------------------------------------------------------------------===//
 
+TokenResults StageWriter::allocateResults(Location loc, Axes &axes,
+                                          bool entropy, bool lse) {
+  auto allocate = [&](StringRef what) {
+    return buffers.allocate(loc, what, "tables", axes.tokens().capacity * 4,
+                            "f32");
+  };
+  TokenResults results;
+  results.logp = allocate("logp");
+  if (entropy)
+    results.entropy = allocate("entropy");
+  if (lse)
+    results.lse = allocate("lse");
+  return results;
+}
+
+Seeds StageWriter::seedsOf(rl::BackwardOp op, Axes &axes) {
+  auto slot = [&](Value value) {
+    return value ? Slot{numbers.lookup(value), axes.tokens()} : Slot();
+  };
+  return {slot(op.getSeeds()), slot(op.getEntropySeeds())};
+}
+
 template <typename OpTy>
 LogicalResult StageWriter::writeModelRead(OpTy op, Scope &scope) {
   constexpr bool isEntropy = std::is_same_v<OpTy, rl::EntropyOp>;
@@ -349,15 +371,7 @@ LogicalResult StageWriter::writeModelRead(OpTy op, Scope &scope) {
     bool wantsEntropy =
         isEntropy ||
         (inUpdate && !block->template getOps<rl::EntropyOp>().empty());
-    int64_t bytes = axes.tokens().capacity * 4;
-    auto allocate = [&](StringRef what) {
-      return buffers.allocate(loc, what, "tables", bytes, "f32");
-    };
-    pass.logp = allocate("logp");
-    if (wantsEntropy)
-      pass.entropy = allocate("entropy");
-    if (inUpdate)
-      pass.lse = allocate("lse");
+    pass = allocateResults(loc, axes, wantsEntropy, /*lse=*/inUpdate);
     if (failed(models.forward(builder, loc, op.getPolicy(), axes, temperature,
                               pass, /*keep=*/inUpdate)))
       return failure();
@@ -385,7 +399,45 @@ LogicalResult StageWriter::writeUpdate(rl::UpdateOp op, Scope &scope) {
   inner.view =
       std::make_unique<Axes>(buffers, builder, loc, set.number, true,
                              set.maxTokens, set.maxSequences, set.maxGroups);
+  if (std::optional<SeedProgram> program = tokenLocalSeeds(op))
+    return writeSweep(op, *program, inner);
   return writeBlock(op.getBody().front(), inner);
+}
+
+LogicalResult StageWriter::writeSweep(rl::UpdateOp op,
+                                      const SeedProgram &program,
+                                      Scope &scope) {
+  auto write = [&](ArrayRef<Operation *> ops) {
+    return success(llvm::all_of(
+        ops, [&](Operation *each) { return succeeded(writeOp(each, scope)); }));
+  };
+  if (failed(write(program.before)))
+    return failure();
+  Axes &axes = axesOf(op.getOutputs(), scope);
+  Block &body = op.getBody().front();
+  TokenResults results =
+      allocateResults(op.getLoc(), axes, !body.getOps<rl::EntropyOp>().empty(),
+                      /*lse=*/true);
+  for (auto read : body.getOps<rl::LogprobOp>())
+    numbers[read.getResult()] = results.logp;
+  for (auto read : body.getOps<rl::EntropyOp>())
+    numbers[read.getResult()] = results.entropy;
+  // The seeds are computed for the whole view at each chunk: those of its own
+  // tokens are right, the others are not read, and after the last chunk all
+  // are right. They cost a thousandth of the chunk.
+  auto writeSeeds = [&](OpBuilder &inside) -> FailureOr<Seeds> {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.restoreInsertionPoint(inside.saveInsertionPoint());
+    if (failed(write(program.seeds)))
+      return failure();
+    inside.restoreInsertionPoint(builder.saveInsertionPoint());
+    return seedsOf(program.backward, axes);
+  };
+  if (failed(models.sweep(builder, op.getLoc(), op.getPolicy(), axes,
+                          setOf(op.getOutputs()).temperature, results,
+                          writeSeeds)))
+    return failure();
+  return write(program.after);
 }
 
 //===----------------------------------------------------------------------===//
@@ -422,16 +474,12 @@ LogicalResult StageWriter::writeOp(Operation *op, Scope &scope) {
       .Case([&](rl::UpdateOp update) { return writeUpdate(update, scope); })
       .Case([&](rl::BackwardOp backward) {
         Axes &axes = axesOf(backward.getOutputs(), scope);
-        auto seeds = [&](Value value) {
-          return value ? Slot{numbers.lookup(value), axes.tokens()} : Slot();
-        };
         rt::RefAttr temperature = setOf(backward.getOutputs()).temperature;
         auto key = ArrayAttr::get(op->getContext(),
                                   {backward.getPolicyAttr(), temperature});
         return models.backward(builder, loc, backward.getPolicy(), axes,
                                temperature, scope.passes.lookup(key),
-                               seeds(backward.getSeeds()),
-                               seeds(backward.getEntropySeeds()));
+                               seedsOf(backward, axes));
       })
       .Case([&](rl::AllReduceOp reduce) {
         auto backward = reduce.getGradient().getDefiningOp<rl::BackwardOp>();

@@ -10,6 +10,7 @@
 
 #include "compiler/phases/schedule/Kernels.h"
 #include "compiler/phases/schedule/Models.h"
+#include "compiler/phases/schedule/SeedProgram.h"
 #include "compiler/phases/schedule/Sets.h"
 #include "dialects/rl/RL.h"
 
@@ -46,6 +47,13 @@ private:
   template <typename CommandTy, typename OpTy>
   llvm::LogicalResult writeHostFunction(OpTy op, mlir::Attribute callee);
   llvm::LogicalResult writeUpdate(rl::UpdateOp op, Scope &scope);
+  /// The body of an update whose seeds are token-local, in one pass.
+  llvm::LogicalResult writeSweep(rl::UpdateOp op, const SeedProgram &program,
+                                 Scope &scope);
+  Seeds seedsOf(rl::BackwardOp op, Axes &axes);
+  /// Buffers for what a forward pass over the tokens gives.
+  TokenResults allocateResults(mlir::Location loc, Axes &axes, bool entropy,
+                               bool lse);
   template <typename OpTy>
   llvm::LogicalResult writeModelRead(OpTy op, Scope &scope);
   llvm::LogicalResult writeCondition(mlir::Operation *command,
