@@ -118,8 +118,6 @@ ModelConfig::parse(DictionaryAttr dictionary,
       return emitError() << "the policy needs '" << key.name << "'";
   if (!config.kvHeads)
     config.kvHeads = config.heads;
-  if (!config.positions)
-    config.positions = config.context;
   if (!config.headDim && config.heads > 0 && config.hidden % config.heads == 0)
     config.headDim = config.hidden / config.heads;
   if (failed(config.verify(emitError)))
@@ -191,6 +189,8 @@ DictionaryAttr ModelConfig::toDictionary(MLIRContext *context) const {
   SmallVector<NamedAttribute> entries;
   for (const Key &key : keys()) {
     Attribute value;
+    if (key.name == "positions" && !positions)
+      continue;
     if (key.integer)
       value = b.getI64IntegerAttr(this->*key.integer);
     else if (key.number)
