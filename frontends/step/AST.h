@@ -46,6 +46,7 @@ struct Expr {
   llvm::SMLoc start;
   std::string name;
   double value = 0;
+  unsigned height = 0; // of the tree below
   std::vector<ExprPtr> operands;
   std::vector<Arg> args;
 };

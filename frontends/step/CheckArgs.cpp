@@ -109,8 +109,7 @@ static bool isWhole(double value) {
   return value >= 1 && value < 9e15 && value == std::floor(value);
 }
 
-/// For messages: 16, 0.5.
-static std::string printed(double value) {
+std::string r1c::step::printed(double value) {
   std::string text;
   llvm::raw_string_ostream(text) << llvm::format("%g", value);
   return text;
@@ -129,6 +128,51 @@ std::optional<int64_t> Checker::whole(const Arg &arg, StringRef what,
     return std::nullopt;
   }
   return static_cast<int64_t>(*value);
+}
+
+const Checker::Limits Checker::finite = {
+    [](double x) { return std::isfinite(x); }, "a number"};
+const Checker::Limits Checker::positive = {
+    [](double x) { return x > 0 && std::isfinite(x); }, "above 0"};
+const Checker::Limits Checker::notNegative = {
+    [](double x) { return x >= 0 && std::isfinite(x); }, "at least 0"};
+const Checker::Limits Checker::belowOne = {
+    [](double x) { return x >= 0 && x < 1; }, "at least 0 and below 1"};
+const Checker::Limits Checker::ratio = {
+    [](double x) { return x >= 0 && x <= 1; }, "from 0 to 1"};
+const Checker::Limits Checker::share = {
+    [](double x) { return x > 0 && x <= 1; }, "above 0 and at most 1"};
+
+const Checker::Limits Checker::topK = {
+    [](double x) { return x >= 0 && x < 9e15 && x == std::floor(x); },
+    "a whole number, or 0 for all tokens"};
+
+bool Checker::within(const NodePtr &node, const Arg &arg, StringRef what,
+                     const Limits &limits) {
+  if (reads(*node, Node::step) || reads(*node, Node::steps))
+    return true;
+  Assignment assignment;
+  assignment.param = [&](const std::string &name) {
+    return params[name].value;
+  };
+  std::optional<double> value = evaluate(*node, assignment);
+  if (!value || limits.hold(*value))
+    return true;
+  fail(arg.value->start,
+       "'" + what + "' is " + limits.words + ", not " + printed(*value));
+  return false;
+}
+
+std::optional<double> Checker::constantWithin(const BoundArgs &args,
+                                              StringRef what, double fallback,
+                                              const Limits &limits, Env &env) {
+  const Arg *arg = args.get(what);
+  if (!arg)
+    return fallback;
+  NodePtr node = one(*arg, what, env);
+  if (!node || !within(node, *arg, what, limits))
+    return std::nullopt;
+  return constant(*arg, what, env);
 }
 
 std::optional<std::string> Checker::constantText(const Arg &arg, StringRef what,
@@ -165,6 +209,14 @@ std::optional<int64_t> Checker::capacity(const NodePtr &node, StringRef what,
     assignment.steps = *stage->steps;
     if (reads(*node, Node::step))
       count = std::max<int64_t>(1, *stage->steps);
+    constexpr int64_t most = 1000000;
+    if (count > most) {
+      fail(loc, "'" + what +
+                    "' depends on the step, and is looked at for each when the "
+                    "file is compiled: a stage with such a size has at most " +
+                    Twine(most) + " steps");
+      return std::nullopt;
+    }
   }
   std::optional<double> largest;
   for (int64_t step = 0; step < count; ++step) {

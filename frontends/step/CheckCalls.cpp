@@ -49,6 +49,15 @@ Meaning Checker::callTemplate(const Template &definition, Env &home,
   constexpr size_t deepest = 64;
   if (uses.size() >= deepest)
     return fail(expr.start, "'" + Twine(definition.name) + "' calls itself");
+  // A fn that uses another twice, which uses a third twice, and so on.
+  constexpr size_t mostExpansions = 20000;
+  if (++expansions > mostExpansions)
+    return expansions == mostExpansions + 1
+               ? fail(expr.start, "functions are used more than " +
+                                      Twine(mostExpansions) +
+                                      " times, those inside others counted: "
+                                      "give what is used often a name")
+               : Meaning();
   if (!definition.hasParams)
     return fail(expr.start, "'" + Twine(definition.name) +
                                 "' has no parameters: write it without ( )");

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "frontends/step/Checker.h"
+#include "llvm/Support/Regex.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -67,12 +68,13 @@ Meaning Checker::callDescription(StringRef name, const Expr &expr, Env &env) {
       value.fields[field.str()] = builder.getI64IntegerAttr(*known);
     return known.has_value() || !arg;
   };
-  auto real = [&](StringRef field, std::optional<double> otherwise) {
-    const Arg *arg = args.get(field);
-    std::optional<double> known = arg ? constant(*arg, field, env) : otherwise;
+  auto real = [&](StringRef field, const Limits &limits) {
+    if (!args.get(field))
+      return true;
+    std::optional<double> known = constantWithin(args, field, 0, limits, env);
     if (known)
       value.fields[field.str()] = builder.getF64FloatAttr(*known);
-    return known.has_value() || !arg;
+    return known.has_value();
   };
 
   bool ok = true;
@@ -103,7 +105,7 @@ Meaning Checker::callDescription(StringRef name, const Expr &expr, Env &env) {
                             : fail(base.loc, "lora(...) adapts a policy, not " +
                                                  describe(base));
     value.fields["of"] = FlatSymbolRefAttr::get(&context, base.name);
-    ok = integer("rank") && real("alpha", std::nullopt);
+    ok = integer("rank") && real("alpha", positive);
     SmallVector<Attribute> layers;
     Meaning list = argument(args, "layers", env);
     if (args.get("layers") && list.kind != Meaning::list)
@@ -118,20 +120,37 @@ Meaning Checker::callDescription(StringRef name, const Expr &expr, Env &env) {
     }
     value.fields["layers"] = builder.getArrayAttr(layers);
   } else if (name == "program" || name == "library") {
-    ok =
-        text(name, name) && integer("workers") && real("timeout", std::nullopt);
+    ok = text(name, name) && integer("workers") && real("timeout", positive);
     Meaning failure = argument(args, "failure", env);
     if (failure.isError())
       return Meaning();
     if (failure.isText() && failure.constant) {
       value.fields["failure"] = builder.getStringAttr(*failure.constant);
     } else {
-      ok &= real("failure", std::nullopt);
+      ok &= real("failure", finite);
     }
   } else {
     return describeLlama(args, expr, env);
   }
   return ok ? value : Meaning();
+}
+
+/// Rows, positions and token ids are 32-bit numbers, and the cache has rows of
+/// several sequences.
+static constexpr int64_t largestSize = 1 << 24;
+
+/// Beyond it, products of sizes would leave 64-bit numbers on their way through
+/// the compiler. 1 PiB.
+static constexpr double largestPolicy = 0x1p50;
+
+/// The weights, and what each layer keeps for each token of one context: a
+/// policy takes several times as much.
+static double leastBytes(std::map<std::string, int64_t> &size) {
+  auto of = [&](const char *field) { return static_cast<double>(size[field]); };
+  double heads = 2 * (of("heads") + of("kv_heads")) * of("head_dim");
+  double layer = of("hidden") * (heads + 3 * of("intermediate"));
+  double kept = of("context") * (of("hidden") + heads + of("intermediate"));
+  return 4 * (of("layers") * (layer + kept) + of("hidden") * of("vocabulary"));
 }
 
 Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
@@ -147,6 +166,10 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
       std::optional<int64_t> known = whole(*arg, field, env);
       if (!known)
         return Meaning();
+      if (*known > largestSize)
+        return fail(arg->value->start,
+                    "'" + field + "' is at most " + Twine(largestSize) +
+                        ", not " + printed(static_cast<double>(*known)));
       size[field.str()] = *known;
     }
   auto otherwise = [&](const char *field, int64_t fallback) {
@@ -170,6 +193,9 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
   if (tokenizer.kind == Meaning::description &&
       tokenizer.name == "characters") {
     std::string alphabet = cast<StringAttr>(tokenizer.fields["alphabet"]).str();
+    if (alphabet.empty())
+      return fail(tokenizer.loc,
+                  "characters(...) takes at least one character");
     std::set<char> letters;
     for (char c : alphabet) {
       if (static_cast<unsigned char>(c) >= 128)
@@ -194,23 +220,30 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
                                "directory of one, not " +
                                    describe(tokenizer));
   }
+  if (double bytes = leastBytes(size); bytes > largestPolicy)
+    return fail(expr.loc,
+                "a policy of this shape takes " + printed(bytes) +
+                    " bytes and more, which no machine has: look at layers, "
+                    "hidden, intermediate and context");
   for (const auto &[field, known] : size)
     value.fields[field] = builder.getI64IntegerAttr(known);
   SmallVector<NamedAttribute> fields;
   for (const auto &[field, attribute] : tokenizer.fields)
     fields.push_back(builder.getNamedAttr(field, attribute));
   value.fields["tokenizer"] = builder.getDictionaryAttr(fields);
-  for (auto [field, fallback] :
-       {std::pair("rope_theta", 10000.0), std::pair("norm_epsilon", 1e-5),
-        std::pair("init", 0.02)}) {
-    double known = fallback;
-    if (const Arg *arg = args.get(field)) {
-      std::optional<double> given = constant(*arg, field, env);
-      if (!given)
-        return Meaning();
-      known = *given;
-    }
-    value.fields[field] = builder.getF64FloatAttr(known);
+  struct Field {
+    const char *name;
+    double fallback;
+    const Limits &limits;
+  };
+  for (const Field &field : {Field{"rope_theta", 10000.0, positive},
+                             {"norm_epsilon", 1e-5, notNegative},
+                             {"init", 0.02, notNegative}}) {
+    std::optional<double> known =
+        constantWithin(args, field.name, field.fallback, field.limits, env);
+    if (!known)
+      return Meaning();
+    value.fields[field.name] = builder.getF64FloatAttr(*known);
   }
   bool tied = true;
   if (const Arg *arg = args.get("tied")) {
@@ -221,6 +254,32 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
   }
   value.fields["tied"] = builder.getBoolAttr(tied);
   return value;
+}
+
+/// How many columns a template names; of a file's, which is read when the run
+/// begins, one is taken for granted.
+unsigned Checker::columnsNamed(DictionaryAttr promptTemplate) {
+  if (promptTemplate.getAs<StringAttr>("kind").getValue() == "file")
+    return 1;
+  static const llvm::Regex column("\\{[A-Za-z_][A-Za-z_0-9]*\\}");
+  StringRef text = promptTemplate.getAs<StringAttr>("text").getValue();
+  unsigned count = 0;
+  SmallVector<StringRef> found;
+  for (; column.match(text, &found); ++count)
+    text = text.substr(found[0].end() - text.begin());
+  return count;
+}
+
+/// Whether each { of a template has its }: "{question" would be put before the
+/// model as it stands.
+static bool isBalanced(StringRef text) {
+  int64_t open = 0;
+  for (char c : text) {
+    open += (c == '{') - (c == '}');
+    if (open < 0)
+      return false;
+  }
+  return open == 0;
 }
 
 /// `"{question}"`, `chat("{question}")`, `file("t.txt")` as a dictionary.
@@ -241,7 +300,16 @@ Attribute Checker::promptTemplate(const Meaning &value) {
              describe(value));
     return {};
   }
-  return builder.getDictionaryAttr(fields);
+  DictionaryAttr result = builder.getDictionaryAttr(fields);
+  if (result.getAs<StringAttr>("kind") != builder.getStringAttr("file"))
+    for (StringRef field : {"text", "system"})
+      if (auto text = result.getAs<StringAttr>(field);
+          text && !isBalanced(text.getValue())) {
+        fail(value.loc, "the braces of this template do not pair: a column is "
+                        "named as in \"{question}\"");
+        return {};
+      }
+  return result;
 }
 
 Meaning Checker::describeJsonl(const Expr &expr, Env &env) {
@@ -291,6 +359,10 @@ Meaning Checker::describeJsonl(const Expr &expr, Env &env) {
       std::optional<double> known = constant(arg, name, env);
       if (!known)
         return Meaning();
+      if (!positive.hold(*known))
+        return fail(arg.value->start,
+                    "'temperature' is that of the log-probabilities in the "
+                    "file: above 0");
       value.fields[name.str()] = builder.getF64FloatAttr(*known);
       continue;
     }
@@ -375,27 +447,29 @@ Meaning Checker::callAdamW(const Expr &expr, Env &env) {
   value.kind = Meaning::optimizer;
   value.loc = expr.start;
   value.rate = one(*args.get("lr"), "lr", env);
-  if (!value.rate)
+  if (!value.rate || !within(value.rate, *args.get("lr"), "lr", notNegative))
     return Meaning();
-  for (auto [field, fallback] :
-       {std::pair("beta1", 0.9), std::pair("beta2", 0.999),
-        std::pair("epsilon", 1e-8), std::pair("weight_decay", 0.0)}) {
-    double known = fallback;
-    if (const Arg *arg = args.get(field)) {
-      std::optional<double> given = constant(*arg, field, env);
-      if (!given)
-        return Meaning();
-      known = *given;
-    }
-    value.fields[field] = builder.getF64FloatAttr(known);
+  struct Field {
+    const char *name;
+    double fallback;
+    const Limits &limits;
+  };
+  for (const Field &field : {Field{"beta1", 0.9, belowOne},
+                             {"beta2", 0.999, belowOne},
+                             {"epsilon", 1e-8, positive},
+                             {"weight_decay", 0.0, notNegative}}) {
+    std::optional<double> known =
+        constantWithin(args, field.name, field.fallback, field.limits, env);
+    if (!known)
+      return Meaning();
+    value.fields[field.name] = builder.getF64FloatAttr(*known);
   }
   const Arg *arg = args.get("clip_norm");
   if (arg && check(*arg->value, env).kind != Meaning::none) {
-    std::optional<double> given = constant(*arg, "clip_norm", env);
+    std::optional<double> given =
+        constantWithin(args, "clip_norm", 0, positive, env);
     if (!given)
       return Meaning();
-    if (*given <= 0)
-      return fail(arg->loc, "'clip_norm' is above 0, or left out");
     value.fields["clip_norm"] = builder.getF64FloatAttr(*given);
   }
   return value;

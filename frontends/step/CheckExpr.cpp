@@ -23,6 +23,19 @@ Meaning Checker::find(StringRef name, Env &env) {
 }
 
 Meaning Checker::check(const Expr &expr, Env &env) {
+  // Templates in templates in arguments: each is of bounded depth, not their
+  // sum, and this walk recurses.
+  constexpr unsigned deepest = 2500;
+  if (depth >= deepest)
+    return fail(expr.loc, "this is too deep, with the functions around it: "
+                          "give inner parts names of their own");
+  ++depth;
+  Meaning value = checkKind(expr, env);
+  --depth;
+  return value;
+}
+
+Meaning Checker::checkKind(const Expr &expr, Env &env) {
   Meaning value;
   switch (expr.kind) {
   case Expr::number:
@@ -172,6 +185,10 @@ Meaning Checker::operate(Node::Op op, ArrayRef<Meaning> operands, SMLoc loc) {
   if (!onFlags && !bothFlags)
     for (NodePtr &node : nodes)
       node = asNumber(node);
+  for (const NodePtr &node : nodes)
+    if (node->height >= maxFormulaHeight)
+      return fail(loc, "this formula is too deep: give parts of it names of "
+                       "their own");
   return formula(makeNode(op, std::move(nodes), at(loc)), loc);
 }
 
@@ -343,7 +360,11 @@ Meaning Checker::nameIt(Meaning value, StringRef name, SMLoc loc) {
     bool fresh = from->op != Node::leaf;
     mlir::Value ssa = emit(builder, from);
     auto node = std::make_shared<Node>(*makeLeaf(ssa, *from->loc));
-    node->symbolic = from->op == Node::leaf ? from->symbolic : from;
+    // What has come a long way is no size any more.
+    node->symbolic = from->op == Node::leaf                ? from->symbolic
+                     : from->height < maxFormulaHeight / 2 ? from
+                                                           : nullptr;
+    node->height = node->symbolic ? node->symbolic->height + 1 : 0;
     node->changes = from->changes;
     node->gradient = from->gradient;
     node->provenance = from->provenance;

@@ -121,6 +121,9 @@ bool Checker::checkCondition(Region &region, const Stmt &stmt,
   return true;
 }
 
+/// Offsets of tokens are 32-bit numbers.
+static constexpr int64_t maxTokensOfSet = INT32_MAX;
+
 static std::string temperatureKey(const NodePtr &node, StringRef where) {
   if (!node->isConstant())
     return ("of " + where).str();
@@ -162,12 +165,13 @@ Meaning Checker::checkSample(const Stmt &stmt, Env &env) {
       NodePtr node = one(*arg, name, env);
       if (!node)
         return Meaning();
-      bool ratio = name == "top_p" || name == "min_p";
-      if (ratio && node->isConstant() &&
-          !(node->value >= 0 && node->value <= 1))
-        return fail(arg->value->start, "'" + name + "' is from 0 to 1");
-      if (name == "temperature" && node->isConstant() && !(node->value >= 0))
-        return fail(arg->value->start, "'temperature' is not below 0");
+      const Limits &limits = name == "temperature" ? notNegative
+                             : name == "top_p"     ? share
+                             : name == "top_k"     ? topK
+                             : name == "min_p"     ? ratio
+                                                   : finite;
+      if (!within(node, *arg, name, limits))
+        return Meaning();
       numbers[name.str()] = node;
     }
   auto size = [&](StringRef name) -> std::optional<int64_t> {
@@ -180,6 +184,20 @@ Meaning Checker::checkSample(const Stmt &stmt, Env &env) {
                          tokens = size("max_new_tokens");
   if (!groups || !groupSize || !tokens)
     return Meaning();
+  // In double: the product of three sizes need not fit anywhere else.
+  double most = double(*groups) * double(*groupSize) * double(*tokens);
+  if (most > maxTokensOfSet)
+    return fail(stmt.loc, "groups * group_size * max_new_tokens is " +
+                              printed(most) + " tokens: a round has at most " +
+                              Twine(maxTokensOfSet));
+  // A prompt has a token at least, and the last new one is not read again.
+  if (int64_t context = policies[policy.name].context;
+      context && *tokens > context)
+    return fail(args.get("max_new_tokens")->value->start,
+                "'max_new_tokens' is " + Twine(*tokens) + ", but '" +
+                    policy.name + "' has a context of " + Twine(context) +
+                    ", the prompt included: write fewer tokens or a larger "
+                    "context");
   int64_t tries = 1;
   if (const Arg *arg = args.get("tries")) {
     std::optional<int64_t> given = whole(*arg, "tries", env);
@@ -200,6 +218,9 @@ Meaning Checker::checkSample(const Stmt &stmt, Env &env) {
       if (!item.isText() || !item.constant)
         return fail(arg->value->start,
                     "'stop' is a list of texts: [\"</answer>\"]");
+      if (item.constant->empty())
+        return fail(item.loc, "an empty text would stop every output before "
+                              "its first token");
       texts.push_back(builder.getStringAttr(*item.constant).getValue());
     }
     stops = builder.getStrArrayAttr(texts);
@@ -265,6 +286,9 @@ Meaning Checker::checkRead(const Stmt &stmt, Env &env) {
       capacity(groups, "groups", args.get("groups")->value->start);
   if (!maxGroups)
     return Meaning();
+  if (*maxGroups > maxTokensOfSet)
+    return fail(args.get("groups")->value->start,
+                "a round has at most " + Twine(maxTokensOfSet) + " groups");
   IntegerAttr maxTokens, maxGroupSize;
   if (const Arg *arg = args.get("max_tokens")) {
     tokens = one(*arg, "max_tokens", env);

@@ -68,6 +68,7 @@ std::optional<double> Checker::updatesPerRound(const Decl &decl, Env &env) {
 void Checker::checkStage(const Decl &decl, Env &env) {
   static const StringRef limits[] = {"steps", "rounds", "epochs"};
   StageInfo info;
+  info.name = decl.name;
   if (decl.args.size() != 1 || decl.args[0].name.empty() ||
       decl.args[0].where) {
     fail(decl.loc, "a stage says how long it is: write stage " + decl.name +
@@ -251,7 +252,30 @@ void Checker::checkEvery(const Stmt &stmt, Env &env) {
       policy.version = nextVersion++;
 }
 
+/// A line of metrics.jsonl has each name once.
+bool Checker::checkMetricName(const Stmt &stmt) {
+  static const StringRef fields[] = {"step",      "stage",        "round",
+                                     "tokens",    "seconds",      "loss",
+                                     "grad_norm", "learning_rate"};
+  if (llvm::is_contained(fields, StringRef(stmt.name))) {
+    fail(stmt.loc, "'" + Twine(stmt.name) +
+                       "' is in every line of the metrics: give this metric "
+                       "another name");
+    return false;
+  }
+  // One loss in two updates gives each update's line its own value.
+  auto [first, isNew] = stage->metrics.emplace(stmt.name, stmt.loc);
+  if (isNew || first->second == stmt.loc)
+    return true;
+  fail(stmt.loc, "a second metric '" + Twine(stmt.name) + "' in stage '" +
+                     stage->name + "': give one of them another name");
+  source.note(first->second, "the first is here");
+  return false;
+}
+
 void Checker::checkMetric(const Stmt &stmt, Env &env) {
+  if (!checkMetricName(stmt))
+    return;
   Meaning value = check(*stmt.value, env);
   if (value.isError())
     return;
@@ -312,6 +336,15 @@ void Checker::checkWrite(const Expr &call, Env &env) {
     return;
   if (data.kind != Meaning::data || data.sets->names.size() != 1) {
     fail(data.loc, "'write' takes a declared data set, not " + describe(data));
+    return;
+  }
+  // A line holds what the template names, with the output's text in its place.
+  const DataInfo &info = datas[data.sets->names[0]];
+  if (info.completions != 1 || info.completionColumns != 1) {
+    fail(data.loc, "'write' fills the column that the completion of '" +
+                       Twine(data.sets->names[0]) +
+                       "' names: declare completion = \"{response}\", one "
+                       "template with one column");
     return;
   }
   if (outputs.kind != Meaning::outputs) {

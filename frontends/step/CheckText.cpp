@@ -108,7 +108,8 @@ Meaning Checker::callText(StringRef name, const Expr &expr, Env &env) {
       continue;
     }
     if (param == "timeout" || param == "memory") {
-      std::optional<double> limit = constant(*arg, param, env);
+      std::optional<double> limit =
+          constantWithin(args, param, 0, positive, env);
       if (!limit)
         return Meaning();
       attributes.push_back(

@@ -293,6 +293,7 @@ void Checker::declarePolicy(const Decl &decl, Env &env) {
     info.copyOf = value.name;
     info.scalarHead = of.scalarHead;
     info.tokenizer = of.tokenizer;
+    info.context = of.context;
     add("of", FlatSymbolRefAttr::get(&context, value.name));
   } else if (value.kind == Meaning::description &&
              (value.name == "llama" || value.name == "load" ||
@@ -307,10 +308,14 @@ void Checker::declarePolicy(const Decl &decl, Env &env) {
       llvm::raw_string_ostream out(info.tokenizer);
       tokenizer->second.print(out);
     }
+    if (auto context = value.fields.find("context");
+        context != value.fields.end())
+      info.context = cast<IntegerAttr>(context->second).getInt();
     if (value.name == "lora") {
       StringRef of = cast<FlatSymbolRefAttr>(value.fields["of"]).getValue();
       info.tokenizer = policies[of.str()].tokenizer;
       info.scalarHead = policies[of.str()].scalarHead;
+      info.context = policies[of.str()].context;
     }
   } else {
     fail(decl.value->start,
@@ -355,8 +360,12 @@ void Checker::declareData(const Decl &decl, Env &env) {
   info.hasPrompt =
       value.fields.count("prompt") || value.fields.count("prompt_ids");
   info.hasIds = value.fields.count("ids");
-  if (auto found = value.fields.find("completion"); found != value.fields.end())
-    info.completions = cast<ArrayAttr>(found->second).size();
+  if (auto found = value.fields.find("completion");
+      found != value.fields.end()) {
+    auto templates = cast<ArrayAttr>(found->second);
+    info.completions = templates.size();
+    info.completionColumns = columnsNamed(cast<DictionaryAttr>(templates[0]));
+  }
   if (auto found = value.fields.find("temperature");
       found != value.fields.end())
     info.temperature = cast<FloatAttr>(found->second).getValueAsDouble();

@@ -52,6 +52,7 @@ private:
     std::string kind;
     bool scalarHead = false;
     std::string tokenizer; // empty: known from files only
+    int64_t context = 0;   // 0: known from files only
     std::string copyOf;
     unsigned version = 0;
   };
@@ -60,6 +61,7 @@ private:
     std::map<std::string, std::string> columns;
     bool hasPrompt = false;
     unsigned completions = 0;
+    unsigned completionColumns = 0; // that the first of them names
     bool hasIds = false;
     double temperature = 1;
   };
@@ -69,10 +71,12 @@ private:
     bool frozen = false;
   };
   struct StageInfo {
+    std::string name;
     rl::Limit limit = rl::Limit::steps;
     int64_t count = 0;
     std::optional<double> steps;   // updates in all, where the file says
     std::optional<double> updates; // of one round, where the file says
+    std::map<std::string, llvm::SMLoc> metrics;
   };
   /// The update whose loss is being checked.
   struct UpdateInfo {
@@ -95,6 +99,7 @@ private:
 
   //===--- Expressions (CheckExpr.cpp) ------------------------------------===//
   Meaning check(const Expr &expr, Env &env);
+  Meaning checkKind(const Expr &expr, Env &env);
   Meaning checkName(const Expr &expr, Env &env);
   Meaning checkUnary(const Expr &expr, Env &env);
   Meaning checkBinary(const Expr &expr, Env &env);
@@ -125,6 +130,7 @@ private:
   Meaning describeJsonl(const Expr &expr, Env &env);
   Meaning describeLlama(const BoundArgs &args, const Expr &expr, Env &env);
   mlir::Attribute promptTemplate(const Meaning &value);
+  static unsigned columnsNamed(mlir::DictionaryAttr promptTemplate);
   Meaning textOp(llvm::StringRef function, llvm::ArrayRef<Meaning> operands,
                  char result, llvm::SMLoc loc, bool masked = false,
                  llvm::ArrayRef<mlir::NamedAttribute> attributes = {});
@@ -139,6 +145,21 @@ private:
   std::optional<double> constant(const Arg &arg, llvm::StringRef what,
                                  Env &env);
   std::optional<int64_t> whole(const Arg &arg, llvm::StringRef what, Env &env);
+  /// What a number may be: the test, and how a message says it.
+  struct Limits {
+    bool (*hold)(double);
+    const char *words;
+  };
+  /// Reports a value that is known now and breaks the limits. It is looked at
+  /// with the params as they are, which stay open.
+  bool within(const NodePtr &node, const Arg &arg, llvm::StringRef what,
+              const Limits &limits);
+  /// A constant within limits; `fallback` where it is not given.
+  std::optional<double> constantWithin(const BoundArgs &args,
+                                       llvm::StringRef what, double fallback,
+                                       const Limits &limits, Env &env);
+  static const Limits finite, positive, notNegative, belowOne, ratio, share,
+      topK;
   std::optional<std::string> constantText(const Arg &arg, llvm::StringRef what,
                                           Env &env);
   std::optional<double> constantOf(const NodePtr &node);
@@ -182,6 +203,7 @@ private:
   void checkAssign(const Stmt &stmt, Env &env);
   void checkEvery(const Stmt &stmt, Env &env);
   void checkMetric(const Stmt &stmt, Env &env);
+  bool checkMetricName(const Stmt &stmt);
   void checkSave(const Expr &call, Env &env);
   void checkWrite(const Expr &call, Env &env);
 
@@ -228,6 +250,8 @@ private:
 
   std::map<std::string, std::shared_ptr<Outputs>> sets; // by set name
   std::vector<Use> uses; // of templates, outermost first
+  size_t expansions = 0; // of templates, so far
+  unsigned depth = 0;    // of the expression being checked
   StageInfo *stage = nullptr;
   UpdateInfo *update = nullptr;
   bool inCondition = false; // of a sample or read
@@ -237,6 +261,8 @@ private:
 };
 
 std::string axisText(rl::Axis axis);
+/// A number for messages: 16, 0.5, 1e+12.
+std::string printed(double value);
 std::optional<rl::Axis> axisNamed(llvm::StringRef name);
 
 } // namespace r1c::step

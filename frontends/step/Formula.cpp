@@ -146,6 +146,7 @@ NodePtr r1c::step::makeNode(Node::Op op, std::vector<NodePtr> kids,
   if (NodePtr simple = simplify(op, kids))
     return simple;
   for (auto [index, kid] : llvm::enumerate(kids)) {
+    node->height = std::max(node->height, kid->height + 1);
     if (kid->axis != rl::Axis::one) {
       node->axis = kid->axis;
       node->set = kid->set;
@@ -171,13 +172,16 @@ NodePtr r1c::step::asNumber(NodePtr node) {
 // Evaluating
 //===----------------------------------------------------------------------===//
 
-std::optional<double> r1c::step::evaluate(const Node &node,
-                                          const Assignment &assignment) {
+// A node may be read in many places: each walk visits it once.
+static std::optional<double>
+evaluate(const Node &node, const Assignment &assignment,
+         llvm::DenseMap<const Node *, std::optional<double>> &known) {
   switch (node.op) {
   case Node::constant:
     return node.value;
   case Node::leaf:
-    return node.symbolic ? evaluate(*node.symbolic, assignment) : std::nullopt;
+    return node.symbolic ? evaluate(*node.symbolic, assignment, known)
+                         : std::nullopt;
   case Node::param:
     return assignment.param(node.name);
   case Node::step:
@@ -187,33 +191,53 @@ std::optional<double> r1c::step::evaluate(const Node &node,
   default:
     break;
   }
+  if (auto found = known.find(&node); found != known.end())
+    return found->second;
   SmallVector<double> values;
+  std::optional<double> result;
   for (const NodePtr &kid : node.kids) {
-    std::optional<double> value = evaluate(*kid, assignment);
+    std::optional<double> value = evaluate(*kid, assignment, known);
     if (!value)
-      return std::nullopt;
+      break;
     values.push_back(*value);
   }
-  return apply(node.op, values);
+  if (values.size() == node.kids.size())
+    result = apply(node.op, values);
+  known[&node] = result;
+  return result;
+}
+
+std::optional<double> r1c::step::evaluate(const Node &node,
+                                          const Assignment &assignment) {
+  llvm::DenseMap<const Node *, std::optional<double>> known;
+  return ::evaluate(node, assignment, known);
+}
+
+static void visit(const Node &node, llvm::DenseSet<const Node *> &seen,
+                  llvm::function_ref<void(const Node &)> found) {
+  if (!seen.insert(&node).second)
+    return;
+  found(node);
+  if (node.symbolic)
+    visit(*node.symbolic, seen, found);
+  for (const NodePtr &kid : node.kids)
+    visit(*kid, seen, found);
 }
 
 bool r1c::step::reads(const Node &node, Node::Op op) {
-  if (node.op == op)
-    return true;
-  if (node.symbolic)
-    return reads(*node.symbolic, op);
-  return llvm::any_of(node.kids,
-                      [&](const NodePtr &kid) { return reads(*kid, op); });
+  llvm::DenseSet<const Node *> seen;
+  bool result = false;
+  visit(node, seen, [&](const Node &part) { result |= part.op == op; });
+  return result;
 }
 
 void r1c::step::forEachParam(
     const Node &node, const std::function<void(const std::string &)> &found) {
-  if (node.op == Node::param)
-    found(node.name);
-  if (node.symbolic)
-    forEachParam(*node.symbolic, found);
-  for (const NodePtr &kid : node.kids)
-    forEachParam(*kid, found);
+  llvm::DenseSet<const Node *> seen;
+  visit(node, seen, [&](const Node &part) {
+    if (part.op == Node::param)
+      found(part.name);
+  });
 }
 
 //===----------------------------------------------------------------------===//

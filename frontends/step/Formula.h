@@ -82,6 +82,7 @@ struct Node {
   NodePtr symbolic;
   std::string name;
   std::vector<NodePtr> kids;
+  unsigned height = 0; // of the graph below, through `symbolic` too
   std::optional<mlir::Location> loc;
 
   /// Differs from update to update of one round.
@@ -109,6 +110,9 @@ NodePtr makeNode(Node::Op op, std::vector<NodePtr> kids, mlir::Location loc);
 
 /// The same value as a number.
 NodePtr asNumber(NodePtr node);
+
+/// How high a formula may grow: walks over it recurse.
+constexpr unsigned maxFormulaHeight = 2000;
 
 /// The value of a formula of constants, params, step and steps; none if it
 /// reads anything else.

@@ -269,15 +269,12 @@ void NameChecker::stmt(const Stmt &s) {
 
 void NameChecker::block(ArrayRef<StmtPtr> body) {
   scopes.emplace_back();
-  std::map<std::string, SMLoc> metrics, outer = further;
+  std::map<std::string, SMLoc> outer = further;
   for (const StmtPtr &s : body)
     if (s->kind == Stmt::let || s->kind == Stmt::loss)
       further.emplace(s->name, s->loc);
-  for (const StmtPtr &s : body) {
+  for (const StmtPtr &s : body)
     stmt(*s);
-    if (s->kind == Stmt::metric && !metrics.emplace(s->name, s->loc).second)
-      source.error(s->loc, "a second metric '" + s->name + "'");
-  }
   close();
   further = std::move(outer);
 }

@@ -5,8 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "frontends/step/Parser.h"
-#include "frontends/step/Lexer.h"
+#include "frontends/step/ParserImpl.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -14,71 +13,11 @@
 using namespace r1c::step;
 using llvm::SMLoc;
 using llvm::StringRef;
-
-namespace {
-
-class Parser {
-public:
-  Parser(Source &source, StringRef text)
-      : source(source), tokens(lex(source, text)) {}
-
-  std::unique_ptr<File> parseFile();
-  ExprPtr parseExpr();
-  bool atEnd() {
-    skipNewlines();
-    return peek().kind == Token::end;
-  }
-  void unexpected(const llvm::Twine &expected);
-
-private:
-  const Token &peek(size_t ahead = 0) const {
-    return tokens[std::min(next + ahead, tokens.size() - 1)];
-  }
-  Token take() { return tokens[std::min(next++, tokens.size() - 1)]; }
-  bool accept(StringRef text) {
-    const Token &token = peek();
-    if (token.is(text) || token.isName(text)) {
-      ++next;
-      return true;
-    }
-    return false;
-  }
-  bool expect(StringRef text) {
-    if (accept(text))
-      return true;
-    unexpected("'" + text + "'");
-    return false;
-  }
-  void skipNewlines() {
-    while (peek().kind == Token::newline)
-      ++next;
-  }
-  void recover();
-  bool parseName(std::string &name, SMLoc &loc, StringRef what);
-  bool endStatement();
-
-  bool parseDecl(File &file);
-  bool parseParams(std::vector<Param> &params, bool withKinds);
-  bool parseTemplate(Template &result);
-  bool parseExtern(Decl &decl);
-  bool parseBlock(std::vector<StmtPtr> &body, Template *owner);
-  StmtPtr parseStmt();
-
-  ExprPtr make(Expr::Kind kind, SMLoc loc, StringRef name = "");
-  ExprPtr parseBinary(unsigned level);
-  ExprPtr parseUnary();
-  ExprPtr parsePostfix();
-  ExprPtr parseAtom();
-  bool parseArgs(std::vector<Arg> &args, StringRef close, bool named);
-
-  Source &source;
-  std::vector<Token> tokens;
-  size_t next = 0;
-};
-
-} // namespace
+using r1c::step::detail::Parser;
 
 void Parser::unexpected(const llvm::Twine &expected) {
+  if (gaveUp)
+    return;
   const Token &token = peek();
   std::string found = token.kind == Token::end       ? "the end of the file"
                       : token.kind == Token::newline ? "the end of the line"
@@ -261,6 +200,9 @@ bool Parser::parseExtern(Decl &decl) {
 /// After `{`, up to and including `}`. Of a template, `owner`: with its
 /// `return` or `minimize`.
 bool Parser::parseBlock(std::vector<StmtPtr> &body, Template *owner) {
+  Nesting nesting(*this);
+  if (!nesting.fits())
+    return false;
   while (true) {
     skipNewlines();
     if (accept("}"))
@@ -365,199 +307,6 @@ StmtPtr Parser::parseStmt() {
   if (stmt->kind != Stmt::every && !stmt->value)
     return nullptr;
   return endStatement() ? std::move(stmt) : nullptr;
-}
-
-//===----------------------------------------------------------------------===//
-// Expressions
-//===----------------------------------------------------------------------===//
-
-ExprPtr Parser::make(Expr::Kind kind, SMLoc loc, StringRef name) {
-  auto expr = std::make_unique<Expr>();
-  expr->kind = kind;
-  expr->loc = expr->start = loc;
-  expr->name = name.str();
-  return expr;
-}
-
-ExprPtr Parser::parseExpr() {
-  ExprPtr value = parseBinary(0);
-  if (!value || !peek().isName("if"))
-    return value;
-  ExprPtr choice = make(Expr::choice, take().loc);
-  ExprPtr condition = parseBinary(0);
-  if (!condition)
-    return nullptr;
-  if (!accept("else")) {
-    unexpected("'else': a choice gives a value either way");
-    return nullptr;
-  }
-  ExprPtr other = parseExpr();
-  if (!other)
-    return nullptr;
-  choice->start = value->start;
-  choice->operands.push_back(std::move(value));
-  choice->operands.push_back(std::move(condition));
-  choice->operands.push_back(std::move(other));
-  return choice;
-}
-
-/// Levels: 0 or, 1 and, 2 not, 3 comparisons, 4 sums, 5 products, 6 unary.
-ExprPtr Parser::parseBinary(unsigned level) {
-  static const std::vector<StringRef> operators[] = {
-      {"or"},     {"and"},        {}, {"==", "!=", "<", ">", "<=", ">="},
-      {"+", "-"}, {"*", "/", "%"}};
-  if (level == 2 && peek().isName("not")) {
-    ExprPtr negation = make(Expr::unary, take().loc, "not");
-    ExprPtr operand = parseBinary(2);
-    if (!operand)
-      return nullptr;
-    negation->operands.push_back(std::move(operand));
-    return negation;
-  }
-  if (level == 2)
-    return parseBinary(3);
-  if (level == 6)
-    return parseUnary();
-  ExprPtr left = parseBinary(level + 1);
-  while (left && (peek().kind == Token::symbol || peek().kind == Token::name) &&
-         llvm::is_contained(operators[level], peek().text)) {
-    if (level == 3 && left->kind == Expr::binary &&
-        llvm::is_contained(operators[3], left->name) &&
-        left->start == left->operands[0]->start) {
-      source.error(peek().loc,
-                   "comparisons do not chain: write a < b and b < c");
-      return nullptr;
-    }
-    Token op = take();
-    ExprPtr right = parseBinary(level + 1);
-    if (!right)
-      return nullptr;
-    ExprPtr both = make(Expr::binary, op.loc, op.text);
-    both->start = left->start;
-    both->operands.push_back(std::move(left));
-    both->operands.push_back(std::move(right));
-    left = std::move(both);
-  }
-  return left;
-}
-
-ExprPtr Parser::parseUnary() {
-  if (!peek().is("-"))
-    return parsePostfix();
-  ExprPtr negation = make(Expr::unary, take().loc, "-");
-  ExprPtr operand = parseUnary();
-  if (!operand)
-    return nullptr;
-  negation->operands.push_back(std::move(operand));
-  return negation;
-}
-
-ExprPtr Parser::parsePostfix() {
-  ExprPtr expr = parseAtom();
-  while (expr) {
-    if (peek().is(".")) {
-      ++next;
-      if (peek().kind != Token::name) {
-        unexpected("the name of an attribute");
-        return nullptr;
-      }
-      ExprPtr attribute = make(Expr::attribute, peek().loc, peek().text);
-      ++next;
-      attribute->start = expr->start;
-      attribute->operands.push_back(std::move(expr));
-      expr = std::move(attribute);
-    } else if (peek().is("(")) {
-      ++next;
-      ExprPtr call = make(Expr::call, expr->loc);
-      call->start = expr->start;
-      call->operands.push_back(std::move(expr));
-      if (!parseArgs(call->args, ")", true))
-        return nullptr;
-      expr = std::move(call);
-    } else {
-      break;
-    }
-  }
-  return expr;
-}
-
-ExprPtr Parser::parseAtom() {
-  const Token &token = peek();
-  switch (token.kind) {
-  case Token::number: {
-    ExprPtr expr = make(Expr::number, token.loc);
-    expr->value = take().value;
-    return expr;
-  }
-  case Token::string: {
-    ExprPtr expr = make(Expr::text, token.loc, token.text);
-    ++next;
-    return expr;
-  }
-  case Token::name: {
-    if (isKeyword(token.text)) {
-      unexpected("a value");
-      return nullptr;
-    }
-    ExprPtr expr = make(Expr::identifier, token.loc, token.text);
-    ++next;
-    return expr;
-  }
-  case Token::symbol:
-    if (token.is("(")) {
-      SMLoc start = take().loc;
-      ExprPtr expr = parseExpr();
-      if (!expr || !expect(")"))
-        return nullptr;
-      // Tells (a < b) < c from a < b < c.
-      expr->start = start;
-      return expr;
-    }
-    if (token.is("[")) {
-      ExprPtr expr = make(Expr::list, take().loc);
-      return parseArgs(expr->args, "]", false) ? std::move(expr) : nullptr;
-    }
-    break;
-  default:
-    break;
-  }
-  unexpected("a value");
-  return nullptr;
-}
-
-/// After the opening bracket, up to and including `close`.
-bool Parser::parseArgs(std::vector<Arg> &args, StringRef close, bool named) {
-  if (accept(close))
-    return true;
-  do {
-    if (peek().is(close)) // after a trailing comma
-      break;
-    Arg arg;
-    arg.loc = peek().loc;
-    if (named && peek().kind == Token::name && peek(1).is("=")) {
-      arg.name = take().text;
-      ++next;
-    }
-    arg.value = parseExpr();
-    if (!arg.value)
-      return false;
-    if (named && accept("where")) {
-      arg.where = parseExpr();
-      if (!arg.where)
-        return false;
-    }
-    if (!arg.name.empty() &&
-        llvm::any_of(args, [&](const Arg &a) { return a.name == arg.name; })) {
-      source.error(arg.loc, "'" + arg.name + "' is given twice");
-      return false;
-    }
-    if (arg.name.empty() && !args.empty() && !args.back().name.empty()) {
-      source.error(arg.loc, "a value by position after one by name");
-      return false;
-    }
-    args.push_back(std::move(arg));
-  } while (accept(","));
-  return expect(close);
 }
 
 //===----------------------------------------------------------------------===//

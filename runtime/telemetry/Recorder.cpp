@@ -212,7 +212,10 @@ void Recorder::endRound(int64_t step, const Clock::Seconds &rest,
   }
   for (OrderedJson &trace : traces) {
     OrderedJson line = {{"step", step}, {"stage", stage}, {"round", round}};
-    line.update(trace);
+    // A column of the data may have one of these names.
+    for (auto &[name, value] : trace.items())
+      if (!line.contains(name))
+        line[name] = std::move(value);
     std::string text =
         line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
     std::fprintf(samples, "%s\n", text.c_str());

@@ -233,8 +233,20 @@ public:
     settings.seed = session.seed();
     settings.round = static_cast<uint32_t>(session.round);
     settings.set = static_cast<uint32_t>(number);
-    if (!(settings.temperature >= 0))
-      throw Error("temperature is ", settings.temperature);
+    auto require = [](bool holds, const char *name, double value,
+                      const char *words) {
+      if (!holds)
+        throw Error(name, " is ", value, " in this round; it is ", words);
+    };
+    require(settings.temperature >= 0 && std::isfinite(settings.temperature),
+            "temperature", settings.temperature, "at least 0");
+    require(settings.topP > 0 && settings.topP <= 1, "top_p", settings.topP,
+            "above 0 and at most 1");
+    double k = topK.get();
+    require(k >= 0 && k < 1e15 && k == std::floor(k), "top_k", k,
+            "a whole number, or 0 for all tokens");
+    require(settings.minP >= 0 && settings.minP <= 1, "min_p", settings.minP,
+            "from 0 to 1");
 
     DataCursor &data = cursor(session);
     OutputSet result;

@@ -172,7 +172,8 @@ public:
     // every weight would be lost.
     bool guards =
         name == "loss" || name == "grad_norm" || name == "learning_rate";
-    if (ofUpdate && guards && !std::isfinite(value))
+    bool ascends = name == "learning_rate" && value < 0;
+    if (ofUpdate && guards && (!std::isfinite(value) || ascends))
       throw Error(name, " is ", value,
                   " in this update, which was not applied; the last checkpoint "
                   "is as it was");
@@ -183,7 +184,7 @@ public:
     std::vector<double> all = values.read<double>(state.whole.sequences());
     std::vector<OrderedJson> &traces = session.recorder().currentTraces();
     for (size_t t = 0; t < state.traced.size() && t < traces.size(); ++t)
-      traces[t][name] = all[state.traced[t]];
+      traces[t].emplace(name, all[state.traced[t]]);
   }
 
 private:

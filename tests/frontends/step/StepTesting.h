@@ -13,6 +13,7 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 
+#include "gtest/gtest.h"
 #include <string>
 
 namespace r1c::step {
@@ -82,6 +83,34 @@ inline std::string inStage(llvm::StringRef body) {
          "stage s(rounds = 320) {\n  o = sample(actor, math, groups = "
          "4, group_size = 4, max_new_tokens = 64)\n" +
          body.str() + "\n}\n";
+}
+
+struct Case {
+  std::string text;
+  /// The first error: "line:column: error: words" or a part of it.
+  std::string error;
+};
+
+/// Each text, in the stage of `inStage` or after the prelude, is refused with
+/// its error.
+inline void expectErrors(llvm::ArrayRef<Case> cases, bool body) {
+  for (const Case &one : cases) {
+    Compiled compiled =
+        compile(body ? inStage(one.text) : prelude + one.text + "\n");
+    EXPECT_FALSE(compiled.ok) << one.text;
+    std::string first;
+    llvm::SmallVector<llvm::StringRef> lines;
+    llvm::StringRef(compiled.diagnostics).split(lines, '\n');
+    for (llvm::StringRef line : lines)
+      // That a small case reads nothing of its sets is beside the point.
+      if (first.empty() && line.contains("error: ") &&
+          (!line.contains("is never used") ||
+           llvm::StringRef(one.error).contains("is never used")))
+        first = line.str();
+    EXPECT_NE(first.find(one.error), std::string::npos)
+        << one.text.substr(0, 500) << "\n"
+        << llvm::StringRef(compiled.diagnostics).take_front(2000).str();
+  }
 }
 
 } // namespace r1c::step
