@@ -41,7 +41,10 @@ LogicalResult r1c::runPhases(ModuleOp module, const CompileOptions &options) {
       running = phase.name == options.from;
       continue;
     }
-    if (!phase.pipeline.empty()) {
+    if (phase.pipeline.empty()) {
+      module->setAttr(phaseAttribute,
+                      StringAttr::get(module.getContext(), phase.name));
+    } else {
       PassManager pm(module.getContext());
       if (failed(applyPassManagerCLOptions(pm)))
         return failure();

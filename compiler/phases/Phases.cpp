@@ -10,6 +10,7 @@
 #include "compiler/phases/Passes.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -49,20 +50,56 @@ const Phase *r1c::findPhase(StringRef name) {
   return nullptr;
 }
 
+std::string r1c::phaseNames() {
+  return llvm::join(
+      llvm::map_range(allPhases, [](const Phase &phase) { return phase.name; }),
+      ", ");
+}
+
 namespace {
 
-class VerifyPhasePass
-    : public PassWrapper<VerifyPhasePass, OperationPass<ModuleOp>> {
+/// Refuses what another phase than the one before has left. A module that does
+/// not say what it is is taken at its word: tests of passes write such.
+class BeginPhasePass
+    : public PassWrapper<BeginPhasePass, OperationPass<ModuleOp>> {
 public:
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(VerifyPhasePass)
-  explicit VerifyPhasePass(const Phase &phase) : phase(&phase) {}
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(BeginPhasePass)
+  explicit BeginPhasePass(const Phase &phase) : phase(&phase) {}
 
-  StringRef getArgument() const final { return "r1c-verify-phase"; }
+  StringRef getArgument() const final { return "r1c-begin-phase"; }
+  StringRef getDescription() const final {
+    return "refuse the module of another phase";
+  }
+
+  void runOnOperation() override {
+    auto after = getOperation()->getAttrOfType<StringAttr>(phaseAttribute);
+    StringRef wanted = std::prev(phase)->name;
+    if (!after || after.getValue() == wanted)
+      return;
+    getOperation()->emitError()
+        << "this is the IR after phase '" << after.getValue() << "'; phase '"
+        << phase->name << "' takes that after '" << wanted << "'";
+    signalPassFailure();
+  }
+
+private:
+  const Phase *phase;
+};
+
+/// Verifies what a phase leaves, and signs it.
+class EndPhasePass : public PassWrapper<EndPhasePass, OperationPass<ModuleOp>> {
+public:
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(EndPhasePass)
+  explicit EndPhasePass(const Phase &phase) : phase(&phase) {}
+
+  StringRef getArgument() const final { return "r1c-end-phase"; }
   StringRef getDescription() const final {
     return "list the ops that must not survive a phase";
   }
 
   void runOnOperation() override {
+    getOperation()->setAttr(phaseAttribute,
+                            StringAttr::get(&getContext(), phase->name));
     getOperation().walk([&](Operation *op) {
       for (StringRef illegal : phase->illegal) {
         if (op->getName().getStringRef() != illegal &&
@@ -83,15 +120,19 @@ private:
 
 } // namespace
 
-std::unique_ptr<Pass> r1c::createVerifyPhasePass(const Phase &phase) {
-  return std::make_unique<VerifyPhasePass>(phase);
+std::unique_ptr<Pass> r1c::createBeginPhasePass(const Phase &phase) {
+  return std::make_unique<BeginPhasePass>(phase);
+}
+
+std::unique_ptr<Pass> r1c::createEndPhasePass(const Phase &phase) {
+  return std::make_unique<EndPhasePass>(phase);
 }
 
 LogicalResult r1c::addPhase(const Phase &phase, OpPassManager &pm) {
+  pm.addPass(createBeginPhasePass(phase));
   if (failed(parsePassPipeline(phase.pipeline, pm)))
     return failure();
-  if (!phase.illegal.empty())
-    pm.addPass(createVerifyPhasePass(phase));
+  pm.addPass(createEndPhasePass(phase));
   return success();
 }
 

@@ -38,11 +38,18 @@ llvm::ArrayRef<Phase> phases();
 /// The phase of this name, or null.
 const Phase *findPhase(llvm::StringRef name);
 
+/// The module's attribute that names the phase it stands after.
+inline constexpr llvm::StringLiteral phaseAttribute = "r1c.phase";
+
+/// "check, expand, ...": for messages.
+std::string phaseNames();
+
 /// Adds a phase's passes and its verifier to `pm`.
 llvm::LogicalResult addPhase(const Phase &phase, mlir::OpPassManager &pm);
 
 /// A pass that lists every op which must not survive `phase`, all in one run.
-std::unique_ptr<mlir::Pass> createVerifyPhasePass(const Phase &phase);
+std::unique_ptr<mlir::Pass> createBeginPhasePass(const Phase &phase);
+std::unique_ptr<mlir::Pass> createEndPhasePass(const Phase &phase);
 
 /// Registers the pipelines `r1c-phase-<phase>` and r1c's passes.
 void registerPhases();

@@ -60,7 +60,7 @@ struct Compilation {
         llvm::StringRef(options.file).ends_with(".mlir")) {
       module =
           parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
-      return bool(module);
+      return module && isAfter(options.phases);
     }
     step::Options stepOptions;
     for (llvm::StringRef set : options.sets) {
@@ -90,6 +90,24 @@ struct Compilation {
       }
     }
     return true;
+  }
+
+  /// A dump says after which phase it stands; the phases take each other's
+  /// word, and would not survive anything else.
+  bool isAfter(const CompileOptions &phases) {
+    auto after = (*module)->getAttrOfType<StringAttr>(phaseAttribute);
+    if (!after || !findPhase(after)) {
+      module->emitError() << "does not say after which phase it stands: give "
+                             "the module the attribute "
+                          << phaseAttribute << ", one of " << phaseNames();
+      return false;
+    }
+    if (after == phases.from)
+      return true;
+    module->emitError() << "this is the IR after phase '" << after.getValue()
+                        << "', not '" << phases.from
+                        << "': write --compile-from=" << after.getValue();
+    return false;
   }
 };
 } // namespace
@@ -137,12 +155,20 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
     return fail("--target " + options.target +
                 " is not supported: write --target cpu");
   for (const std::string &name : {options.phases.to, options.phases.from})
-    if (!name.empty() && !findPhase(name)) {
-      std::string names;
-      for (const Phase &phase : phases())
-        names += (names.empty() ? "" : ", ") + phase.name.str();
-      return fail("there is no phase '" + name + "': the phases are " + names);
-    }
+    if (!name.empty() && !findPhase(name))
+      return fail("there is no phase '" + name + "': the phases are " +
+                  phaseNames());
+  bool isDump = llvm::StringRef(options.file).ends_with(".mlir");
+  if (isDump && options.phases.from.empty())
+    return fail(options.file + " is IR: write --compile-from=PHASE, the phase "
+                               "that it is the dump of");
+  if (!options.phases.from.empty() && !options.sets.empty())
+    return fail("--set is too late for " + options.file +
+                ", where params have their values: give the step file");
+  if (!options.phases.from.empty() && !options.phases.to.empty() &&
+      findPhase(options.phases.to) <= findPhase(options.phases.from))
+    return fail("--compile-to=" + options.phases.to +
+                " does not come after --compile-from=" + options.phases.from);
   Compilation compilation;
   if (!compilation.read(options) ||
       failed(runPhases(*compilation.module, options.phases)))

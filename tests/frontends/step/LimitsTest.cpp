@@ -103,7 +103,7 @@ TEST(Limits, Sizes) {
         "'context' is at most 16777216, not 1e+15"},
        {shape("layers = 1000000, hidden = 65536, heads = 1, intermediate = "
               "65536, context = 8, "),
-        "8:12: error: a policy of this shape takes 1.20259e+17 bytes and more, "
+        "8:12: error: a policy of this shape takes 1.20272e+17 bytes and more, "
         "which no machine has: look at layers, hidden, intermediate and "
         "context"},
        {"stage s(steps = 2000000) {\n o = sample(actor, math, groups = 1 + 0 * "
