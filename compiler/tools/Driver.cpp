@@ -18,6 +18,8 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
 #include "runtime/artifact/Artifact.h"
+#include "runtime/artifact/MemoryPlan.h"
+#include "runtime/device/cpu/Cpu.h"
 #include "runtime/support/Error.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -128,24 +130,36 @@ static LogicalResult package(Compilation &compilation,
   auto resolved = cpu::resolveTarget(module.getLoc(), target);
   if (failed(resolved))
     return failure();
-  OwningOpRef<ModuleOp> clone = kernels.clone();
-  auto code = cpu::buildKernels(*clone, target);
-  if (failed(code))
-    return failure();
-
   runtime::Artifact artifact;
   llvm::raw_string_ostream(artifact.manifest) << llvm::formatv(
       "{0:2}", manifestFrom(module, {options.target, resolved->cpu,
                                      resolved->features}));
-  artifact.kernels.assign(code->begin(), code->end());
   std::vector<char> constants = constantsFrom(module);
+  // Before the kernels, which take the time.
+  try {
+    runtime::requireMemory(
+        runtime::Manifest::parse(artifact.manifest, constants.size()),
+        options.memory ? static_cast<int64_t>(options.memory)
+                       : runtime::mostMemory,
+        options.memory ? options.memoryOf : "any machine");
+  } catch (const Error &error) {
+    fail(options.file + ": " + error.what());
+    return failure();
+  }
+
+  OwningOpRef<ModuleOp> clone = kernels.clone();
+  auto code = cpu::buildKernels(*clone, target);
+  if (failed(code))
+    return failure();
+  artifact.kernels.assign(code->begin(), code->end());
   artifact.constants.assign(constants.begin(), constants.end());
   if (auto text = llvm::MemoryBuffer::getFile(options.file))
     artifact.source = (*text)->getBuffer().str();
   try {
     runtime::writeArtifact(output, artifact);
   } catch (const Error &error) {
-    return emitError(UnknownLoc::get(module.getContext())) << error.what();
+    fail(error.what());
+    return failure();
   }
   return success();
 }
@@ -169,6 +183,9 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
       findPhase(options.phases.to) <= findPhase(options.phases.from))
     return fail("--compile-to=" + options.phases.to +
                 " does not come after --compile-from=" + options.phases.from);
+  if (options.memory && !options.phases.to.empty())
+    return fail("--memory is held against the whole compilation: leave "
+                "--compile-to out");
   Compilation compilation;
   if (!compilation.read(options) ||
       failed(runPhases(*compilation.module, options.phases)))
@@ -241,6 +258,12 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
       compile.sets.push_back(name + "=" + text);
     }
     run.params.clear();
+    // What would not fit is refused before its kernels are built.
+    compile.memory = run.memory;
+    if (!run.memory) {
+      compile.memory = static_cast<uint64_t>(runtime::cpuMemory());
+      compile.memoryOf = "this machine";
+    }
     if (int status = compileTo(compile, run.artifact))
       return status;
   }

@@ -19,7 +19,9 @@ namespace r1c {
 struct DriverOptions {
   std::string file, output, target, cpu, weights;
   CompileOptions phases;
-  std::vector<std::string> sets; // NAME=VALUE
+  std::vector<std::string> sets;     // NAME=VALUE
+  uint64_t memory = 0;               // bytes that the buffers may take; 0: any
+  std::string memoryOf = "--memory"; // who offers them
   bool json = false;
   std::string stage, loss, in, evaluateOn; // of eval
 };

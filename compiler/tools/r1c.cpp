@@ -117,6 +117,9 @@ int main(int argc, char **argv) {
       ->add_option("--compile-from", options.phases.from,
                    "FILE is the IR after this phase")
       ->type_name("PHASE");
+  runtime::addMemoryOption(*compile, options.memory,
+                           "refuse what needs more bytes for its buffers: 16G "
+                           "(default: no limit)");
   compile->add_option("--set", options.sets, "change a param: --set lr=1e-5")
       ->type_name("NAME=VALUE");
   compile->footer("Phases:\n" + phaseList());
@@ -143,7 +146,7 @@ int main(int argc, char **argv) {
   try {
     app.parse(arguments);
   } catch (const CLI::ParseError &error) {
-    return app.exit(error);
+    return runtime::exitStatus(app, error);
   }
   if (*compile)
     return compileMain(options);

@@ -9,9 +9,9 @@
 #include "llvm/ADT/STLExtras.h"
 
 using namespace r1c::step;
-using r1c::step::detail::Parser;
 using llvm::SMLoc;
 using llvm::StringRef;
+using r1c::step::detail::Parser;
 
 ExprPtr Parser::make(Expr::Kind kind, SMLoc loc, StringRef name) {
   auto expr = std::make_unique<Expr>();

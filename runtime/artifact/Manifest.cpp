@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/artifact/Manifest.h"
+#include "runtime/artifact/MemoryPlan.h"
 
 namespace r1c::runtime {
 
@@ -42,11 +43,10 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
     return name;
   };
 
-  // No machine has more; larger sizes would overflow sums below.
-  constexpr int64_t most = int64_t(1) << 50;
+  // Larger sizes would overflow sums below.
   auto size = [&](const Fields &fields, const char *name) {
     int64_t value = fields.integer(name);
-    if (value < 0 || value > most)
+    if (value < 0 || value > mostMemory)
       throw Error(fields.where(), ": '", name, "' = ", value,
                   " is out of range");
     return value;
@@ -77,6 +77,7 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
     buffer.offset = size(fields, "offset");
     buffer.bytes = size(fields, "bytes");
     buffer.dtype = fields.text("dtype");
+    buffer.loc = fields.text("loc", "");
     int64_t end = manifest.arenas[buffer.arena].bytes;
     if (buffer.offset % 64)
       throw Error(fields.where(), ": buffer '", buffer.name,

@@ -27,7 +27,7 @@ struct BufferInfo {
   std::string name;
   size_t arena; ///< index into Manifest::arenas
   int64_t offset, bytes;
-  std::string dtype;
+  std::string dtype, loc;
 };
 
 struct KernelInfo {

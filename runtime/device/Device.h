@@ -40,6 +40,8 @@ public:
   virtual std::string describe() const = 0;
   /// Workers among which a kernel's work is divided.
   virtual int64_t workers() const = 0;
+  /// Bytes that it has in all, whoever uses them.
+  virtual int64_t memory() const = 0;
 
   /// `bytes` of zeroed memory, 64-byte aligned and readable up to the next
   /// multiple of 64; freed with the device. Throws r1c::Error when there is

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/execute/Session.h"
+#include "runtime/artifact/MemoryPlan.h"
 #include "runtime/collective/single/Single.h"
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/reward/Extern.h"
@@ -70,6 +71,11 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
         seedValue = runOptions.seed.value_or(0);
         deviceOwner = makeCpuDevice(runOptions.threads);
         collectiveOwner = std::make_unique<SingleCollective>();
+        bool given = runOptions.memory != 0;
+        requireMemory(manifest,
+                      given ? static_cast<int64_t>(runOptions.memory)
+                            : deviceOwner->memory(),
+                      given ? "--memory" : "this machine");
         memoryOwner = std::make_unique<Memory>(*deviceOwner, manifest,
                                                artifact.constants);
         executable = deviceOwner->load(artifact.kernels);

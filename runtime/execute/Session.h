@@ -30,6 +30,7 @@ struct RunOptions {
   std::optional<int64_t> steps; ///< instead of every stage's own number
   std::optional<uint64_t> seed; ///< default 0, or that of the resumed run
   int64_t threads = 0;          ///< 0: R1C_THREADS, else all cores
+  uint64_t memory = 0;          ///< bytes it may take; 0: what the device has
   int64_t checkpointEvery =
       50; ///< updates between checkpoints; 0: at the end only
   bool resume = false, quiet = false, profile = false;

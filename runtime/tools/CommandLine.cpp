@@ -6,9 +6,43 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/tools/CommandLine.h"
+#include "runtime/artifact/MemoryPlan.h"
 #include <CLI/CLI.hpp>
+#include <charconv>
 
 namespace r1c::runtime {
+
+/// As in a step file: numbers that float64 counts exactly.
+static constexpr int64_t mostSteps = 9'000'000'000'000'000;
+
+/// A whole number within bounds. CLI11 itself takes one that is too large for
+/// the largest there is.
+template <typename T>
+static CLI::Validator whole(T least, T most) {
+  return CLI::Validator(
+      [least, most](std::string &text) -> std::string {
+        T value;
+        const char *end = text.data() + text.size();
+        auto [rest, code] = std::from_chars(text.data(), end, value);
+        if (code == std::errc() && rest == end && value >= least &&
+            value <= most)
+          return "";
+        return concat("'", text, "' is not a whole number from ", least, " to ",
+                      most);
+      },
+      "");
+}
+
+int exitStatus(const CLI::App &app, const CLI::ParseError &error) {
+  return app.exit(error) == 0 ? 0 : 1;
+}
+
+void addMemoryOption(CLI::App &app, uint64_t &bytes, const std::string &help) {
+  app.add_option("--memory", bytes, help)
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->check(whole<uint64_t>(1, mostMemory));
+}
 
 void addRunOptions(CLI::App &app, RunOptions &options) {
   app.add_option("--out", options.out, "directory of the results; created")
@@ -18,19 +52,23 @@ void addRunOptions(CLI::App &app, RunOptions &options) {
          "--steps", [&](const int64_t &value) { options.steps = value; },
          "updates of each stage that counts steps, instead of its own number")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber);
+      ->check(whole<int64_t>(0, mostSteps));
   app.add_option_function<uint64_t>(
          "--seed", [&](const uint64_t &value) { options.seed = value; },
          "what all random numbers are drawn from (default 0)")
-      ->type_name("N");
+      ->type_name("N")
+      ->check(whole<uint64_t>(0, UINT64_MAX));
   app.add_option("--threads", options.threads,
                  "worker threads (default R1C_THREADS, else all cores)")
       ->type_name("N")
-      ->check(CLI::Range(1, 4096));
+      ->check(whole<int64_t>(1, 4096));
+  addMemoryOption(app, options.memory,
+                  "bytes that the buffers may take: 16G (default: what the "
+                  "machine has)");
   app.add_option("--checkpoint-every", options.checkpointEvery,
                  "updates between checkpoints; 0: only at the end")
       ->type_name("N")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole<int64_t>(0, mostSteps))
       ->capture_default_str();
   app.add_flag("--resume", options.resume,
                "continue the run in --out from its last checkpoint");

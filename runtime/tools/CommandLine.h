@@ -12,7 +12,8 @@
 
 namespace CLI {
 class App;
-}
+class ParseError;
+} // namespace CLI
 
 namespace r1c::runtime {
 
@@ -20,6 +21,13 @@ namespace r1c::runtime {
 /// what r1c-run and `r1c run` have in common. `options` must outlive the
 /// parsing.
 void addRunOptions(CLI::App &app, RunOptions &options);
+
+/// `--memory SIZE`: 16G, 512 MiB, or a number of bytes.
+void addMemoryOption(CLI::App &app, uint64_t &bytes, const std::string &help);
+
+/// Prints help or what is wrong with the arguments; gives the exit status, 0
+/// or 1.
+int exitStatus(const CLI::App &app, const CLI::ParseError &error);
 
 } // namespace r1c::runtime
 

@@ -20,6 +20,10 @@ int main(int argc, char **argv) {
       ->type_name("DIR")
       ->check(CLI::ExistingDirectory);
   r1c::runtime::addRunOptions(app, options);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return r1c::runtime::exitStatus(app, error);
+  }
   return r1c::runtime::runMain(std::move(options));
 }

@@ -113,6 +113,8 @@ public:
   }
   int64_t workers() const override { return pool.size(); }
 
+  int64_t memory() const override { return cpuMemory(); }
+
   char *allocate(int64_t bytes) override {
     // Fresh pages are zero, page aligned, and cost nothing until touched. The
     // extra line keeps reads behind a buffer of full pages harmless.
@@ -153,6 +155,15 @@ private:
 };
 
 } // namespace
+
+int64_t cpuMemory() {
+  int64_t bytes =
+      static_cast<int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  // A container may be given less than the machine has; "max" is no number.
+  std::ifstream file("/sys/fs/cgroup/memory.max");
+  int64_t limit;
+  return file >> limit ? std::min(bytes, limit) : bytes;
+}
 
 std::unique_ptr<Device> makeCpuDevice(int64_t threads) {
   return std::make_unique<CpuDevice>(threads > 0 ? threads

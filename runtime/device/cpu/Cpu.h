@@ -15,6 +15,9 @@ namespace r1c::runtime {
 /// `threads` <= 0: ThreadPool::defaultSize().
 std::unique_ptr<Device> makeCpuDevice(int64_t threads = 0);
 
+/// Bytes of memory that this machine has, or gives to this container.
+int64_t cpuMemory();
+
 /// The features of `features` ("+avx512f,+avx512bf16,...") that this machine
 /// lacks, comma separated; empty when it has all that we know how to ask for.
 std::string missingCpuFeatures(const std::string &features);

@@ -24,7 +24,8 @@ TEST(Limits, Depth) {
   const char *chained = "error: more than 1000 operators in one expression";
   const size_t many = 100000;
   std::vector<Case> cases;
-  for (const char *open : {"(", "[", "-", "not ", "max(", "1 if step > 1 else "})
+  for (const char *open :
+       {"(", "[", "-", "not ", "max(", "1 if step > 1 else "})
     cases.push_back({"metric m = " + repeated(open, many) + "1", nested});
   cases.push_back({repeated("every 2 steps { ", many), nested});
   for (const char *link : {" + 1", ".a", "()"})
@@ -32,7 +33,8 @@ TEST(Limits, Depth) {
   expectErrors(cases, true);
   // Nothing else is said of what is not read.
   Compiled open = compile("stage s(steps = 1) { m = " + repeated("(", many));
-  EXPECT_EQ(open.diagnostics.find("error: "), open.diagnostics.rfind("error: "));
+  EXPECT_EQ(open.diagnostics.find("error: "),
+            open.diagnostics.rfind("error: "));
   EXPECT_TRUE(compile(inStage("metric m = rollout.mean(" + repeated("(", 150) +
                               "o.length" + repeated(" + o.length", 900) +
                               repeated(")", 150) + ")"))
@@ -43,8 +45,8 @@ TEST(Limits, Expansion) {
   std::string doubling = "fn f0(x) = x + x\n", deep, twice = doubling;
   for (int i = 1; i < 30; ++i) {
     std::string name = "f" + std::to_string(i - 1);
-    doubling += "fn f" + std::to_string(i) + "(x) = " + name + "(x) + " +
-                name + "(x)\n";
+    doubling += "fn f" + std::to_string(i) + "(x) = " + name + "(x) + " + name +
+                "(x)\n";
     twice += "fn f" + std::to_string(i) + "(x) = " + name + "(x)" +
              repeated(" + x", 900) + "\n";
   }
@@ -65,8 +67,9 @@ TEST(Limits, Expansion) {
       sizes += line;
     far += line;
   }
-  std::string body = "o = sample(actor, math, groups = ceil(A), "
-                     "max_new_tokens = 2)\nmetric m = rollout.mean(o.length)\n}";
+  std::string body =
+      "o = sample(actor, math, groups = ceil(A), "
+      "max_new_tokens = 2)\nmetric m = rollout.mean(o.length)\n}";
   auto with = [&](const char *name) {
     std::string text = body;
     return text.replace(text.find('A'), 1, name);
@@ -120,7 +123,8 @@ TEST(Limits, Sizes) {
         "prompt included"}},
       false);
   expectErrors(
-      {{"p = sample(actor, math, groups = 1e6, group_size = 1e3, max_new_tokens "
+      {{"p = sample(actor, math, groups = 1e6, group_size = 1e3, "
+        "max_new_tokens "
         "= 1e6)",
         "groups * group_size * max_new_tokens is 1e+15 tokens: a round has at "
         "most 2147483647"},
@@ -153,11 +157,13 @@ TEST(Limits, Values) {
   sample("temperature = -0.5", "'temperature' is at least 0, not -0.5");
   sample("temperature = 1 / 0", "'temperature' is at least 0, not inf");
   sample("top_p = 0", "'top_p' is above 0 and at most 1, not 0");
-  sample("top_k = -1", "'top_k' is a whole number, or 0 for all tokens, not -1");
+  sample("top_k = -1",
+         "'top_k' is a whole number, or 0 for all tokens, not -1");
   sample("top_k = 2.5", "'top_k' is a whole number, or 0 for all tokens, not");
   sample("min_p = 1.5", "'min_p' is from 0 to 1, not 1.5");
   sample("group_size = 0", "'group_size' is a whole number of at least 1");
-  sample("stop = [\"\"]", "10:65: error: an empty text would stop every output");
+  sample("stop = [\"\"]",
+         "10:65: error: an empty text would stop every output");
   expectErrors(cases, true);
   expectErrors(
       {{shape("layers = 1, hidden = 8, heads = 1, intermediate = 8, context = "
@@ -185,9 +191,9 @@ TEST(Limits, Values) {
 
 /// A param is looked at as it is, and stays open.
 TEST(Limits, ParamsStayOpen) {
-  std::string text = "param rate = 1\n" +
-                     inStage("update(actor, losses.likelihood(actor, o), "
-                             "adamw(lr = rate))");
+  std::string text =
+      "param rate = 1\n" + inStage("update(actor, losses.likelihood(actor, o), "
+                                   "adamw(lr = rate))");
   Compiled good = compile(text);
   EXPECT_TRUE(good.ok) << good.diagnostics;
   EXPECT_NE(good.text.find("rl.param @rate = 1.000000e+00 open"),
@@ -214,8 +220,8 @@ TEST(Limits, WhatIsWrittenCanBeRead) {
 
 TEST(Limits, MetricNames) {
   std::vector<Case> cases;
-  for (std::string name : {"step", "round", "tokens", "seconds", "grad_norm",
-                           "learning_rate"})
+  for (std::string name :
+       {"step", "round", "tokens", "seconds", "grad_norm", "learning_rate"})
     cases.push_back({"metric " + name + " = 1",
                      "10:8: error: '" + name +
                          "' is in every line of the metrics: give this metric "
@@ -234,11 +240,11 @@ TEST(Limits, MetricNames) {
             std::string::npos)
       << both.diagnostics;
   // The same loss in two updates, and the same name in two stages.
-  Compiled good = compile(
-      inStage("update(actor, losses.grpo(actor, o, 1), adamw(lr = 1))\n"
-              "update(actor, losses.grpo(actor, o, 1), adamw(lr = 1))\n"
-              "metric m = 1") +
-      "stage t(rounds = 1) { metric m = 1 }\n");
+  Compiled good =
+      compile(inStage("update(actor, losses.grpo(actor, o, 1), adamw(lr = 1))\n"
+                      "update(actor, losses.grpo(actor, o, 1), adamw(lr = 1))\n"
+                      "metric m = 1") +
+              "stage t(rounds = 1) { metric m = 1 }\n");
   EXPECT_TRUE(good.ok) << good.diagnostics;
 }
 

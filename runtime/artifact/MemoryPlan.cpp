@@ -1,0 +1,79 @@
+//===- MemoryPlan.cpp - whether an artifact fits, and what makes it large -===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/artifact/MemoryPlan.h"
+#include <algorithm>
+#include <cstdio>
+
+namespace r1c::runtime {
+
+std::string bytesText(double bytes) {
+  const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  size_t unit = 0;
+  for (; bytes >= 1024 && unit + 1 < std::size(units); ++unit)
+    bytes /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, bytes < 10 ? "%.1f %s" : "%.0f %s", bytes,
+                units[unit]);
+  return text;
+}
+
+/// Which words of the step file an arena's size comes from.
+static std::string causeOf(const std::string &arena) {
+  auto endsWith = [&](const std::string &end) {
+    return arena.size() > end.size() &&
+           arena.compare(arena.size() - end.size(), end.size(), end) == 0;
+  };
+  if (arena == "activations")
+    return "context, and layers, hidden, intermediate of what is trained";
+  if (arena == "tables")
+    return "groups, group_size, max_new_tokens; context";
+  if (endsWith(".rollout.memory"))
+    return "context, layers, kv_heads";
+  if (endsWith(".memory"))
+    return "layers, hidden, intermediate, and the size of the vocabulary";
+  return "";
+}
+
+static std::string row(const std::string &name, int64_t bytes,
+                       const std::string &note) {
+  char text[256];
+  std::snprintf(text, sizeof text, "\n  %-40s %10s  %s", name.c_str(),
+                bytesText(static_cast<double>(bytes)).c_str(), note.c_str());
+  return text;
+}
+
+void requireMemory(const Manifest &manifest, int64_t limit,
+                   const std::string &offered) {
+  std::vector<ArenaInfo> arenas = manifest.arenas;
+  int64_t total = 0;
+  for (const ArenaInfo &arena : arenas)
+    total += std::min(arena.bytes, mostMemory);
+  if (total <= limit)
+    return;
+
+  auto larger = [](const auto &a, const auto &b) {
+    return a.bytes != b.bytes ? a.bytes > b.bytes : a.name < b.name;
+  };
+  std::sort(arenas.begin(), arenas.end(), larger);
+  std::vector<BufferInfo> buffers = manifest.buffers;
+  std::sort(buffers.begin(), buffers.end(), larger);
+
+  std::string table = "\n arenas, and what makes them large";
+  for (const ArenaInfo &arena : arenas)
+    if (arena.bytes >= total / 100)
+      table += row(arena.name, arena.bytes, causeOf(arena.name));
+  table += "\n the largest buffers, and where they come from";
+  for (size_t i = 0; i < std::min<size_t>(8, buffers.size()); ++i)
+    table += row(buffers[i].name, buffers[i].bytes, buffers[i].loc);
+  throw Error("needs ", bytesText(static_cast<double>(total)),
+              " of memory, and ", offered, " offers ",
+              bytesText(static_cast<double>(limit)),
+              ": make the sizes smaller that it goes into", table);
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,28 @@
+//===- MemoryPlan.h - whether an artifact fits, and what makes it large ---===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_RUNTIME_ARTIFACT_MEMORYPLAN_H
+#define R1C_RUNTIME_ARTIFACT_MEMORYPLAN_H
+
+#include "runtime/artifact/Manifest.h"
+
+namespace r1c::runtime {
+
+/// What no machine has; a manifest with more is refused.
+constexpr int64_t mostMemory = int64_t(1) << 50;
+
+/// "1.5 GiB"
+std::string bytesText(double bytes);
+
+/// Throws if the arenas take more than `limit` bytes, with a table of them and
+/// of the largest buffers. `offered` says whose limit it is: "--memory".
+void requireMemory(const Manifest &manifest, int64_t limit,
+                   const std::string &offered);
+
+} // namespace r1c::runtime
+
+#endif // R1C_RUNTIME_ARTIFACT_MEMORYPLAN_H
