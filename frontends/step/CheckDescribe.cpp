@@ -187,6 +187,11 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
   }
   if (size["head_dim"] % 2)
     return fail(expr.loc, "'head_dim' is even: rotary embedding turns pairs");
+  // The kernels of attention are built for the width of a head.
+  if (constexpr int64_t widest = 512; size["head_dim"] > widest)
+    return fail(expr.loc, "'head_dim' is at most " + Twine(widest) + ", not " +
+                              Twine(size["head_dim"]) +
+                              ": write more heads, or head_dim = ...");
   Meaning tokenizer = argument(args, "tokenizer", env);
   if (tokenizer.isError())
     return Meaning();

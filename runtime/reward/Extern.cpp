@@ -24,6 +24,7 @@ struct ExternPool::Worker {
   pid_t process = -1;
   int socket = -1;
   int64_t question = -1; ///< what it works on; -1: idle
+  bool ended = false;    ///< closed its end by itself
   Time::time_point deadline;
   std::string toSend, received;
 };
@@ -83,25 +84,46 @@ void ExternPool::start(Worker &worker) {
   worker.process = process;
   worker.socket = ends[0];
   worker.question = -1;
+  worker.ended = false;
   worker.toSend.clear();
   worker.received.clear();
 }
 
-void ExternPool::stop(Worker &worker) {
+/// Ends the worker and gives its status as waitpid does.
+int ExternPool::stop(Worker &worker) {
   if (worker.process < 0)
-    return;
+    return 0;
   ::close(worker.socket);
+  int status = 0;
+  // One that has ended by itself says how; it may be about to.
+  for (int i = 0; i < 20 && worker.ended; ++i) {
+    if (::waitpid(worker.process, &status, WNOHANG) == worker.process) {
+      ::kill(-worker.process, SIGKILL); // its children
+      worker.process = worker.socket = -1;
+      return status;
+    }
+    ::usleep(5000);
+  }
   ::kill(-worker.process, SIGKILL);
-  ::waitpid(worker.process, nullptr, 0);
-  worker.process = -1;
-  worker.socket = -1;
+  ::waitpid(worker.process, &status, 0);
+  worker.process = worker.socket = -1;
+  return status;
+}
+
+void ExternPool::require(bool answers, const std::string &what) const {
+  if (!answers)
+    throw Error("extern '", name, "' (", program, "): ", what,
+                ", and the program has never answered; what it wrote to "
+                "standard error is above");
 }
 
 std::vector<Json>
 ExternPool::ask(const std::vector<Json> &questions, int64_t round,
                 const std::function<void(const std::string &)> &warn) {
-  if (answersOf != round)
+  if (answersOf != round) {
     answers.clear();
+    failed = 0;
+  }
   answersOf = round;
 
   // Distinct questions that have no answer yet, in their order.
@@ -116,11 +138,19 @@ ExternPool::ask(const std::vector<Json> &questions, int64_t round,
 
   size_t next = 0, done = 0;
   auto fail = [&](Worker &worker, const std::string &what) {
+    ++failed;
+    int status = stop(worker);
+    // The shell's words for a program that is not there or cannot be run.
+    bool starts = !worker.ended || !WIFEXITED(status) ||
+                  (WEXITSTATUS(status) != 127 && WEXITSTATUS(status) != 126);
+    require(everAnswered || starts, "cannot be started");
+    constexpr int64_t patience = 3;
+    firstFailures += !everAnswered;
+    require(everAnswered || firstFailures < patience, what);
     warn(concat("extern '", name, "' (", program, "): ", what,
                 "; the question costs ", dumpJson(failure)));
     answers[open[worker.question]] = failure;
     ++done;
-    stop(worker);
     worker.question = -1;
   };
 
@@ -173,6 +203,7 @@ ExternPool::ask(const std::vector<Json> &questions, int64_t round,
         if (got > 0) {
           worker.received.append(bytes, static_cast<size_t>(got));
         } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+          worker.ended = true;
           fail(worker, "a worker ended before it answered");
           continue;
         }
@@ -191,6 +222,7 @@ ExternPool::ask(const std::vector<Json> &questions, int64_t round,
             continue;
           }
           answers[open[worker.question]] = answer["value"];
+          everAnswered = true;
           ++done;
           worker.question = -1;
           continue;

@@ -37,14 +37,20 @@ public:
 
   bool givesText() const { return result == "text"; }
 
-  /// The answers to `questions` (each the list of arguments), in order.
+  /// Questions of this round that cost the failure value.
+  int64_t failures() const { return failed; }
+
+  /// The answers to `questions` (each the list of arguments), in order. A
+  /// question on which the program hangs or crashes costs the failure value; a
+  /// program that has never answered anything is no judge: that throws.
   std::vector<Json> ask(const std::vector<Json> &questions, int64_t round,
                         const std::function<void(const std::string &)> &warn);
 
 private:
   struct Worker;
   void start(Worker &worker);
-  void stop(Worker &worker);
+  int stop(Worker &worker);
+  void require(bool answers, const std::string &what) const;
   bool accepts(const Json &value) const;
 
   std::string name, program, result;
@@ -55,6 +61,9 @@ private:
   std::vector<std::unique_ptr<Worker>> workers;
   std::unordered_map<std::string, Json> answers;
   int64_t answersOf = -1; ///< the round of `answers`
+  int64_t failed = 0;     ///< in that round
+  bool everAnswered = false;
+  int64_t firstFailures = 0; ///< before the first answer
 };
 
 } // namespace r1c::runtime

@@ -21,7 +21,7 @@ for line in sys.stdin:
     question = json.loads(line)
     text = question["args"][0]
     with open("asked", "a") as f: f.write(text + "\n")
-    if text == "crash": os._exit(3)
+    if text.startswith("crash"): os._exit(3)
     if text == "hang": time.sleep(1000)
     if text == "nonsense": print("hello", flush=True); continue
     print(json.dumps({"id": question["id"], "value": len(text)}), flush=True)
@@ -37,6 +37,14 @@ protected:
       questions.push_back(Json::array({text}));
     return pool.ask(questions, round,
                     [&](const std::string &text) { warnings.push_back(text); });
+  }
+  std::string errorOf(ExternPool &pool, std::vector<std::string> texts) {
+    try {
+      ask(pool, std::move(texts));
+    } catch (const Error &error) {
+      return error.what();
+    }
+    return "";
   }
   Json description(double timeout = 20, int workers = 2) {
     return {{"name", "judge"},
@@ -77,7 +85,42 @@ TEST_F(Extern, ProgramThatDoesNotExist) {
   Json json = description();
   json["program"] = "no-such-program-here 2>/dev/null";
   ExternPool pool(Fields(json, "extern"), directory.path);
-  EXPECT_EQ(ask(pool, {"a", "b"}), (std::vector<Json>{-1, -1}));
+  EXPECT_EQ(errorOf(pool, {"a"}),
+            "extern 'judge' (no-such-program-here 2>/dev/null): cannot be "
+            "started, and the program has never answered; what it wrote to "
+            "standard error is above");
+}
+
+/// Neither a missing module nor a judge that sleeps is worth a whole run.
+TEST_F(Extern, ProgramThatNeverAnswers) {
+  for (auto [program, words] :
+       {std::pair("python3 -c 'import nowhere' 2>/dev/null",
+                  "a worker ended before it answered, and the program has "
+                  "never answered"),
+        std::pair("sleep 100", "a worker did not answer within 0.2 s, and"),
+        std::pair("yes", "a worker answered 'y', not {\"id\": ")}) {
+    Json json = description(0.2, 1);
+    json["program"] = program;
+    ExternPool pool(Fields(json, "extern"), directory.path);
+    EXPECT_EQ(errorOf(pool, {"a"}), ""); // once may be bad luck
+    EXPECT_NE(errorOf(pool, {"b", "c"}).find(words), std::string::npos)
+        << errorOf(pool, {"b", "c"});
+  }
+}
+
+/// One crash at the start is a crash, and is counted in its round.
+TEST_F(Extern, FailuresAreCounted) {
+  Json json = description(20, 1);
+  ExternPool pool(Fields(json, "extern"), directory.path);
+  EXPECT_EQ(ask(pool, {"crash", "nonsense", "ab", "crash"}),
+            (std::vector<Json>{-1, -1, 2, -1}));
+  EXPECT_EQ(pool.failures(), 2); // the same question is asked once
+  EXPECT_EQ(ask(pool, {"a"}, 1), (std::vector<Json>{1}));
+  EXPECT_EQ(pool.failures(), 0);
+  // One that has answered may fail as often as it likes.
+  EXPECT_EQ(ask(pool, {"crash", "nonsense", "crash 2", "crash 3"}, 2).size(),
+            4u);
+  EXPECT_EQ(pool.failures(), 4);
 }
 
 TEST_F(Extern, LargeQuestions) {

@@ -86,6 +86,7 @@ TEST_F(Run, StagesHandOverWhatTheyWrite) {
   ASSERT_EQ(all.size(), 3 + updates);
   EXPECT_EQ(all[0]["stage"], "collect");
   EXPECT_EQ(all[0]["step"], 0);
+  EXPECT_EQ(all[0]["externs/judge/failures"], 0);
   EXPECT_EQ(all[3]["stage"], "again");
   EXPECT_EQ(all.back()["step"], updates);
   // Half a run, then the rest: also where the cut lies inside the second stage,

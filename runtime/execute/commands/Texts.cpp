@@ -219,6 +219,7 @@ class ExternCall : public TextCommand {
 public:
   ExternCall(Loader &loader, const Fields &fields)
       : TextCommand(loader, fields),
+        metric("externs/" + fields.text("callee") + "/failures"),
         pool(loader.session.externPool(fields.text("callee"))) {}
 
   void run(Session &session) override {
@@ -247,6 +248,8 @@ public:
         pool.ask(questions, session.round, [&](const std::string &text) {
           session.recorder().warn(text);
         });
+    session.recorder().metric(metric, static_cast<double>(pool.failures()),
+                              false);
     std::vector<double> numbers(count);
     std::vector<std::string> texts(count);
     for (size_t i = 0; i < answers.size(); ++i) {
@@ -261,6 +264,7 @@ public:
   }
 
 private:
+  std::string metric;
   ExternPool &pool;
 };
 

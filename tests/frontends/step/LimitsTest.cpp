@@ -104,7 +104,10 @@ TEST(Limits, Sizes) {
        {shape("layers = 2, hidden = 8, heads = 1, intermediate = 8, context = "
               "1e15, "),
         "'context' is at most 16777216, not 1e+15"},
-       {shape("layers = 1000000, hidden = 65536, heads = 1, intermediate = "
+       {shape("layers = 2, hidden = 1026, heads = 1, intermediate = 8, context "
+              "= 8, "),
+        "'head_dim' is at most 512, not 1026: write more heads"},
+       {shape("layers = 1000000, hidden = 65536, heads = 128, intermediate = "
               "65536, context = 8, "),
         "8:12: error: a policy of this shape takes 1.20272e+17 bytes and more, "
         "which no machine has: look at layers, hidden, intermediate and "
