@@ -29,6 +29,12 @@ static LogicalResult dump(ModuleOp module, StringRef directory, unsigned number,
     return emitError(module.getLoc())
            << "cannot write '" << path << "': " << error.message();
   module.print(out, OpPrintingFlags().enableDebugInfo(true, /*pretty=*/false));
+  out.close();
+  if ((error = out.error())) {
+    out.clear_error();
+    return emitError(module.getLoc())
+           << "cannot write '" << path << "': " << error.message();
+  }
   return success();
 }
 

@@ -198,6 +198,12 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
     return fail(error);
   compilation.module->print(file->os());
   file->os() << "\n";
+  file->os().flush();
+  if (std::error_code code = file->os().error()) {
+    file->os().clear_error();
+    return fail("cannot write " + (output.empty() ? "-" : output) + ": " +
+                code.message());
+  }
   file->keep();
   return 0;
 }

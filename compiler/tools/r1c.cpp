@@ -85,6 +85,18 @@ static void addEvalOptions(CLI::App &app, DriverOptions &options) {
       ->type_name("NAME=VALUE");
 }
 
+/// The status of a command whose result is what it printed.
+static int printed(int status) {
+  llvm::outs().flush();
+  std::error_code code = llvm::outs().error();
+  if (!code)
+    return status;
+  llvm::outs().clear_error();
+  llvm::errs() << "error: cannot write to standard output: " << code.message()
+               << "\n";
+  return 1;
+}
+
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -151,8 +163,8 @@ int main(int argc, char **argv) {
   if (*compile)
     return compileMain(options);
   if (*inspect)
-    return inspectMain(options);
+    return printed(inspectMain(options));
   if (*eval)
-    return evalMain(options);
+    return printed(evalMain(options));
   return runMain(options, std::move(runOptions));
 }

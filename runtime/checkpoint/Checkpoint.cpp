@@ -55,6 +55,10 @@ writeCheckpoint(const fs::path &directory, int64_t round, const Json &state,
     writeSafetensors(temporary / "state.safetensors", tensors);
     writeFile(temporary / "state.json", dumpJson(state, 1) + "\n");
   });
+  // And what a killed process was writing.
+  for (const auto &entry : fs::directory_iterator(directory))
+    if (entry.path().filename().string().rfind(".round-", 0) == 0)
+      fs::remove_all(entry.path());
   std::vector<fs::path> all = checkpointsIn(directory);
   for (size_t i = 0; i + keptCheckpoints < all.size(); ++i)
     fs::remove_all(all[i]);

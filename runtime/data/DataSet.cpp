@@ -296,6 +296,10 @@ void DataCursor::restore(const Json &state) {
   Fields fields(state, "data cursor");
   taken = fields.integer("taken");
   counts = fields.integers("counts");
+  if (taken < 0 || std::any_of(
+                       counts.begin(), counts.end(),
+                       [](int64_t count) { return count < 0; }))
+    throw Error("data cursor: a place before the beginning");
   if (counts.size() != sets.size())
     throw Error("data cursor: ", counts.size(), " counts for ", sets.size(),
                 " data sets");

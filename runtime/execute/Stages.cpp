@@ -136,6 +136,8 @@ bool Session::run() {
       throw Error(latest->string(), ": was written by another artifact than ",
                   runOptions.artifact,
                   "; resume with the one that began the run");
+    if (!state.get("seed").is_number_unsigned())
+      throw Error(latest->string(), ": 'seed' is no number");
     if (!runOptions.seed)
       seedValue = state.get("seed").get<uint64_t>();
     else if (Json(*runOptions.seed) != state.get("seed"))
@@ -143,14 +145,21 @@ bool Session::run() {
                   dumpJson(state.get("seed")), "; leave --seed out");
   }
   setParams();
+  // All of the checkpoint is read before a file of the run is cut to it.
+  if (checkpoint)
+    within([&] { return latest->string(); },
+           [&] {
+             restoreState(checkpoint->state);
+             for (auto &[name, range] : stateRanges())
+               checkpoint->restore(name, range);
+           });
   recorderOwner = std::make_unique<Recorder>(
       out,
       checkpoint ? std::optional(checkpoint->state.at("files")) : std::nullopt,
       runOptions.quiet);
   if (checkpoint) {
-    restoreState(checkpoint->state);
-    for (auto &[name, range] : stateRanges())
-      checkpoint->restore(name, range);
+    for (const auto &[name, lines] : written)
+      reloadWritten(dataSet(name), out / "data" / (name + ".jsonl"), lines);
     for (const std::string &name : policyOrder)
       rebuildPacked(policy(name));
     lastCheckpoint = latest->string();
@@ -257,22 +266,39 @@ Json Session::saveState() {
 }
 
 void Session::restoreState(const Json &state) {
-  Fields fields(state, "checkpoint");
-  stageIndex = static_cast<size_t>(fields.integer("stage"));
-  step = fields.integer("step");
-  totalSteps = lastCheckpointStep = fields.integer("total_steps");
-  roundInStage = fields.integer("round_in_stage");
-  round = lastCheckpointRound = fields.integer("round");
-  if (fields.has("cursors"))
-    for (const auto &[key, value] : fields.get("cursors").items()) {
-      auto at = cursors.find(key);
-      if (at == cursors.end())
-        throw Error("checkpoint: no command has the cursor '", key, "'");
-      at->second.restore(value);
+  Fields fields(state, "state.json");
+  auto count = [](const Fields &from, const char *name) {
+    int64_t value = from.integer(name);
+    if (value < 0)
+      throw Error(from.where(), ": '", name, "' = ", value, " is negative");
+    return value;
+  };
+  stageIndex = static_cast<size_t>(count(fields, "stage"));
+  if (stageIndex >= plans.size())
+    throw Error(fields.where(), ": there is no stage ", stageIndex);
+  step = count(fields, "step");
+  totalSteps = lastCheckpointStep = count(fields, "total_steps");
+  roundInStage = count(fields, "round_in_stage");
+  round = lastCheckpointRound = count(fields, "round");
+  for (const char *name : {"metrics", "samples"})
+    count(fields.object("files"), name);
+  Json none = Json::object();
+  const Json &places = fields.has("cursors") ? fields.get("cursors") : none;
+  for (auto &[key, cursor] : cursors) {
+    if (!places.contains(key))
+      throw Error(fields.where(), ": does not say where '", key, "' stood");
+    cursor.restore(places.at(key));
+  }
+  auto table = [&]<typename Map>(const char *name, Map &map) {
+    try {
+      map = fields.get(name).get<Map>();
+    } catch (const Json::exception &) {
+      throw Error(fields.where(), ": '", name, "' is not what a run writes");
     }
-  lastPassed = fields.get("last_passed").get<decltype(lastPassed)>();
-  kept = fields.get("kept").get<decltype(kept)>();
-  written = fields.get("written").get<decltype(written)>();
+  };
+  table("last_passed", lastPassed);
+  table("kept", kept);
+  table("written", written);
   // --set on the command line of the resumed run wins over what was set before.
   if (fields.has("params"))
     for (const auto &[name, value] : fields.get("params").items())
@@ -282,12 +308,12 @@ void Session::restoreState(const Json &state) {
                         [&, &name = name](const auto &entry) {
                           return entry.first == name;
                         });
-        if (param.name == name && !param.buffer.empty() && !given)
-          memoryOwner->buffer(param.buffer).set(value.get<double>());
+        if (param.name != name || param.buffer.empty() || given)
+          continue;
+        if (!value.is_number())
+          throw Error(fields.where(), ": param '", name, "' is no number");
+        memoryOwner->buffer(param.buffer).set(value.get<double>());
       }
-  for (const auto &[name, lines] : written)
-    reloadWritten(dataSet(name), runOptions.out / "data" / (name + ".jsonl"),
-                  lines);
 }
 
 void Session::saveCheckpoint() {

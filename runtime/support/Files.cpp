@@ -49,7 +49,8 @@ void writeFile(const fs::path &path, std::string_view bytes) {
     bytes.remove_prefix(static_cast<size_t>(written));
   }
   // A rename is only atomic against a crash if the bytes were there before it.
-  if (::fsync(file) != 0 || ::close(file) != 0)
+  // A pipe or a device has nothing to sync.
+  if ((::fsync(file) != 0 && errno != EINVAL) || ::close(file) != 0)
     fail();
 }
 
@@ -67,11 +68,28 @@ static fs::path temporaryBeside(const fs::path &path) {
          concat(".", path.filename().string(), ".tmp-", ::getpid());
 }
 
+namespace {
+
+/// What a write that failed half way leaves would fill the disk further.
+struct Temporary {
+  fs::path path;
+  ~Temporary() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+};
+
+} // namespace
+
 void writeFileAtomically(const fs::path &path, std::string_view bytes) {
-  fs::path temporary = temporaryBeside(path);
+  // A device or a pipe is written to; a rename would replace it for everyone.
+  std::error_code code;
+  if (fs::exists(path, code) && !fs::is_regular_file(path, code))
+    return writeFile(path, bytes);
+  Temporary temporary{temporaryBeside(path)};
   try {
-    writeFile(temporary, bytes);
-    fs::rename(temporary, path);
+    writeFile(temporary.path, bytes);
+    fs::rename(temporary.path, path);
   } catch (const fs::filesystem_error &error) {
     throw Error(path.string(), ": ", error.code().message());
   }
@@ -83,7 +101,8 @@ void writeDirectoryAtomically(
   try {
     if (path.has_parent_path())
       fs::create_directories(path.parent_path());
-    fs::path temporary = temporaryBeside(path);
+    Temporary guard{temporaryBeside(path)};
+    const fs::path &temporary = guard.path;
     fs::remove_all(temporary);
     fs::create_directory(temporary);
     fill(temporary);

@@ -222,8 +222,7 @@ void Recorder::endRound(int64_t step, const Clock::Seconds &rest,
   }
   if (!traces.empty())
     lastTraces = traces;
-  std::fflush(metrics);
-  std::fflush(samples);
+  flush();
   stageSeconds += total;
   // The rate covers the round, not its last update alone.
   OrderedJson shownLine = lastLine;
@@ -350,9 +349,16 @@ void Recorder::summary(const std::vector<std::string> &places) {
     std::fprintf(stderr, "%s\n", place.c_str());
 }
 
+/// What a full disk swallows must not look like a run that went well.
+void Recorder::flush() {
+  for (auto [file, name] : {std::pair(metrics, "metrics.jsonl"),
+                            std::pair(samples, "samples.jsonl")})
+    if (std::fflush(file) != 0 || std::ferror(file))
+      throw Error((directory / name).string(), ": ", std::strerror(errno));
+}
+
 Json Recorder::position() {
-  std::fflush(metrics);
-  std::fflush(samples);
+  flush();
   ::fsync(::fileno(metrics));
   ::fsync(::fileno(samples));
   return {{"metrics", std::ftell(metrics)}, {"samples", std::ftell(samples)}};

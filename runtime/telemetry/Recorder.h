@@ -64,6 +64,7 @@ private:
     std::vector<std::pair<std::string, double>> metrics;
     Clock::Seconds seconds;
   };
+  void flush();
   void progress(const OrderedJson &line);
   void addToCurve(const OrderedJson &line);
   void clearProgress();

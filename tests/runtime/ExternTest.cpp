@@ -93,13 +93,15 @@ TEST_F(Extern, ProgramThatDoesNotExist) {
 
 /// Neither a missing module nor a judge that sleeps is worth a whole run.
 TEST_F(Extern, ProgramThatNeverAnswers) {
-  for (auto [program, words] :
-       {std::pair("python3 -c 'import nowhere' 2>/dev/null",
-                  "a worker ended before it answered, and the program has "
-                  "never answered"),
-        std::pair("sleep 100", "a worker did not answer within 0.2 s, and"),
-        std::pair("yes", "a worker answered 'y', not {\"id\": ")}) {
-    Json json = description(0.2, 1);
+  for (auto [program, timeout, words] :
+       {std::tuple("python3 -c 'import nowhere' 2>/dev/null", 60.0,
+                   "a worker ended before it answered, and the program has "
+                   "never answered"),
+        std::tuple("sleep 100", 0.2,
+                   "a worker did not answer within 0.2 s, and"),
+        std::tuple("echo y; sleep 100", 60.0,
+                   "a worker answered 'y', not {\"id\": ")}) {
+    Json json = description(timeout, 1);
     json["program"] = program;
     ExternPool pool(Fields(json, "extern"), directory.path);
     EXPECT_EQ(errorOf(pool, {"a"}), ""); // once may be bad luck

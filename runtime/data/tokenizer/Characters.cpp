@@ -7,12 +7,23 @@
 
 #include "runtime/data/tokenizer/Tokenizer.h"
 #include "runtime/support/Files.h"
+#include <cstdio>
+#include <unicode/uchar.h>
 #include <unicode/utf8.h>
 #include <unordered_map>
 
 namespace r1c::runtime {
 
 namespace {
+
+/// For messages: 'z', or U+0007 for what a terminal would obey.
+std::string shown(UChar32 point, std::string_view bytes) {
+  if (u_isprint(point))
+    return concat("'", bytes, "'");
+  char text[16];
+  std::snprintf(text, sizeof text, "U+%04X", static_cast<unsigned>(point));
+  return text;
+}
 
 class Characters : public Tokenizer {
 public:
@@ -31,8 +42,8 @@ public:
     forEach(text, [&](UChar32 point, std::string_view bytes) {
       auto at = ids.find(point);
       if (at == ids.end())
-        throw Error("the character '", bytes,
-                    "' is not in the tokenizer's alphabet");
+        throw Error("the character ", shown(point, bytes),
+                    " is not in the tokenizer's alphabet");
       result.push_back(at->second);
     });
     return result;

@@ -1,0 +1,98 @@
+//===- ResumeTest.cpp - what is left of a run, damaged --------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tests/runtime/RunFixture.h"
+
+using namespace r1c;
+using namespace r1c::runtime;
+using namespace r1c::runtime::test;
+
+namespace {
+
+class Resume : public Run {
+protected:
+  Resume() {
+    RunOptions first = options(stepManifest(), "out");
+    first.steps = 2;
+    run(first);
+    for (const auto &entry :
+         fs::directory_iterator(directory / "out/checkpoints"))
+      checkpoint = entry.path();
+    state = Json::parse(readFile(checkpoint / "state.json"));
+    before = readFile(directory / "out/metrics.jsonl");
+  }
+  /// The error of resuming, which must leave the metrics as they were.
+  std::string resume() {
+    RunOptions again = options(stepManifest(), "out");
+    again.resume = true;
+    again.steps = 4;
+    std::string error = errorOf(again);
+    if (!error.empty()) {
+      EXPECT_EQ(readFile(directory / "out/metrics.jsonl"), before);
+    }
+    return error;
+  }
+  std::string resume(const Json &changed) {
+    writeFile(checkpoint / "state.json", dumpJson(changed));
+    return resume();
+  }
+  fs::path checkpoint;
+  Json state;
+  std::string before;
+};
+
+TEST_F(Resume, DamagedState) {
+  auto expect = [&](const char *pointer, const Json &value, const char *words) {
+    Json changed = state;
+    changed[Json::json_pointer(pointer)] = value;
+    std::string error = resume(changed);
+    EXPECT_NE(error.find(checkpoint.string() + ": "), std::string::npos)
+        << pointer << ": " << error;
+    EXPECT_NE(error.find(words), std::string::npos) << pointer << ": " << error;
+  };
+  expect("/stage", 9, "there is no stage 9");
+  expect("/stage", -1, "'stage' = -1 is negative");
+  expect("/stage", "a", "'stage' must be an integer");
+  expect("/step", -5, "'step' = -5 is negative");
+  expect("/round", nullptr, "'round' must be an integer");
+  expect("/seed", "a", "'seed' is no number");
+  expect("/files", 3, "state.json.files: must be an object");
+  expect("/files/metrics", -3, "'metrics' = -3 is negative");
+  expect("/last_passed", 3, "'last_passed' is not what a run writes");
+  expect("/kept", 3, "'kept' is not what a run writes");
+  expect("/cursors", Json::object(), "does not say where");
+  expect("/params/lr", "a", "param 'lr' is no number");
+  std::string cursor = state["cursors"].begin().key();
+  for (size_t at = 0; (at = cursor.find('/', at)) != std::string::npos; at += 2)
+    cursor.replace(at, 1, "~1");
+  expect(("/cursors/" + cursor + "/taken").c_str(), -7,
+         "a place before the beginning");
+  // And what was there is still good.
+  EXPECT_EQ(resume(state), "");
+}
+
+TEST_F(Resume, DamagedFiles) {
+  fs::path file = checkpoint / "state.json";
+  for (std::string text : {"", "{", "null"}) {
+    writeFile(file, text);
+    EXPECT_NE(resume().find(checkpoint.string()), std::string::npos) << text;
+  }
+  writeFile(file, dumpJson(state));
+  std::string tensors = readFile(checkpoint / "state.safetensors");
+  for (size_t length : {size_t(0), size_t(100), tensors.size() - 1}) {
+    writeFile(checkpoint / "state.safetensors", tensors.substr(0, length));
+    EXPECT_NE(resume().find("state.safetensors: "), std::string::npos)
+        << length;
+  }
+  writeFile(checkpoint / "state.safetensors", tensors);
+  writeFile(directory / "out/metrics.jsonl", before.substr(0, 10));
+  before = before.substr(0, 10);
+  EXPECT_NE(resume().find("is shorter than at the checkpoint"),
+            std::string::npos);
+}
+
+} // namespace
