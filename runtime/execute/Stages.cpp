@@ -104,14 +104,18 @@ void requireFreshOut(const RunOptions &options) {
   const fs::path &out = options.out;
   // A run that failed before its first update left nothing worth keeping.
   std::error_code none;
-  bool holdsRun = latestCheckpoint(out / "checkpoints").has_value() ||
-                  (fs::exists(out / "metrics.jsonl") &&
-                   fs::file_size(out / "metrics.jsonl", none) > 0);
-  if (holdsRun && !options.resume)
+  bool resumable = latestCheckpoint(out / "checkpoints").has_value();
+  bool hasMetrics = fs::exists(out / "metrics.jsonl", none) &&
+                    fs::file_size(out / "metrics.jsonl", none) > 0;
+  if (resumable && !options.resume)
     throw Error(out.string(),
                 ": already holds a run; give another --out, remove "
                 "it, or continue it with --resume");
+  if (hasMetrics && !resumable)
+    throw Error(out.string(), ": holds a run that ended before its first "
+                              "checkpoint; give another --out, or remove it");
 }
+
 
 bool Session::run() {
   interrupted = 0;
@@ -127,6 +131,10 @@ bool Session::run() {
                                 "again without --resume");
   }
   fs::create_directories(out);
+  // Two processes that write the same files would leave nothing of use.
+  DirectoryLock lock(out);
+  if (lock.isTaken())
+    throw Error(out.string(), ": another process is running in it");
 
   std::optional<Checkpoint> checkpoint;
   if (latest) {

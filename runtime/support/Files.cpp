@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
+#include <sys/file.h>
 #include <unistd.h>
 
 namespace r1c::runtime {
@@ -122,6 +123,16 @@ void writeDirectoryAtomically(
   } catch (const fs::filesystem_error &error) {
     throw Error(path.string(), ": ", error.code().message());
   }
+}
+
+DirectoryLock::DirectoryLock(const fs::path &directory)
+    : file(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+      taken(file >= 0 && ::flock(file, LOCK_EX | LOCK_NB) != 0 &&
+            errno == EWOULDBLOCK) {}
+
+DirectoryLock::~DirectoryLock() {
+  if (file >= 0)
+    ::close(file);
 }
 
 uint64_t fingerprint(std::string_view bytes, uint64_t start) {

@@ -31,6 +31,22 @@ void writeFileAtomically(const fs::path &path, std::string_view bytes);
 void writeDirectoryAtomically(
     const fs::path &path, const std::function<void(const fs::path &)> &fill);
 
+/// A directory that one process at a time works in; let go of when the process
+/// ends, however it ends.
+class DirectoryLock {
+public:
+  explicit DirectoryLock(const fs::path &directory);
+  ~DirectoryLock();
+  DirectoryLock(const DirectoryLock &) = delete;
+  DirectoryLock &operator=(const DirectoryLock &) = delete;
+  /// Whether another one had it.
+  bool isTaken() const { return taken; }
+
+private:
+  int file;
+  bool taken;
+};
+
 /// 64-bit FNV-1a, to recognise a file; not against an adversary.
 uint64_t fingerprint(std::string_view bytes,
                      uint64_t start = 0xcbf29ce484222325);

@@ -1,4 +1,4 @@
-"""fuzz.py R1C STEPS [--count N] [--seconds S] [--seed N] [--keep DIR]
+"""fuzz.py R1C STEPS [--count N] [--seconds S] [--seed N] [--keep DIR] [--to PHASE]
 
 Checks mutated step files. What is found wrong: an exit status other than 0 and
 1, more than five seconds, an error without a word on standard error. The same
@@ -66,6 +66,7 @@ def main():
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=pathlib.Path)
+    parser.add_argument("--to", default="check")
     options = parser.parse_args()
 
     rng = random.Random(options.seed)
@@ -80,7 +81,7 @@ def main():
             path.write_bytes(text)
             what = None
             try:
-                done = subprocess.run([options.r1c, "compile", str(path), "--compile-to=check"],
+                done = subprocess.run([options.r1c, "compile", str(path), "--compile-to=" + options.to],
                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=5)
                 if done.returncode not in (0, 1):
                     what = f"exit status {done.returncode}"

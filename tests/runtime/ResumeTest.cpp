@@ -75,6 +75,28 @@ TEST_F(Resume, DamagedState) {
   EXPECT_EQ(resume(state), "");
 }
 
+TEST_F(Resume, BeforeTheFirstCheckpoint) {
+  fs::remove_all(directory / "out/checkpoints");
+  std::string words = "holds a run that ended before its first checkpoint; "
+                      "give another --out, or remove it";
+  EXPECT_NE(resume().find(words), std::string::npos);
+  EXPECT_NE(errorOf(options(stepManifest(), "out")).find(words),
+            std::string::npos);
+  // One that failed before its first update is no run.
+  writeFile(directory / "out/metrics.jsonl", "");
+  EXPECT_EQ(errorOf(options(stepManifest(), "out")), "");
+}
+
+TEST_F(Resume, OneProcessAtATime) {
+  {
+    DirectoryLock other(directory / "out");
+    ASSERT_FALSE(other.isTaken());
+    EXPECT_NE(resume().find("out: another process is running in it"),
+              std::string::npos);
+  }
+  EXPECT_EQ(resume(), "");
+}
+
 TEST_F(Resume, DamagedFiles) {
   fs::path file = checkpoint / "state.json";
   for (std::string text : {"", "{", "null"}) {
