@@ -51,6 +51,20 @@ function(r1c_dialect name td)
   mlir_tablegen(${td}Dialect.h.inc -gen-dialect-decls -dialect=${name})
   mlir_tablegen(${td}Dialect.cpp.inc -gen-dialect-defs -dialect=${name})
   add_public_tablegen_target(r1c_${name}_gen)
+
+  # ./dev docs: the reference of the dialect, from the same file.
+  if(NOT TARGET docs)
+    add_custom_target(docs)
+  endif()
+  set(page ${CMAKE_BINARY_DIR}/docs/${name}.md)
+  file(GLOB sources CONFIGURE_DEPENDS *.td)
+  add_custom_command(OUTPUT ${page}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/docs
+    COMMAND mlir-tblgen -gen-dialect-doc -dialect=${name} ${CMAKE_CURRENT_SOURCE_DIR}/${td}.td
+            -I ${CMAKE_SOURCE_DIR} -I ${MLIR_INCLUDE_DIRS} -o ${page}
+    DEPENDS ${sources})
+  add_custom_target(r1c_${name}_doc DEPENDS ${page})
+  add_dependencies(docs r1c_${name}_doc)
 endfunction()
 
 # r1c_passes(NAME td-file): TableGen for a Passes.td; target r1c_<NAME>_passes_gen.

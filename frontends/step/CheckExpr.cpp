@@ -75,6 +75,8 @@ Meaning Checker::checkName(const Expr &expr, Env &env) {
     if (found == scope->names.end())
       continue;
     Meaning value = found->second;
+    if (value.kind == Meaning::deferred)
+      value = checkDeferred(*value.let, *scope);
     value.loc = expr.loc;
     return value;
   }

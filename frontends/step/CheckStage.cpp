@@ -122,8 +122,25 @@ void Checker::checkStage(const Decl &decl, Env &env) {
 }
 
 void Checker::checkBlock(const std::vector<StmtPtr> &body, Env &env) {
-  for (const StmtPtr &stmt : body)
-    checkStmt(*stmt, env);
+  std::vector<bool> deferred = readInOneSide(body);
+  for (size_t i = 0; i < body.size(); ++i) {
+    if (!deferred[i]) {
+      checkStmt(*body[i], env);
+      continue;
+    }
+    Meaning later;
+    later.kind = Meaning::deferred;
+    later.let = body[i].get();
+    env.names[body[i]->name] = later;
+  }
+}
+
+Meaning Checker::checkDeferred(const Stmt &let, Env &env) {
+  // An error stays one, and nothing reads itself.
+  env.names[let.name] = Meaning();
+  Meaning value = nameIt(check(*let.value, env), let.name, let.loc);
+  env.names[let.name] = value;
+  return value;
 }
 
 void Checker::checkStmt(const Stmt &stmt, Env &env) {
@@ -166,20 +183,16 @@ void Checker::checkStmt(const Stmt &stmt, Env &env) {
 }
 
 void Checker::checkLet(const Stmt &stmt, Env &env) {
-  const Expr &value = *stmt.value;
-  bool isSet = value.kind == Expr::call &&
-               value.operands[0]->kind == Expr::identifier &&
-               (value.operands[0]->name == "sample" ||
-                value.operands[0]->name == "read");
-  if (stmt.where && !isSet) {
+  if (stmt.where && !isSet(stmt)) {
     fail(stmt.where->start, "'where' belongs to sample, read, write and "
                             "reductions: write '... if ... "
                             "else ...' to choose");
     env.names[stmt.name] = Meaning();
     return;
   }
-  env.names[stmt.name] = isSet ? checkSet(stmt, env)
-                               : nameIt(check(value, env), stmt.name, stmt.loc);
+  env.names[stmt.name] =
+      isSet(stmt) ? checkSet(stmt, env)
+                  : nameIt(check(*stmt.value, env), stmt.name, stmt.loc);
 }
 
 void Checker::checkAssign(const Stmt &stmt, Env &env) {

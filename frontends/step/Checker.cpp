@@ -112,6 +112,8 @@ std::string Checker::describe(const Meaning &value) {
     return "an import";
   case Meaning::none:
     return "'none'";
+  case Meaning::deferred:
+    break; // checkName never gives one
   case Meaning::word:
     return "'" + value.name + "'";
   case Meaning::list:

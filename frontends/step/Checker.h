@@ -199,6 +199,8 @@ private:
   std::optional<double> updatesPerRound(const Decl &decl, Env &env);
   void checkBlock(const std::vector<StmtPtr> &body, Env &env);
   void checkStmt(const Stmt &stmt, Env &env);
+  /// The value of a name that was left to where it is read.
+  Meaning checkDeferred(const Stmt &let, Env &env);
   void checkLet(const Stmt &stmt, Env &env);
   void checkAssign(const Stmt &stmt, Env &env);
   void checkEvery(const Stmt &stmt, Env &env);
@@ -259,6 +261,13 @@ private:
   /// Reads whose policy (whose tokenizer) is not known yet, by set.
   std::map<std::string, rl::ReadOp> openReads;
 };
+
+/// Whether the statement makes a set of outputs: `o = sample(...)`.
+bool isSet(const Stmt &stmt);
+
+/// By statement: whether the only read of what it names is in a side of a
+/// choice further down, where it may as well be computed.
+std::vector<bool> readInOneSide(llvm::ArrayRef<StmtPtr> body);
 
 std::string axisText(rl::Axis axis);
 /// A number for messages: 16, 0.5, 1e+12.

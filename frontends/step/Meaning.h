@@ -69,7 +69,8 @@ struct Meaning {
     external, // name
     import,   // module
     none,
-    word, // any, scalar, text, number, flag, and axes: name
+    deferred, // let
+    word,     // any, scalar, text, number, flag, and axes: name
     list,
     optimizer,  // fields
     description // name of the function that made it, fields
@@ -85,6 +86,7 @@ struct Meaning {
   std::shared_ptr<DataSets> sets;
   std::shared_ptr<Loss> closure;
   const Template *definition = nullptr;
+  const Stmt *let = nullptr; // deferred
   Env *env = nullptr;
   Module *module = nullptr;
   std::vector<Meaning> items;

@@ -116,7 +116,6 @@ void requireFreshOut(const RunOptions &options) {
                               "checkpoint; give another --out, or remove it");
 }
 
-
 bool Session::run() {
   interrupted = 0;
   const fs::path &out = runOptions.out;

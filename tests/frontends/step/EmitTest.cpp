@@ -166,6 +166,47 @@ TEST(Emit, CostlyCallsRunWhereTheyAreNeeded) {
   EXPECT_EQ(count(text, "where("), 0u) << text;
 }
 
+/// Also through names, where it comes to the same.
+TEST(Emit, ANameIsComputedWhereItIsRead) {
+  auto masks = [](llvm::StringRef body) {
+    return count(emitted(inStage(body)), "where(");
+  };
+  const char *end = "metric x = rollout.mean(a)";
+  EXPECT_EQ(
+      masks(std::string("h = value(rm, o)\na = h if o.truncated else 0\n") +
+            end),
+      1u);
+  EXPECT_EQ(masks(std::string("h = value(rm, o)\ng = h + 1\n"
+                              "a = 0 if o.truncated else g\n") +
+                  end),
+            1u);
+  // The step decides, and the outputs: both must hold.
+  std::string text =
+      emitted(inStage("h = value(rm, o) if step >= 10 else 0\n"
+                      "a = rollout.mean(o.length) if o.truncated else h\n" +
+                      std::string(end)));
+  EXPECT_EQ(count(text, "where("), 1u) << text;
+  EXPECT_EQ(count(text, "arith.andi"), 1u) << text;
+  // Read twice, read beside the choice, or judged by other weights there.
+  EXPECT_EQ(masks(std::string("h = value(rm, o)\na = h if o.truncated else h + "
+                              "1\n") +
+                  end),
+            0u);
+  EXPECT_EQ(masks(std::string("h = value(rm, o)\na = (h if o.truncated else 0) "
+                              "+ h\n") +
+                  end),
+            0u);
+  EXPECT_EQ(masks(std::string("h = value(rm, o)\nrm := rm\na = h if "
+                              "o.truncated else 0\n") +
+                  end),
+            0u);
+  EXPECT_EQ(masks(std::string("h = value(rm, o)\nloss l { minimize "
+                              "batch.mean(logp(actor, o) * token(h if "
+                              "o.truncated else 0)) }\nupdate(actor, l, "
+                              "adamw(lr = 1))\nmetric x = 1")),
+            0u);
+}
+
 TEST(Emit, MasksStandBeforeTheUpdateWithWhatTheyMask) {
   std::string text = emitted(
       inStage(
