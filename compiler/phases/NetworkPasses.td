@@ -28,9 +28,10 @@ def LMDifferentiatePass : Pass<"lm-differentiate", "mlir::ModuleOp"> {
     saved and what computed again is decided in `differentiate/SavePolicy.h`.
   }];
   let options = [
-    Option<"recompute", "recompute", "std::string", "\"none\"",
+    Option<"recompute", "recompute", "std::string", "\"\"",
            "what a layer's backward computes again: none, cheap (norms and "
-           "gates), all (everything, from the layer's input)">];
+           "gates), all (everything, from the layer's input); without it what "
+           "the module's attribute r1c.recompute says, else none">];
   let dependentDialects = ["r1c::lm::LMDialect", "mlir::func::FuncDialect"];
 }
 

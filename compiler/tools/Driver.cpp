@@ -8,6 +8,7 @@
 
 #include "compiler/tools/Driver.h"
 #include "compiler/phases/Phases.h"
+#include "compiler/phases/differentiate/SavePolicy.h"
 #include "compiler/phases/package/Manifest.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/tools/Register.h"
@@ -114,44 +115,85 @@ struct Compilation {
 };
 } // namespace
 
-/// Kernels, manifest, constants and source as a file. The path is replaced only
-/// when all of it has been written.
-static LogicalResult package(Compilation &compilation,
-                             const DriverOptions &options,
-                             const std::string &output) {
-  ModuleOp module = *compilation.module;
-  auto kernels = module.lookupSymbol<ModuleOp>("kernels");
-  if (!kernels)
+/// The manifest, if the buffers fit into the memory that is offered; else
+/// `problem` says by how much they do not.
+static FailureOr<std::string> manifestOf(ModuleOp module,
+                                         const DriverOptions &options,
+                                         std::string &problem) {
+  if (!module.lookupSymbol<ModuleOp>("kernels"))
     return module.emitError("has no kernels: compile it through every phase");
-  llvm::InitializeNativeTarget();
-  llvm::InitializeNativeTargetAsmPrinter();
   cpu::TargetOptions target;
   target.cpu = options.cpu;
   auto resolved = cpu::resolveTarget(module.getLoc(), target);
   if (failed(resolved))
     return failure();
-  runtime::Artifact artifact;
-  llvm::raw_string_ostream(artifact.manifest) << llvm::formatv(
+  std::string manifest;
+  llvm::raw_string_ostream(manifest) << llvm::formatv(
       "{0:2}", manifestFrom(module, {options.target, resolved->cpu,
                                      resolved->features}));
-  std::vector<char> constants = constantsFrom(module);
-  // Before the kernels, which take the time.
+  problem.clear();
   try {
     runtime::requireMemory(
-        runtime::Manifest::parse(artifact.manifest, constants.size()),
+        runtime::Manifest::parse(manifest, constantsFrom(module).size()),
         options.memory ? static_cast<int64_t>(options.memory)
                        : runtime::mostMemory,
         options.memory ? options.memoryOf : "any machine");
   } catch (const Error &error) {
-    fail(options.file + ": " + error.what());
-    return failure();
+    problem = options.file + ": " + error.what();
   }
+  return manifest;
+}
 
+/// Runs the phases; where the buffers do not fit, again with a backward pass
+/// that keeps less and computes more. Phases cost a hundredth of the kernels.
+static FailureOr<std::string> runPhasesToFit(Compilation &compilation,
+                                             const DriverOptions &options) {
+  OwningOpRef<ModuleOp> checked = compilation.module->clone();
+  Builder b(compilation.context.get());
+  std::string problem;
+  for (llvm::StringRef recompute : recomputeNames) {
+    if (recompute != recomputeNames[0]) {
+      compilation.module = checked->clone();
+      (*compilation.module)
+          ->setAttr(recomputeAttribute, b.getStringAttr(recompute));
+    }
+    if (failed(runPhases(*compilation.module, options.phases)))
+      return failure();
+    FailureOr<std::string> manifest =
+        manifestOf(*compilation.module, options, problem);
+    if (failed(manifest))
+      return failure();
+    if (problem.empty()) {
+      if (recompute != recomputeNames[0])
+        llvm::errs() << "remark: to fit into the memory, the backward pass "
+                        "computes again "
+                     << (recompute == "all" ? "whole layers"
+                                            : "norms and gates")
+                     << "\n";
+      return manifest;
+    }
+  }
+  fail(problem);
+  return failure();
+}
+
+/// Kernels, manifest, constants and source as a file. The path is replaced only
+/// when all of it has been written.
+static LogicalResult package(Compilation &compilation,
+                             const DriverOptions &options, std::string manifest,
+                             const std::string &output) {
+  ModuleOp module = *compilation.module;
+  auto kernels = module.lookupSymbol<ModuleOp>("kernels");
+  cpu::TargetOptions target;
+  target.cpu = options.cpu;
+  runtime::Artifact artifact;
+  artifact.manifest = std::move(manifest);
   OwningOpRef<ModuleOp> clone = kernels.clone();
   auto code = cpu::buildKernels(*clone, target);
   if (failed(code))
     return failure();
   artifact.kernels.assign(code->begin(), code->end());
+  std::vector<char> constants = constantsFrom(module);
   artifact.constants.assign(constants.begin(), constants.end());
   if (auto text = llvm::MemoryBuffer::getFile(options.file))
     artifact.source = (*text)->getBuffer().str();
@@ -187,11 +229,19 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
     return fail("--memory is held against the whole compilation: leave "
                 "--compile-to out");
   Compilation compilation;
-  if (!compilation.read(options) ||
-      failed(runPhases(*compilation.module, options.phases)))
+  if (!compilation.read(options))
     return 1;
-  if (options.phases.to.empty() && output != "-")
-    return failed(package(compilation, options, output)) ? 1 : 0;
+  if (options.phases.to.empty() && output != "-") {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+    FailureOr<std::string> manifest = runPhasesToFit(compilation, options);
+    return failed(manifest) ||
+                   failed(package(compilation, options, *manifest, output))
+               ? 1
+               : 0;
+  }
+  if (failed(runPhases(*compilation.module, options.phases)))
+    return 1;
   std::string error;
   auto file = openOutputFile(output.empty() ? "-" : output, &error);
   if (!file)

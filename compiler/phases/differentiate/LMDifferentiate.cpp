@@ -248,11 +248,16 @@ struct LMDifferentiatePass
   using LMDifferentiatePassBase::LMDifferentiatePassBase;
 
   void runOnOperation() override {
-    auto policy = parseRecompute(recompute);
+    std::string way = recompute;
+    if (auto given =
+            getOperation()->getAttrOfType<StringAttr>(recomputeAttribute);
+        given && way.empty())
+      way = given.str();
+    auto policy = parseRecompute(way.empty() ? "none" : way);
     if (!policy) {
       getOperation().emitError(
           "lm-differentiate: no way to recompute is called '")
-          << recompute << "'; there are none, cheap, all";
+          << way << "'; there are none, cheap, all";
       return signalPassFailure();
     }
     SmallVector<func::FuncOp> forwards(getOperation().getOps<func::FuncOp>());

@@ -16,6 +16,9 @@
 
 namespace r1c {
 
+/// On the module: what the layers' backward computes again.
+inline constexpr llvm::StringLiteral recomputeAttribute = "r1c.recompute";
+
 enum class Recompute {
   /// Save all that the rules read.
   none,
@@ -25,6 +28,10 @@ enum class Recompute {
   /// Save nothing: the backward starts from the layer's input.
   all,
 };
+
+/// The ways, from the fastest to the one that needs the least memory.
+inline constexpr llvm::StringLiteral recomputeNames[] = {"none", "cheap",
+                                                         "all"};
 
 inline std::optional<Recompute> parseRecompute(llvm::StringRef text) {
   return llvm::StringSwitch<std::optional<Recompute>>(text)

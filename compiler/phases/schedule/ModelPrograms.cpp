@@ -288,7 +288,9 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
     return slot;
   };
   return call(
-      inside, policy, train ? "layer.train" : "layer",
+      // Where the backward computes everything again, nothing is saved.
+      inside, policy,
+      train && function(policy, "layer.train") ? "layer.train" : "layer",
       [&](DictionaryAttr role, Type) {
         return pick({{"activation", in},
                      {"positions", {chunk.positions, chunk.rows}},
