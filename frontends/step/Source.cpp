@@ -24,15 +24,27 @@ StringRef Source::add(std::string text, StringRef name) {
 }
 
 void Source::print(SMLoc loc, SourceMgr::DiagKind kind, const Twine &message) {
+  // What is missing from a file has no line in it.
+  if (!loc.isValid()) {
+    out << "error: " << message << "\n";
+    return;
+  }
   manager.PrintMessage(out, loc, kind, message, {}, {}, /*ShowColors=*/false);
 }
 
 bool Source::error(SMLoc loc, const Twine &message) {
   ++errors;
   std::pair<const char *, std::string> key(loc.getPointer(), message.str());
-  if (llvm::is_contained(printed, key))
+  // Something else than a step file has an error a byte.
+  constexpr size_t most = 50;
+  if (printed.size() > most || llvm::is_contained(printed, key))
     return false;
   printed.push_back(key);
+  if (printed.size() > most) {
+    out << "error: more than " << most
+        << " errors: those above come first, the rest is not shown\n";
+    return false;
+  }
   print(loc, SourceMgr::DK_Error, message);
   return true;
 }

@@ -41,6 +41,17 @@ TEST(Limits, Depth) {
                   .ok);
 }
 
+TEST(Limits, Errors) {
+  std::string text = compile(repeated("\xff", 1000)).diagnostics;
+  EXPECT_NE(text.find("error: more than 50 errors: those above come first"),
+            std::string::npos);
+  EXPECT_EQ(llvm::StringRef(text).count("error: "), 51u);
+  // What has no place in the file is not given a wrong one.
+  EXPECT_EQ(compile("").diagnostics,
+            "error: t.r1: has no stage: write 'stage train(steps = 100) { ... "
+            "}'\n");
+}
+
 TEST(Limits, Expansion) {
   std::string doubling = "fn f0(x) = x + x\n", deep, twice = doubling;
   for (int i = 1; i < 30; ++i) {
