@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/tools/CompiledUpdate.h"
 #include "compiler/tools/Driver.h"
-#include "compiler/tools/EvalCpu.h"
 #include "compiler/tools/EvalInput.h"
 #include "compiler/tools/Register.h"
 #include "frontends/step/Step.h"
@@ -65,6 +65,7 @@ private:
   std::string describe(Operation *op);
   bool bindLets();
   bool checkMissing();
+  bool runCompiled();
   json::Value jsonOf(Value value);
   json::Value gradient(Value seeds, rl::Axis axis);
   json::Object metrics();
@@ -231,6 +232,22 @@ json::Object Evaluation::metrics() {
   return result;
 }
 
+/// What the kernels give takes the place of what the interpreter says.
+bool Evaluation::runCompiled() {
+  CompiledUpdate::Options compile;
+  compile.cpu = options.cpu;
+  compile.isGiven = [&](Value value) { return formulas->isBound(value); };
+  auto compiled = CompiledUpdate::compile(module, loss, compile);
+  if (failed(compiled))
+    return false;
+  auto results = (*compiled)->run(*formulas);
+  if (failed(results))
+    return false;
+  for (auto &[value, column] : *results)
+    formulas->bind(value, column);
+  return true;
+}
+
 bool Evaluation::run() {
   auto prepared = reference::prepareLoss(module, options.stage, options.loss,
                                          input.letNames());
@@ -252,8 +269,7 @@ bool Evaluation::run() {
       formulas->evaluate(seeds);
   if (!checkMissing())
     return false;
-  if (options.evaluateOn == "cpu" &&
-      failed(evaluateOnCpu(module, loss, *formulas, options.cpu)))
+  if (options.evaluateOn == "cpu" && !runCompiled())
     return false;
   // Names and metrics that read what is not given are null.
   json::Object values;

@@ -86,15 +86,6 @@ Tensor test::randomTensor(std::vector<int64_t> shape, std::mt19937_64 &random,
   return result;
 }
 
-std::string test::keyOf(DictionaryAttr attributes) {
-  std::string key = roleOf(attributes).str();
-  for (StringRef name :
-       {StringRef(role::parameter), StringRef(role::of), StringRef(role::name)})
-    if (auto text = attributes.getAs<StringAttr>(name))
-      key += " " + text.getValue().str();
-  return key;
-}
-
 const Tensor &test::tensorOf(const Environment &environment,
                              const std::string &key) {
   static const Tensor none;
@@ -106,60 +97,6 @@ const Tensor &test::tensorOf(const Environment &environment,
   return std::get<Tensor>(found->second);
 }
 
-/// The K × N matrix that a packed operand stands for.
-static Tensor packed(DictionaryAttr attributes,
-                     const Environment &environment) {
-  auto names = attributes.getAs<ArrayAttr>(role::parameter);
-  StringRef layout = attributes.getAs<StringAttr>(role::layout).getValue();
-  auto weight = [&](unsigned i) -> const Tensor & {
-    return tensorOf(environment,
-                    "parameter " + cast<StringAttr>(names[i]).getValue().str());
-  };
-  const Tensor &first = weight(0);
-  if (layout == "backward")
-    return first;
-  int64_t count = names.size();
-  Tensor result({first.columns(), first.rows() * count});
-  for (int64_t part = 0; part < count; ++part)
-    for (int64_t n = 0; n < first.rows(); ++n)
-      for (int64_t k = 0; k < first.columns(); ++k) {
-        int64_t to = n;
-        if (layout == "paired")
-          to = n / 16 * 32 + part * 16 + n % 16;
-        result(k, to) = weight(part)(n, k);
-      }
-  return result;
-}
-
-Datum test::bind(DictionaryAttr attributes, const Environment &environment) {
-  std::string key = keyOf(attributes);
-  if (key == "packed")
-    return packed(attributes, environment);
-  // In the interpreter of kern the parts of the context are tensors.
-  auto context = environment.find("context");
-  if (context != environment.end() && !environment.count(key)) {
-    const Context &c = std::get<Context>(context->second);
-    if (key == "positions")
-      return Tensor::list({c.positions.begin(), c.positions.end()});
-    if (key == "bases")
-      return Tensor::list({c.bases.begin(), c.bases.end()});
-    if (key == "offsets") {
-      std::vector<double> offsets;
-      for (size_t i = 0; i < c.positions.size(); ++i)
-        if (c.positions[i] == 0)
-          offsets.push_back(i);
-      offsets.push_back(c.positions.size());
-      return Tensor::list(offsets);
-    }
-  }
-  auto found = environment.find(key);
-  if (found == environment.end()) {
-    ADD_FAILURE() << "no value for '" << key << "'";
-    return Tensor();
-  }
-  return found->second;
-}
-
 Environment test::run(ModuleOp module, StringRef function,
                       const Environment &environment) {
   auto func = module.lookupSymbol<func::FuncOp>(("m." + function).str());
@@ -167,22 +104,12 @@ Environment test::run(ModuleOp module, StringRef function,
     ADD_FAILURE() << "no function '" << function.str() << "'";
     return {};
   }
-  std::vector<Datum> arguments;
-  for (unsigned i = 0; i < func.getNumArguments(); ++i)
-    arguments.push_back(bind(func.getArgAttrDict(i), environment));
-  if (testing::Test::HasFailure())
-    return {};
-  auto results = reference::evaluate(func, arguments);
+  auto results = reference::run(func, environment);
   if (failed(results)) {
     ADD_FAILURE() << "evaluating '" << function.str() << "'";
     return {};
   }
-  Environment byKey;
-  for (auto [i, result] : llvm::enumerate(*results)) {
-    bool fresh = byKey.emplace(keyOf(func.getResultAttrDict(i)), result).second;
-    EXPECT_TRUE(fresh) << "two results of one role";
-  }
-  return byKey;
+  return std::move(*results);
 }
 
 double test::difference(const Tensor &a, const Tensor &b) {

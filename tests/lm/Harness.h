@@ -12,7 +12,7 @@
 #include "compiler/phases/NetworkPasses.h"
 #include "compiler/phases/expand/FunctionWriter.h"
 #include "compiler/phases/expand/Model.h"
-#include "compiler/reference/Interpreter.h"
+#include "compiler/reference/Roles.h"
 #include "mlir/Pass/PassManager.h"
 
 #include <random>
@@ -21,6 +21,8 @@ namespace r1c::test {
 
 using reference::Context;
 using reference::Datum;
+using reference::Environment;
+using reference::keyOf;
 using reference::Tensor;
 
 /// An MLIR context with the dialects of models.
@@ -49,21 +51,10 @@ std::mt19937_64 freshRandom();
 Tensor randomTensor(std::vector<int64_t> shape, std::mt19937_64 &random,
                     double scale = 1);
 
-/// Values by what a role says of them, e.g. "parameter model.norm.weight",
-/// "gradient logp", "saved query", "activation".
-using Environment = std::map<std::string, Datum>;
-
-/// The key of an argument or result in an Environment.
-std::string keyOf(mlir::DictionaryAttr attributes);
-
-/// Runs `@m.<function>` on values of `environment`, bound by role. Packed
-/// operands are made from parameters, "positions", "bases", "offsets" from
-/// "context". Results by key; a missing value fails the test.
+/// Runs `@m.<function>` on values of `environment`, bound by role; a missing
+/// value fails the test.
 Environment run(mlir::ModuleOp module, llvm::StringRef function,
                 const Environment &environment);
-
-/// The value of an argument with these attributes.
-Datum bind(mlir::DictionaryAttr attributes, const Environment &environment);
 
 const Tensor &tensorOf(const Environment &environment, const std::string &key);
 

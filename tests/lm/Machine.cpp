@@ -9,7 +9,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/reference/Network.h"
-#include "tests/lm/Compiled.h"
+#include "compiler/tools/CompiledModel.h"
+#include "tests/kern/Harness.h"
+#include "tests/lm/Harness.h"
 #include <gtest/gtest.h>
 
 using namespace mlir;
@@ -26,12 +28,15 @@ struct Model {
     EXPECT_TRUE(differentiate(*module, "cheap"));
     fused = OwningOpRef<ModuleOp>(module->clone());
     EXPECT_TRUE(fuse(*fused));
-    compiled = std::make_unique<Compiled>(*fused);
+    auto result = CompiledModel::compile(*fused);
+    EXPECT_TRUE(succeeded(result));
+    if (succeeded(result))
+      compiled = std::move(*result);
   }
   ModelConfig config;
   std::unique_ptr<MLIRContext> context;
   OwningOpRef<ModuleOp> module, fused;
-  std::unique_ptr<Compiled> compiled;
+  std::unique_ptr<CompiledModel> compiled;
 };
 
 Model &model(int which) {
@@ -96,7 +101,10 @@ protected:
 
   Environment machine(StringRef function, const Environment &environment,
                       int64_t workers = 1) {
-    return m.compiled->run(function, environment, workers);
+    auto func = m.fused->lookupSymbol<func::FuncOp>(("m." + function).str());
+    auto results = m.compiled->run(func, environment, workers);
+    EXPECT_TRUE(succeeded(results)) << function.str();
+    return succeeded(results) ? std::move(*results) : Environment();
   }
 
   /// ‖a − b‖ / ‖b‖.

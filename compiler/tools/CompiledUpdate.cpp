@@ -1,103 +1,91 @@
-//===- EvalCpu.cpp - run an update's formulas as compiled -----------------===//
+//===- CompiledUpdate.cpp - a round's formulas as machine code ------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/tools/EvalCpu.h"
+#include "compiler/tools/CompiledUpdate.h"
 #include "compiler/phases/Phases.h"
-#include "compiler/target/cpu/Cpu.h"
+#include "compiler/target/cpu/Loaded.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/TypeSwitch.h"
-#include "llvm/Support/TargetSelect.h"
-
-#include <cstring>
-#include <dlfcn.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 using namespace mlir;
 using namespace r1c;
 using reference::Axes;
 using reference::Column;
+using reference::Formulas;
+
+/// On an op whose result is given: its number in `given`.
+static constexpr llvm::StringLiteral givenName = "r1c.given";
 
 namespace {
 
-/// On an op whose result is given: its number in `given`.
-constexpr llvm::StringLiteral givenName = "r1c.given";
+/// A tensor in memory.
+struct Memory {
+  int64_t count;
+  std::shared_ptr<cpu::Buffer> buffer;
 
-/// A tensor in memory, aligned and padded as the kernel ABI wants it.
-struct Buffer {
-  int64_t count = 0;
-  std::unique_ptr<void, decltype(&std::free)> start{nullptr, std::free};
-
-  Buffer() = default;
-  Buffer(int64_t count, Type element) : count(count) {
+  Memory() = default;
+  Memory(int64_t count, Type element) : count(count) {
     size_t width =
         element.isInteger(1) ? 1 : element.getIntOrFloatBitWidth() / 8;
-    size_t bytes = (count * width + 127) / 64 * 64;
-    start.reset(std::aligned_alloc(64, bytes));
-    // As floats and doubles: NaN. What no kernel writes must not pass for a
-    // result.
-    std::memset(start.get(), 0xff, bytes);
+    buffer =
+        std::make_shared<cpu::Buffer>(cpu::Buffer::poisoned(count * width));
   }
   template <typename T>
   T *as() const {
-    return static_cast<T *>(start.get());
+    return static_cast<T *>(buffer->data());
   }
 };
 
-using Kernel = void (*)(void *const *, int64_t, int64_t);
+} // namespace
 
-class CpuUpdate {
-public:
-  CpuUpdate(reference::Loss &loss, reference::Formulas &formulas,
-            StringRef cpuName)
-      : loss(loss), formulas(formulas), cpuName(cpuName) {}
-  ~CpuUpdate() {
-    if (library)
-      dlclose(library);
-    if (file >= 0)
-      close(file);
-  }
-  LogicalResult run(ModuleOp module);
+struct CompiledUpdate::Implementation {
+  Implementation(reference::Loss &loss, Options options)
+      : loss(loss), options(std::move(options)) {}
 
-private:
+  LogicalResult compile(ModuleOp module);
   LogicalResult isolate(IRMapping &mapping);
-  LogicalResult lower(ModuleOp clone);
-  LogicalResult build(ModuleOp clone);
+  LogicalResult lower();
+  LogicalResult build();
   LogicalResult execute(Block &block);
   LogicalResult execute(Operation *op);
   LogicalResult call(Operation *op);
   Value asGiven(OpBuilder &builder, Value original);
+  void giveOrReplace(Operation *op, Operation *clone);
   void keep(Operation *op, unsigned operand, Value original);
 
   reference::Loss &loss;
-  reference::Formulas &formulas;
-  StringRef cpuName;
+  Options options;
+  OwningOpRef<ModuleOp> clone;
+  rl::StageOp stage;        // in the clone
   std::vector<Value> given; // by the number in the attribute
   std::vector<std::pair<OpOperand *, Value>>
       wanted; // result of the clone, value
   DenseMap<Operation *, std::string> symbols;
-  std::map<const void *, Buffer> tensors;
-  std::map<const void *, Column> results; // of rl.from_tensor
-  int file = -1;
-  void *library = nullptr;
+  std::unique_ptr<cpu::LoadedKernels> kernels;
+
+  // Of one run.
+  Formulas *formulas = nullptr;
+  int64_t workers = 1;
+  DenseMap<Value, Memory> tensors;
+  DenseMap<Value, Column> results; // of rl.from_tensor
 };
 
-bool isFormula(Operation *op) {
+using Implementation = CompiledUpdate::Implementation;
+
+static bool isFormula(Operation *op) {
   return isa<rl::MapOp, rl::RepeatOp, rl::ReduceOp, rl::ReduceGradOp,
              rl::ScanOp, rl::StopOp, rl::CountOp, rl::ConstantOp>(op);
 }
 
-} // namespace
-
 /// An op without operands that stands for what the interpreter knows.
-Value CpuUpdate::asGiven(OpBuilder &builder, Value original) {
+Value Implementation::asGiven(OpBuilder &builder, Value original) {
   auto op = UnrealizedConversionCastOp::create(
       builder, original.getLoc(), original.getType(), ValueRange());
   op->setAttr(givenName, builder.getI64IntegerAttr(given.size()));
@@ -105,38 +93,54 @@ Value CpuUpdate::asGiven(OpBuilder &builder, Value original) {
   return op.getResult(0);
 }
 
-/// Leaves of the clone nothing but the update's formulas and what they read.
-LogicalResult CpuUpdate::isolate(IRMapping &mapping) {
+/// A result that is no formula, or whose formula has been replaced, is given.
+void Implementation::giveOrReplace(Operation *op, Operation *clone) {
+  if (op->getNumResults() != 1 ||
+      !isa<rl::NumType, rl::FlagType>(op->getResult(0).getType()))
+    return;
+  OpBuilder builder(clone);
+  if (!isFormula(op)) {
+    clone->setAttr(givenName, builder.getI64IntegerAttr(given.size()));
+    given.push_back(op->getResult(0));
+  } else if (options.isGiven && options.isGiven(op->getResult(0))) {
+    clone->getResult(0).replaceAllUsesWith(asGiven(builder, op->getResult(0)));
+  }
+}
+
+/// What the update reads from outside is given.
+static bool isFromOutside(Value operand, rl::UpdateOp update) {
+  return isa<rl::NumType, rl::FlagType>(operand.getType()) &&
+         !update->isProperAncestor(operand.getDefiningOp());
+}
+
+/// Erases from the end, so that what only the dead read dies too.
+static void prune(Block &block, rl::UpdateOp update) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (op.use_empty() && !op.isAncestor(update) &&
+        !isa<rl::MetricOp, rl::AdamWOp>(op))
+      op.erase();
+}
+
+/// Leaves of the clone nothing but formulas and what they read.
+LogicalResult Implementation::isolate(IRMapping &mapping) {
   auto update = cast<rl::UpdateOp>(mapping.lookup(loss.update.getOperation()));
   OpBuilder before(update), inside(update.getContext());
   DenseMap<Value, Value> outside;
-  loss.update.walk<WalkOrder::PreOrder>([&](Operation *op) {
-    if (op->getParentOp() != loss.update)
-      return;
-    Operation *clone = mapping.lookup(op);
-    for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
-      Operation *source = operand.getDefiningOp();
-      if (!isa<rl::NumType, rl::FlagType>(operand.getType()) ||
-          loss.update->isProperAncestor(source))
+  for (Operation &op : loss.update.getBody().front()) {
+    Operation *clone = mapping.lookup(&op);
+    for (auto [i, operand] : llvm::enumerate(op.getOperands())) {
+      if (options.withStage || !isFromOutside(operand, loss.update))
         continue;
       Value &value = outside[operand];
+      Operation *source = operand.getDefiningOp();
       if (!value && isa<rl::ConstantOp>(source))
         value = before.clone(*source)->getResult(0);
       else if (!value)
         value = asGiven(before, operand);
       clone->setOperand(i, value);
     }
-    if (op->getNumResults() != 1 ||
-        !isa<rl::NumType, rl::FlagType>(op->getResult(0).getType()))
-      return;
-    if (!isFormula(op)) {
-      clone->setAttr(givenName, inside.getI64IntegerAttr(given.size()));
-      given.push_back(op->getResult(0));
-    } else if (formulas.isBound(op->getResult(0))) {
-      inside.setInsertionPoint(clone);
-      clone->getResult(0).replaceAllUsesWith(asGiven(inside, op->getResult(0)));
-    }
-  });
+    giveOrReplace(&op, clone);
+  }
   // The loss is kept by a metric; the gradient by rl.backward.
   auto backward =
       cast<rl::BackwardOp>(mapping.lookup(loss.backward.getOperation()));
@@ -155,40 +159,48 @@ LogicalResult CpuUpdate::isolate(IRMapping &mapping) {
     adamw.getLrMutable().assign(rl::ConstantOp::create(
         inside, adamw.getLoc(), inside.getF64FloatAttr(0)));
   }
-  // From the end, so that what only the dead read dies too.
-  auto prune = [&](Block &block) {
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (op.use_empty() && !isa<rl::UpdateOp, rl::MetricOp, rl::AdamWOp>(op))
-        op.erase();
-  };
-  prune(update.getBody().front());
-  for (auto outer :
-       llvm::make_early_inc_range(update->getBlock()->getOps<rl::MetricOp>()))
-    outer.erase();
-  prune(*update->getBlock());
+  prune(update.getBody().front(), update);
+  // The blocks around the update, from the inside out.
+  for (Operation *at = loss.update; at != loss.stage; at = at->getParentOp()) {
+    Block *around = at->getBlock();
+    SmallVector<Operation *> metrics;
+    for (Operation &op : *around) {
+      Operation *clone = mapping.lookup(&op);
+      if (isa<rl::MetricOp>(op) && options.withStage)
+        keep(clone, 0, op.getOperand(0));
+      else if (isa<rl::MetricOp>(op))
+        metrics.push_back(clone);
+      else if (options.withStage)
+        giveOrReplace(&op, clone);
+    }
+    for (Operation *metric : metrics)
+      metric->erase();
+    prune(*mapping.lookup(at)->getBlock(), update);
+  }
   return success();
 }
 
-void CpuUpdate::keep(Operation *op, unsigned operand, Value original) {
+void Implementation::keep(Operation *op, unsigned operand, Value original) {
   wanted.push_back({&op->getOpOperand(operand), original});
 }
 
 /// The phase `ragged`, and nothing but it.
-LogicalResult CpuUpdate::lower(ModuleOp clone) {
-  PassManager pm(clone.getContext());
-  return failed(addPhase(*findPhase("ragged"), pm)) ? failure() : pm.run(clone);
+LogicalResult Implementation::lower() {
+  PassManager pm(clone->getContext());
+  return failed(addPhase(*findPhase("ragged"), pm)) ? failure()
+                                                     : pm.run(*clone);
 }
 
-/// One kernel for each kern op, in a library that is opened.
-LogicalResult CpuUpdate::build(ModuleOp clone) {
-  clone.getContext()->loadDialect<func::FuncDialect>();
-  OpBuilder builder(clone.getContext());
-  OwningOpRef<ModuleOp> kernels = ModuleOp::create(builder, clone.getLoc());
-  clone.walk([&](Operation *op) {
+/// One kernel for each kern op, loaded.
+LogicalResult Implementation::build() {
+  clone->getContext()->loadDialect<func::FuncDialect>();
+  OpBuilder builder(clone->getContext());
+  OwningOpRef<ModuleOp> all = ModuleOp::create(builder, clone->getLoc());
+  clone->walk([&](Operation *op) {
     if (!isa<kern::KernDialect>(op->getDialect()) ||
         !isa<rl::UpdateOp, rl::StageOp, rl::EveryOp>(op->getParentOp()))
       return;
-    builder.setInsertionPointToEnd(kernels->getBody());
+    builder.setInsertionPointToEnd(all->getBody());
     std::string name = "formula_" + std::to_string(symbols.size());
     auto function = func::FuncOp::create(
         builder, op->getLoc(), name,
@@ -201,29 +213,20 @@ LogicalResult CpuUpdate::build(ModuleOp clone) {
     func::ReturnOp::create(builder, op->getLoc(), body->getResults());
     symbols[op] = name;
   });
-  llvm::InitializeNativeTarget();
-  llvm::InitializeNativeTargetAsmPrinter();
-  cpu::TargetOptions options;
-  options.cpu = cpuName;
-  auto code = cpu::buildKernels(*kernels, options);
-  if (failed(code))
+  cpu::TargetOptions target;
+  target.cpu = options.cpu;
+  auto loaded = cpu::LoadedKernels::load(*all, target);
+  if (failed(loaded))
     return failure();
-  file = memfd_create("formulas", MFD_CLOEXEC);
-  if (file < 0 || write(file, code->data(), code->size()) !=
-                      static_cast<ssize_t>(code->size()))
-    return clone.emitError("cannot write the kernels to memory");
-  std::string path = "/proc/self/fd/" + std::to_string(file);
-  library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    return clone.emitError("cannot open the kernels: ") << dlerror();
+  kernels = std::move(*loaded);
   return success();
 }
 
 /// Rows of a kern op, and elements of its ragged rows.
 static std::pair<int64_t, int64_t>
-sizesOf(Operation *op, llvm::function_ref<const Buffer &(Value)> buffer) {
+sizesOf(Operation *op, llvm::function_ref<const Memory &(Value)> buffer) {
   auto ofOffsets = [&](Value offsets) -> std::pair<int64_t, int64_t> {
-    const Buffer &b = buffer(offsets);
+    const Memory &b = buffer(offsets);
     return {b.count - 1, b.as<int32_t>()[b.count - 1]};
   };
   if (auto row = dyn_cast<kern::RowOp>(op))
@@ -245,16 +248,16 @@ sizesOf(Operation *op, llvm::function_ref<const Buffer &(Value)> buffer) {
   return {1, 1};
 }
 
-LogicalResult CpuUpdate::call(Operation *op) {
+LogicalResult Implementation::call(Operation *op) {
   if (!isa<kern::RowOp, kern::ScanOp, kern::QuantileOp, kern::MapOp>(op))
     return op->emitError("'") << op->getName() << "' is no formula";
-  auto buffer = [&](Value value) -> const Buffer & {
-    return tensors.at(value.getAsOpaquePointer());
+  auto memory = [&](Value value) -> const Memory & {
+    return tensors.find(value)->second;
   };
-  auto [rows, elements] = sizesOf(op, buffer);
-  std::vector<void *> arguments;
+  auto [rows, elements] = sizesOf(op, memory);
+  std::vector<std::shared_ptr<cpu::Buffer>> buffers;
   for (Value operand : op->getOperands())
-    arguments.push_back(buffer(operand).start.get());
+    buffers.push_back(memory(operand).buffer);
   for (auto [i, result] : llvm::enumerate(op->getResults())) {
     auto type = cast<RankedTensorType>(result.getType());
     int64_t count = rows;
@@ -267,18 +270,15 @@ LogicalResult CpuUpdate::call(Operation *op) {
              cast<kern::AccessAttr>(row.getResultAccess()[i]).getKind() !=
                  kern::AccessKind::row)
       count = elements;
-    Buffer &made = tensors[result.getAsOpaquePointer()] =
-        Buffer(count, type.getElementType());
-    arguments.push_back(made.start.get());
+    Memory made(count, type.getElementType());
+    buffers.push_back(made.buffer);
+    tensors[result] = made;
   }
-  // Read only where rows are dynamic.
-  int64_t size = rows;
-  arguments.push_back(&size);
-  auto kernel =
-      reinterpret_cast<Kernel>(dlsym(library, symbols.at(op).c_str()));
-  if (!kernel)
-    return op->emitError("has no kernel");
-  kernel(arguments.data(), 0, 1);
+  auto plain = llvm::map_to_vector(
+      buffers, [](const auto &b) -> const cpu::Buffer * { return b.get(); });
+  // The size is read only where rows are dynamic.
+  if (llvm::Error error = kernels->run(symbols.at(op), plain, rows, workers))
+    return op->emitError() << llvm::toString(std::move(error));
   return success();
 }
 
@@ -322,14 +322,17 @@ static std::vector<int64_t> indexOf(StringRef name, const Axes &axes) {
       .Default([&] { return count(axes.size(Axis::group)); })();
 }
 
-LogicalResult CpuUpdate::execute(Operation *op) {
+LogicalResult Implementation::execute(Operation *op) {
   return TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](rl::IndexOp index) {
         std::vector<int64_t> values =
-            indexOf(index.getName(), formulas.axesOf(loss.set()));
+            indexOf(
+            index.getName(),
+            formulas->axesOf(
+                cast<rl::OutputsType>(index.getOutputs().getType()).getSet()));
         auto type = cast<RankedTensorType>(index.getResult().getType());
-        Buffer &made = tensors[index.getResult().getAsOpaquePointer()] =
-            Buffer(values.size(), type.getElementType());
+        Memory &made = tensors[index.getResult()] =
+            Memory(values.size(), type.getElementType());
         std::copy(values.begin(), values.end(), made.as<int32_t>());
         return success();
       })
@@ -337,13 +340,13 @@ LogicalResult CpuUpdate::execute(Operation *op) {
         Operation *source = to.getValue().getDefiningOp();
         auto number = source->getAttrOfType<IntegerAttr>(givenName);
         const Column *column =
-            number ? formulas.evaluate(given[number.getInt()]) : nullptr;
+            number ? formulas->evaluate(given[number.getInt()]) : nullptr;
         if (!column)
           return source->emitError("this is not given");
         Type type =
             cast<RankedTensorType>(to.getResult().getType()).getElementType();
-        Buffer &made = tensors[to.getResult().getAsOpaquePointer()] =
-            Buffer(column->numbers.size(), type);
+        Memory &made = tensors[to.getResult()] =
+            Memory(column->numbers.size(), type);
         if (type.isF32())
           std::copy(column->numbers.begin(), column->numbers.end(),
                     made.as<float>());
@@ -353,9 +356,8 @@ LogicalResult CpuUpdate::execute(Operation *op) {
         return success();
       })
       .Case([&](rl::FromTensorOp from) {
-        const Buffer &source =
-            tensors.at(from.getTensor().getAsOpaquePointer());
-        results[from.getResult().getAsOpaquePointer()].numbers.assign(
+        const Memory &source = tensors.find(from.getTensor())->second;
+        results[from.getResult()].numbers.assign(
             source.as<double>(), source.as<double>() + source.count);
         return success();
       })
@@ -368,33 +370,57 @@ LogicalResult CpuUpdate::execute(Operation *op) {
       });
 }
 
-LogicalResult CpuUpdate::execute(Block &block) {
+LogicalResult Implementation::execute(Block &block) {
   for (Operation &op : block)
     if (failed(execute(&op)))
       return failure();
   return success();
 }
 
-LogicalResult CpuUpdate::run(ModuleOp module) {
+LogicalResult Implementation::compile(ModuleOp module) {
   IRMapping mapping;
-  OwningOpRef<ModuleOp> clone = cast<ModuleOp>(module->clone(mapping));
-  auto stage = cast<rl::StageOp>(mapping.lookup(loss.stage.getOperation()));
-  if (failed(isolate(mapping)) || failed(lower(*clone)) ||
-      failed(build(*clone)) || failed(execute(stage.getBody().front())))
+  clone = cast<ModuleOp>(module->clone(mapping));
+  stage = cast<rl::StageOp>(mapping.lookup(loss.stage.getOperation()));
+  if (failed(isolate(mapping)) || failed(lower()))
     return failure();
-  for (auto &[operand, original] : wanted) {
-    auto found = results.find(operand->get().getAsOpaquePointer());
-    // A single constant stays one, without a kernel.
-    if (found != results.end())
-      formulas.bind(original, found->second);
-    else if (!operand->get().getDefiningOp<rl::ConstantOp>())
-      return operand->getOwner()->emitError("no kernel gave this value");
-  }
-  return success();
+  if (options.change)
+    options.change(*clone);
+  return build();
 }
 
-LogicalResult r1c::evaluateOnCpu(ModuleOp module, reference::Loss &loss,
-                                 reference::Formulas &formulas,
-                                 llvm::StringRef cpu) {
-  return CpuUpdate(loss, formulas, cpu).run(module);
+CompiledUpdate::CompiledUpdate() = default;
+CompiledUpdate::~CompiledUpdate() = default;
+
+FailureOr<std::unique_ptr<CompiledUpdate>>
+CompiledUpdate::compile(ModuleOp module, reference::Loss &loss,
+                        Options options) {
+  std::unique_ptr<CompiledUpdate> compiled(new CompiledUpdate);
+  compiled->implementation =
+      std::make_unique<Implementation>(loss, std::move(options));
+  if (failed(compiled->implementation->compile(module)))
+    return failure();
+  return compiled;
+}
+
+FailureOr<CompiledUpdate::Results> CompiledUpdate::run(Formulas &formulas,
+                                                       int64_t workers) {
+  Implementation &it = *implementation;
+  it.formulas = &formulas;
+  it.workers = workers;
+  it.tensors.clear();
+  it.results.clear();
+  if (failed(it.execute(it.stage.getBody().front())))
+    return failure();
+  Results results;
+  for (auto &[operand, original] : it.wanted) {
+    auto found = it.results.find(operand->get());
+    if (found != it.results.end())
+      results[original] = found->second;
+    // A single constant stays one, without a kernel.
+    else if (auto constant = operand->get().getDefiningOp<rl::ConstantOp>())
+      results[original] = {{constant.getValue().convertToDouble()}, {}};
+    else
+      return operand->getOwner()->emitError("no kernel gave this value");
+  }
+  return results;
 }

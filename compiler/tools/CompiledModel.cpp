@@ -1,18 +1,22 @@
-//===- Compiled.cpp - run fused functions as machine code -----------------===//
+//===- CompiledModel.cpp - a model's functions as machine code ------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/lm/Compiled.h"
+#include "compiler/tools/CompiledModel.h"
+#include "dialects/kern/Kern.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/TypeSwitch.h"
-#include <gtest/gtest.h>
 
 using namespace mlir;
 using namespace r1c;
-using namespace r1c::test;
+using cpu::Buffer;
+using reference::Environment;
+using reference::Tensor;
 
 static bool isKernel(Operation *op) {
   return isa_and_nonnull<kern::KernDialect>(op->getDialect()) &&
@@ -44,7 +48,9 @@ static llvm::SmallDenseMap<Value, unsigned> initsOf(Operation *op) {
   return inits;
 }
 
-Compiled::Compiled(ModuleOp fused) : module(fused) {
+FailureOr<std::unique_ptr<CompiledModel>>
+CompiledModel::compile(ModuleOp fused, StringRef cpuName) {
+  std::unique_ptr<CompiledModel> model(new CompiledModel);
   OpBuilder b(fused.getContext());
   OwningOpRef<ModuleOp> all = ModuleOp::create(fused.getLoc());
   std::map<std::string, std::string> byText;
@@ -70,15 +76,19 @@ Compiled::Compiled(ModuleOp fused) : module(fused) {
     llvm::raw_string_ostream(text) << func;
     auto [entryOf, fresh] =
         byText.emplace(text, "k" + std::to_string(byText.size()));
-    symbols[op] = entryOf->second;
+    model->symbols[op] = entryOf->second;
     if (fresh)
       func.setName(entryOf->second);
     else
       func.erase();
   });
-  std::string text;
-  llvm::raw_string_ostream(text) << *all;
-  kernels = std::make_unique<Kernels>(text);
+  cpu::TargetOptions options;
+  options.cpu = cpuName;
+  auto kernels = cpu::LoadedKernels::load(*all, options);
+  if (failed(kernels))
+    return failure();
+  model->kernels = std::move(*kernels);
+  return model;
 }
 
 namespace {
@@ -101,18 +111,19 @@ static Memory store(const Tensor &x, Type type) {
   std::vector<float> floats(x.values.begin(), x.values.end());
   bool bf16 = elementType(type).isBF16();
   if (auto packed = dyn_cast<kern::PackedType>(type))
-    return {std::make_shared<Buffer>(
-                bf16 ? Buffer::of(packBf16(toBf16(floats), packed.getK(),
-                                           packed.getN()))
-                     : Buffer::of(pack(floats, packed.getK(), packed.getN()))),
-            x.shape};
+    return {
+        std::make_shared<Buffer>(
+            bf16 ? Buffer::of(cpu::packBf16(cpu::toBf16(floats), packed.getK(),
+                                            packed.getN()))
+                 : Buffer::of(cpu::pack(floats, packed.getK(), packed.getN()))),
+        x.shape};
   if (elementType(type).isInteger()) {
     std::vector<int32_t> integers;
     for (double value : x.values)
       integers.push_back(int32_t(int64_t(value)));
     return {std::make_shared<Buffer>(Buffer::of(integers)), x.shape};
   }
-  return {std::make_shared<Buffer>(bf16 ? Buffer::of(toBf16(floats))
+  return {std::make_shared<Buffer>(bf16 ? Buffer::of(cpu::toBf16(floats))
                                         : Buffer::of(floats)),
           x.shape};
 }
@@ -124,7 +135,7 @@ static Tensor load(const Memory &memory, Type type) {
     std::copy(values.begin(), values.end(), result.values.begin());
   } else {
     auto values = elementType(type).isBF16()
-                      ? fromBf16(memory.buffer->values<uint16_t>())
+                      ? cpu::fromBf16(memory.buffer->values<uint16_t>())
                       : memory.buffer->values<float>();
     std::copy(values.begin(), values.end(), result.values.begin());
   }
@@ -158,24 +169,18 @@ static int64_t sizeOf(Operation *op,
       .Default(int64_t(-1));
 }
 
-Environment Compiled::run(StringRef function, const Environment &environment,
-                          int64_t workers) {
-  auto func = module.lookupSymbol<func::FuncOp>(("m." + function).str());
-  if (!func) {
-    ADD_FAILURE() << "no function '" << function.str() << "'";
-    return {};
-  }
+FailureOr<Environment> CompiledModel::run(func::FuncOp func,
+                                          const Environment &environment,
+                                          int64_t workers) {
   llvm::DenseMap<Value, Memory> memory;
   auto at = [&](Value value) -> const Memory & {
     return memory.find(value)->second;
   };
-  for (BlockArgument argument : func.getArguments())
-    memory[argument] =
-        store(std::get<Tensor>(bind(
-                  func.getArgAttrDict(argument.getArgNumber()), environment)),
-              argument.getType());
-  if (testing::Test::HasFailure())
-    return {};
+  auto arguments = reference::bindArguments(func, environment);
+  if (failed(arguments))
+    return failure();
+  for (auto [argument, datum] : llvm::zip(func.getArguments(), *arguments))
+    memory[argument] = store(std::get<Tensor>(datum), argument.getType());
 
   for (Operation &op : func.getBody().front().without_terminator()) {
     if (isa<tensor::ExpandShapeOp, tensor::CollapseShapeOp>(op)) {
@@ -227,13 +232,16 @@ Environment Compiled::run(StringRef function, const Environment &environment,
       }
       buffers.push_back(result.buffer.get());
     }
-    kernels->run(symbols.lookup(&op), buffers, size, workers);
+    if (llvm::Error error =
+            kernels->run(symbols.lookup(&op), buffers, size, workers))
+      return op.emitError() << llvm::toString(std::move(error));
     for (auto [result, value] : llvm::zip(results, op.getResults()))
       memory[value] = result;
   }
   Environment byKey;
   for (auto [i, value] :
        llvm::enumerate(func.getBody().front().getTerminator()->getOperands()))
-    byKey[keyOf(func.getResultAttrDict(i))] = load(at(value), value.getType());
+    byKey[reference::keyOf(func.getResultAttrDict(i))] =
+        load(at(value), value.getType());
   return byKey;
 }

@@ -1,0 +1,107 @@
+//===- Roles.cpp - run a model's functions by role ------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/reference/Roles.h"
+#include "compiler/phases/expand/FunctionWriter.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::reference;
+
+std::string reference::keyOf(DictionaryAttr attributes) {
+  std::string key = roleOf(attributes).str();
+  for (StringRef name :
+       {StringRef(role::parameter), StringRef(role::of), StringRef(role::name)})
+    if (auto text = attributes.getAs<StringAttr>(name))
+      key += " " + text.getValue().str();
+  return key;
+}
+
+/// The K × N matrix that a packed operand stands for.
+static std::optional<Datum> packed(DictionaryAttr attributes,
+                                   const Environment &environment) {
+  SmallVector<const Tensor *> weights;
+  for (auto name :
+       attributes.getAs<ArrayAttr>(role::parameter).getAsRange<StringAttr>()) {
+    auto found = environment.find("parameter " + name.getValue().str());
+    if (found == environment.end())
+      return std::nullopt;
+    weights.push_back(&std::get<Tensor>(found->second));
+  }
+  StringRef layout = attributes.getAs<StringAttr>(role::layout).getValue();
+  const Tensor &first = *weights.front();
+  if (layout == "backward")
+    return first;
+  int64_t count = weights.size();
+  Tensor result({first.columns(), first.rows() * count});
+  for (int64_t part = 0; part < count; ++part)
+    for (int64_t n = 0; n < first.rows(); ++n)
+      for (int64_t k = 0; k < first.columns(); ++k) {
+        int64_t to = n;
+        if (layout == "paired")
+          to = n / 16 * 32 + part * 16 + n % 16;
+        result(k, to) = (*weights[part])(n, k);
+      }
+  return result;
+}
+
+std::optional<Datum> reference::bind(DictionaryAttr attributes,
+                                     const Environment &environment) {
+  std::string key = keyOf(attributes);
+  if (key == "packed")
+    return packed(attributes, environment);
+  auto found = environment.find(key);
+  if (found != environment.end())
+    return found->second;
+  // In the interpreter of kern the parts of the context are tensors.
+  auto context = environment.find("context");
+  if (context == environment.end())
+    return std::nullopt;
+  const Context &c = std::get<Context>(context->second);
+  if (key == "positions")
+    return Tensor::list({c.positions.begin(), c.positions.end()});
+  if (key == "bases")
+    return Tensor::list({c.bases.begin(), c.bases.end()});
+  if (key == "offsets") {
+    std::vector<double> offsets;
+    for (size_t i = 0; i < c.positions.size(); ++i)
+      if (c.positions[i] == 0)
+        offsets.push_back(i);
+    offsets.push_back(c.positions.size());
+    return Tensor::list(offsets);
+  }
+  return std::nullopt;
+}
+
+FailureOr<std::vector<Datum>>
+reference::bindArguments(func::FuncOp func, const Environment &environment) {
+  std::vector<Datum> arguments;
+  for (unsigned i = 0; i < func.getNumArguments(); ++i) {
+    auto datum = bind(func.getArgAttrDict(i), environment);
+    if (!datum)
+      return func.emitError("no value for '")
+             << keyOf(func.getArgAttrDict(i)) << "' of @" << func.getName();
+    arguments.push_back(std::move(*datum));
+  }
+  return arguments;
+}
+
+FailureOr<Environment> reference::run(func::FuncOp func,
+                                      const Environment &environment) {
+  auto arguments = bindArguments(func, environment);
+  if (failed(arguments))
+    return failure();
+  auto results = reference::evaluate(func, *arguments);
+  if (failed(results))
+    return failure();
+  Environment byKey;
+  for (auto [i, result] : llvm::enumerate(*results))
+    if (!byKey.emplace(keyOf(func.getResultAttrDict(i)), result).second)
+      return func.emitError("two results of one role: '")
+             << keyOf(func.getResultAttrDict(i)) << "'";
+  return byKey;
+}

@@ -1,0 +1,37 @@
+//===- CompiledModel.h - a model's functions as machine code ----*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_TOOLS_COMPILEDMODEL_H
+#define R1C_COMPILER_TOOLS_COMPILEDMODEL_H
+
+#include "compiler/reference/Roles.h"
+#include "compiler/target/cpu/Loaded.h"
+
+namespace r1c {
+
+/// The functions of a module after lm-to-kern, each of their ops a compiled
+/// kernel, run op by op. Values are float32 and int32; outputs start as NaN.
+class CompiledModel {
+public:
+  /// `fused` must outlive what this gives. Errors are diagnostics.
+  static mlir::FailureOr<std::unique_ptr<CompiledModel>>
+  compile(mlir::ModuleOp fused, llvm::StringRef cpu = "native");
+
+  /// As `reference::run`, with so many workers a kernel.
+  mlir::FailureOr<reference::Environment>
+  run(mlir::func::FuncOp func, const reference::Environment &environment,
+      int64_t workers = 1);
+
+private:
+  CompiledModel() = default;
+  llvm::DenseMap<mlir::Operation *, std::string> symbols;
+  std::unique_ptr<cpu::LoadedKernels> kernels;
+};
+
+} // namespace r1c
+
+#endif // R1C_COMPILER_TOOLS_COMPILEDMODEL_H
