@@ -103,15 +103,11 @@ static void stopGradient(Value value, rl::UpdateOp update) {
   value.replaceAllUsesExcept(stop.getResult(), stop);
 }
 
-FailureOr<Loss> reference::prepareLoss(ModuleOp module, StringRef stage,
-                                       StringRef lossName,
-                                       ArrayRef<std::string> replaced) {
-  auto chosen = choose(module, stage, lossName);
-  if (failed(chosen))
-    return failure();
+static FailureOr<Loss> prepare(ModuleOp module, const Candidate &chosen,
+                               ArrayRef<std::string> replaced) {
   Loss loss;
-  loss.stage = chosen->stage;
-  loss.update = chosen->update;
+  loss.stage = chosen.stage;
+  loss.update = chosen.update;
   for (Candidate &candidate : candidatesOf(module))
     if (candidate.update != loss.update)
       candidate.update.erase();
@@ -133,4 +129,17 @@ FailureOr<Loss> reference::prepareLoss(ModuleOp module, StringRef stage,
     return failure();
   loss.backward = *loss.update.getBody().getOps<rl::BackwardOp>().begin();
   return loss;
+}
+
+FailureOr<Loss> reference::prepareLoss(ModuleOp module, StringRef stage,
+                                       StringRef lossName,
+                                       ArrayRef<std::string> replaced) {
+  auto chosen = choose(module, stage, lossName);
+  if (failed(chosen))
+    return failure();
+  return prepare(module, *chosen, replaced);
+}
+
+FailureOr<Loss> reference::prepareLoss(ModuleOp module, size_t index) {
+  return prepare(module, candidatesOf(module).at(index), {});
 }

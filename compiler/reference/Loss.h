@@ -41,6 +41,9 @@ mlir::FailureOr<Loss> prepareLoss(mlir::ModuleOp module, llvm::StringRef stage,
                                   llvm::StringRef loss,
                                   llvm::ArrayRef<std::string> replaced = {});
 
+/// The same for a place in `listLosses`, where names may be equal.
+mlir::FailureOr<Loss> prepareLoss(mlir::ModuleOp module, size_t index);
+
 /// `stage.loss` for every update of `module`, in order.
 std::vector<std::pair<std::string, std::string>>
 listLosses(mlir::ModuleOp module);

@@ -188,7 +188,7 @@ void Implementation::keep(Operation *op, unsigned operand, Value original) {
 LogicalResult Implementation::lower() {
   PassManager pm(clone->getContext());
   return failed(addPhase(*findPhase("ragged"), pm)) ? failure()
-                                                     : pm.run(*clone);
+                                                    : pm.run(*clone);
 }
 
 /// One kernel for each kern op, loaded.
@@ -325,8 +325,7 @@ static std::vector<int64_t> indexOf(StringRef name, const Axes &axes) {
 LogicalResult Implementation::execute(Operation *op) {
   return TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](rl::IndexOp index) {
-        std::vector<int64_t> values =
-            indexOf(
+        std::vector<int64_t> values = indexOf(
             index.getName(),
             formulas->axesOf(
                 cast<rl::OutputsType>(index.getOutputs().getType()).getSet()));

@@ -24,6 +24,9 @@ struct DriverOptions {
   std::string memoryOf = "--memory"; // who offers them
   bool json = false;
   std::string stage, loss, in, evaluateOn; // of eval
+  uint64_t seed = 0;                       // of check
+  bool skipNetwork = false;                // of check
+  std::string mistake;                     // of check: CheckOptions
 };
 
 /// Each gives the exit status: 0, or 1 after an error has been printed.
@@ -31,6 +34,7 @@ int compileMain(const DriverOptions &options);
 int runMain(const DriverOptions &options, runtime::RunOptions run);
 int inspectMain(const DriverOptions &options);
 int evalMain(const DriverOptions &options);
+int checkMain(const DriverOptions &options);
 
 } // namespace r1c
 

@@ -97,6 +97,29 @@ static int printed(int status) {
   return 1;
 }
 
+static void addCheckOptions(CLI::App &app, DriverOptions &options) {
+  app.add_option("file", options.file, "STEP.r1")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--seed", options.seed,
+                 "of the outputs and weights that are made up")
+      ->default_val(0);
+  app.add_flag("--json", options.json, "the table as JSON");
+  app.add_flag("--skip-network", options.skipNetwork,
+               "only the losses; networks take most of the time");
+  app.add_option("--cpu", options.cpu, "as for compile")->default_val("native");
+  app.add_option("--set", options.sets, "change a param: --set lr=1e-5")
+      ->type_name("NAME=VALUE");
+  // For the tests of the check itself: what it must notice.
+  app.add_option("--mistake", options.mistake)
+      ->check(CLI::IsMember({"derivative", "formula", "network", "cache"}))
+      ->group("");
+  app.footer("Compiled code against the interpreter, gradients against finite "
+             "differences, and what must not\nchange a bit: a table of errors "
+             "(docs/check.md). Exit code 1 where one is beyond its bound.\n"
+             "Data and model files are not opened.");
+}
+
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -154,6 +177,10 @@ int main(int argc, char **argv) {
       app.add_subcommand("eval", "a loss and its gradient on given values");
   addEvalOptions(*eval, options);
 
+  auto *check = app.add_subcommand(
+      "check", "hold losses and policies of a step file against themselves");
+  addCheckOptions(*check, options);
+
   std::reverse(arguments.begin(), arguments.end());
   try {
     app.parse(arguments);
@@ -166,5 +193,7 @@ int main(int argc, char **argv) {
     return printed(inspectMain(options));
   if (*eval)
     return printed(evalMain(options));
+  if (*check)
+    return printed(checkMain(options));
   return runMain(options, std::move(runOptions));
 }

@@ -9,9 +9,8 @@
 // the language (stop, quantile, comparisons) is held at its value meanwhile.
 //===----------------------------------------------------------------------===//
 
-#include "compiler/reference/Loss.h"
+#include "compiler/reference/Differences.h"
 #include "frontends/step/Step.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 #include <gtest/gtest.h>
 
@@ -22,7 +21,6 @@
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::reference;
-using rl::Axis;
 
 namespace {
 
@@ -37,169 +35,25 @@ std::mt19937_64 &rng() {
   return generator;
 }
 
-double uniform(double low, double high) {
-  return std::uniform_real_distribution<double>(low, high)(rng());
+void expectDifferences(const std::string &name, Loss &loss,
+                       const GeneratedRound &round) {
+  Formulas formulas = round.formulas();
+  const Column *value = formulas.evaluate(loss.value);
+  ASSERT_TRUE(value && formulas.missing().empty()) << name;
+  ASSERT_TRUE(std::isfinite(value->numbers[0])) << name;
+  auto expect = [&](const char *input, Value seeds,
+                    std::vector<double> Point::*values) {
+    DifferencesResult result =
+        compareWithDifferences(loss, round, seeds, values);
+    EXPECT_LE(result.absolute, differencesBound * result.scale)
+        << name << ", " << input;
+    EXPECT_EQ(result.leftOut, 0) << name << ", " << input;
+    EXPECT_EQ(result.points, int64_t((round.point.*values).size()));
+  };
+  expect("logp", loss.backward.getSeeds(), &Point::logp);
+  expect("entropy", loss.backward.getEntropySeeds(), &Point::entropy);
+  expect("value", loss.backward.getValueSeeds(), &Point::value);
 }
-
-/// Some groups of different sizes, of sequences of different lengths.
-Axes randomAxes(int groups, int mostSequences, int mostTokens) {
-  Axes axes;
-  for (int g = 0; g < groups; ++g)
-    for (int s = 1 + rng()() % mostSequences; s > 0; --s) {
-      axes.tokens.push_back(1 + rng()() % mostTokens);
-      axes.groups.push_back(g);
-    }
-  return axes;
-}
-
-/// What the updated policy gives: the point at which derivatives are taken.
-struct Point {
-  std::vector<double> logp, entropy, value;
-};
-
-/// A loss with random values for everything that it reads.
-class Case {
-public:
-  Case(Loss loss, Axes axes) : loss(loss), axes(std::move(axes)) {
-    size_t tokens = this->axes.size(Axis::token);
-    for (size_t i = 0; i < tokens; ++i) {
-      recorded.push_back(uniform(-2, -0.1));
-      // Ratios from 0.4 to 2.5: on all sides of the clips.
-      point.logp.push_back(recorded.back() + uniform(-0.9, 0.9));
-      point.entropy.push_back(uniform(0.1, 3));
-    }
-    for (int64_t s = 0; s < this->axes.size(Axis::sequence); ++s)
-      point.value.push_back(uniform(-1, 1));
-    // Texts are not the point here: what functions of them say is random.
-    loss.stage.walk([&](Operation *op) {
-      if (isa<rl::TextOp, rl::CallOp>(op) &&
-          !isa<rl::TextType>(op->getResult(0).getType()))
-        fixed[op->getResult(0)] = random(op->getResult(0).getType());
-    });
-  }
-
-  void check(const std::string &name) {
-    Formulas base = formulasAt(point);
-    const Column *value = base.evaluate(loss.value);
-    ASSERT_TRUE(value && base.missing().empty()) << name;
-    double lossValue = value->numbers[0];
-    ASSERT_TRUE(std::isfinite(lossValue)) << name;
-    loss.update.walk([&](Operation *op) {
-      auto reduce = dyn_cast<rl::ReduceOp>(op);
-      bool isFlag = op->getNumResults() == 1 &&
-                    isa<rl::FlagType>(op->getResult(0).getType());
-      if (isa<rl::StopOp>(op) || isFlag ||
-          (reduce && reduce.getKind() == rl::ReduceKind::quantile))
-        held[op->getResult(0)] = *base.evaluate(op->getResult(0));
-    });
-    compare(name + ", logp", base, loss.backward.getSeeds(), &Point::logp,
-            lossValue);
-    compare(name + ", entropy", base, loss.backward.getEntropySeeds(),
-            &Point::entropy, lossValue);
-    compare(name + ", value", base, loss.backward.getValueSeeds(),
-            &Point::value, lossValue);
-  }
-
-private:
-  Column random(Type type) {
-    Column column;
-    for (int64_t i = 0; i < axes.size(*rl::getAxis(type)); ++i)
-      column.numbers.push_back(isa<rl::FlagType>(type) ? double(rng()() % 2)
-                                                       : uniform(0, 2));
-    return column;
-  }
-
-  std::optional<Column> source(const Point &at, Operation *op) {
-    bool inside = loss.update->isProperAncestor(op);
-    auto number = [](double x) { return Column{{x}, {}}; };
-    // Whatever else is read is drawn once, under a name.
-    auto drawn = [&](const std::string &key, auto draw) {
-      auto found = others.find(key);
-      return found != others.end() ? found->second : others[key] = draw();
-    };
-    auto nearRecorded = [&](StringRef policy) {
-      return drawn("logp " + policy.str(), [&] {
-        Column column;
-        for (double x : recorded)
-          column.numbers.push_back(x + uniform(-0.3, 0.3));
-        return column;
-      });
-    };
-    using Result = std::optional<Column>;
-    return TypeSwitch<Operation *, Result>(op)
-        .Case([&](rl::LogprobOp read) -> Result {
-          return inside ? Column{at.logp, {}} : nearRecorded(read.getPolicy());
-        })
-        .Case([&](rl::EntropyOp) -> Result { return Column{at.entropy, {}}; })
-        .Case([&](rl::ValueOp read) -> Result {
-          if (inside)
-            return Column{at.value, {}};
-          return drawn("value", [&] { return random(read.getType()); });
-        })
-        .Case([&](rl::FieldOp field) -> Result {
-          if (field.getName() == "logp")
-            return Column{recorded, {}};
-          if (isa<rl::TextType>(field.getResult().getType()))
-            return std::nullopt;
-          return drawn("field " + field.getName().str(),
-                       [&] { return random(field.getResult().getType()); });
-        })
-        .Case([&](rl::GetParamOp get) -> Result {
-          auto param =
-              loss.stage->getParentOfType<ModuleOp>().lookupSymbol<rl::ParamOp>(
-                  get.getParam());
-          return number(param.getValue().convertToDouble());
-        })
-        .Case([&](rl::StepOp) -> Result { return number(3); })
-        .Case([&](rl::StepsOp) -> Result { return number(10); })
-        .Default([](Operation *) -> Result { return std::nullopt; });
-  }
-
-  Formulas formulasAt(const Point &at) {
-    Formulas formulas({{loss.set(), axes}},
-                      [this, at](Operation *op) { return source(at, op); });
-    for (auto &[value, column] : fixed)
-      formulas.bind(value, column);
-    for (auto &[value, column] : held)
-      formulas.bind(value, column);
-    return formulas;
-  }
-
-  double lossAt(const Point &at) {
-    return formulasAt(at).evaluate(loss.value)->numbers[0];
-  }
-
-  void compare(const std::string &name, Formulas &base, Value seeds,
-               std::vector<double> Point::*input, double lossValue) {
-    std::vector<double> gradient((point.*input).size(), 0);
-    if (seeds) {
-      const Column *column = base.evaluate(seeds);
-      ASSERT_TRUE(column) << name;
-      gradient = column->numbers;
-      ASSERT_EQ(gradient.size(), (point.*input).size()) << name;
-    }
-    double scale = std::max(1.0, std::fabs(lossValue));
-    for (double g : gradient)
-      scale = std::max(scale, std::fabs(g));
-    // Central differences err by h^2 times the third derivative, about 1e-10
-    // here, and by the rounding of the loss over h, about 1e-11.
-    double h = 1e-5, tolerance = 1e-8 * scale;
-    for (size_t i = 0; i < gradient.size(); ++i) {
-      Point up = point, down = point;
-      (up.*input)[i] += h;
-      (down.*input)[i] -= h;
-      double difference = (lossAt(up) - lossAt(down)) / (2 * h);
-      EXPECT_NEAR(gradient[i], difference, tolerance) << name << " " << i;
-    }
-  }
-
-  Loss loss;
-  Axes axes;
-  std::vector<double> recorded;
-  Point point;
-  llvm::MapVector<Value, Column> fixed, held;
-  std::map<std::string, Column> others;
-};
 
 using Compile = std::function<OwningOpRef<ModuleOp>(MLIRContext &)>;
 
@@ -222,8 +76,9 @@ int checkLosses(const std::string &name, Compile compile) {
     for (auto [groups, sequences, tokens] :
          {std::tuple(1, 1, 1), std::tuple(1, 1, 7), std::tuple(3, 4, 5),
           std::tuple(5, 2, 3)})
-      Case(*prepared, randomAxes(groups, sequences, tokens))
-          .check(name + " " + stage + "." + loss);
+      expectDifferences(
+          name + " " + stage + "." + loss, *prepared,
+          GeneratedRound(*prepared, {groups, sequences, tokens}, rng()));
   }
   return losses.size();
 }
