@@ -19,6 +19,17 @@ static StringRef nameOf(Operation *op) {
   return named ? named.getName().getValue() : StringRef();
 }
 
+std::string reference::placeOf(Location loc) {
+  if (auto named = dyn_cast<NameLoc>(loc))
+    return placeOf(named.getChildLoc());
+  if (auto call = dyn_cast<CallSiteLoc>(loc))
+    return placeOf(call.getCaller());
+  if (auto place = dyn_cast<FileLineColLoc>(loc))
+    return llvm::formatv("{0}:{1}:{2}", place.getFilename().getValue(),
+                         place.getLine(), place.getColumn());
+  return "?";
+}
+
 static rl::GradientOp gradientOf(rl::UpdateOp update) {
   auto gradients = update.getBody().getOps<rl::GradientOp>();
   return gradients.empty() ? rl::GradientOp() : *gradients.begin();

@@ -48,6 +48,9 @@ mlir::FailureOr<Loss> prepareLoss(mlir::ModuleOp module, size_t index);
 std::vector<std::pair<std::string, std::string>>
 listLosses(mlir::ModuleOp module);
 
+/// FILE:LINE:COLUMN where the step file says it: of a template the use.
+std::string placeOf(mlir::Location loc);
+
 } // namespace r1c::reference
 
 #endif // R1C_COMPILER_REFERENCE_LOSS_H

@@ -157,6 +157,12 @@ int r1c::checkMain(const DriverOptions &options) {
   CheckReport report;
   if (failed(check(*module, checkOptions, report)))
     return 1;
+  if (report.checks() == 0) {
+    llvm::errs() << options.file
+                 << ": error: nothing to check: no stage has an update; leave "
+                    "out --skip-network to check the policies\n";
+    return 1;
+  }
   if (options.json) {
     llvm::outs() << llvm::formatv(
         "{0:2}\n", json::Value(json::Object{{"file", options.file},

@@ -173,7 +173,7 @@ void LossCheck::addRows(CheckSection &section) {
   if (!row.isGood)
     row.remark = llvm::formatv(
         "not in {0} of {1} rounds; some have groups of equal rewards and of a "
-        "single sequence, whose std is 0",
+        "single sequence, whose std is 0: divide by std + 1e-6, say",
         finite.differing, finite.compared);
   add("loss, compiled = interpreter", lossErrors, formulaBound);
   if (!metrics.empty())
@@ -281,6 +281,6 @@ LogicalResult r1c::checkLoss(ModuleOp module, size_t index,
   auto compiled = CompiledUpdate::compile(*clone, *loss, compile);
   if (failed(compiled))
     return failure();
-  CheckSection &section = report.section("loss " + name + " of stage " + stage);
+  CheckSection &section = report.section("loss " + name + " of stage " + stage + ", " + placeOf(loss->backward.getLoc()));
   return LossCheck(*loss, **compiled, options.seed).run(section);
 }

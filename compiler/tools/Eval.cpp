@@ -20,18 +20,6 @@ using reference::Column;
 
 namespace json = llvm::json;
 
-/// FILE:LINE:COLUMN where the step file says it: of a template the use.
-static std::string placeOf(Location loc) {
-  if (auto named = dyn_cast<NameLoc>(loc))
-    return placeOf(named.getChildLoc());
-  if (auto call = dyn_cast<CallSiteLoc>(loc))
-    return placeOf(call.getCaller());
-  if (auto place = dyn_cast<FileLineColLoc>(loc))
-    return llvm::formatv("{0}:{1}:{2}", place.getFilename().getValue(),
-                         place.getLine(), place.getColumn());
-  return "?";
-}
-
 namespace {
 
 class Evaluation {
@@ -177,7 +165,7 @@ bool Evaluation::checkMissing() {
     return true;
   std::string text = "the loss reads what " + options.in + " does not give:";
   for (Operation *op : formulas->missing())
-    text += "\n  " + placeOf(op->getLoc()) + ": " + describe(op);
+    text += "\n  " + reference::placeOf(op->getLoc()) + ": " + describe(op);
   return fail(text);
 }
 
