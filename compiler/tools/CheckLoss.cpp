@@ -281,6 +281,8 @@ LogicalResult r1c::checkLoss(ModuleOp module, size_t index,
   auto compiled = CompiledUpdate::compile(*clone, *loss, compile);
   if (failed(compiled))
     return failure();
-  CheckSection &section = report.section("loss " + name + " of stage " + stage + ", " + placeOf(loss->backward.getLoc()));
+  CheckSection &section =
+      report.section("loss " + name + " of stage " + stage + ", " +
+                     placeOf(loss->backward.getLoc()));
   return LossCheck(*loss, **compiled, options.seed).run(section);
 }

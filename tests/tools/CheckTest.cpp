@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "compiler/reference/Differences.h"
 #include "compiler/tools/Check.h"
+#include "compiler/reference/Differences.h"
 #include "frontends/step/Step.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -192,8 +192,7 @@ protected:
       auto map = rl::MapOp::create(b, loc, seeds.getType(), seeds);
       Block *body = b.createBlock(&map.getBody(), {}, b.getF64Type(), loc);
       Value by = arith::ConstantOp::create(b, loc, b.getF64FloatAttr(factor));
-      Value product =
-          arith::MulFOp::create(b, loc, body->getArgument(0), by);
+      Value product = arith::MulFOp::create(b, loc, body->getArgument(0), by);
       rl::YieldOp::create(b, loc, product);
       seeds = map.getResult();
     }
