@@ -8,8 +8,11 @@
 #include "compiler/phases/schedule/Models.h"
 #include "compiler/phases/expand/FunctionWriter.h"
 #include "compiler/phases/expand/Support.h"
+#include "compiler/phases/ragged/KernBuilder.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "dialects/kern/Kern.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -257,6 +260,53 @@ func::FuncOp Models::function(Policy &policy, StringRef name) {
       (policy.model.getSymName() + "." + name).str());
 }
 
+Extent Models::scaled(OpBuilder &builder, Location loc, Extent rows,
+                      int64_t factor) {
+  Extent &result = scaledExtents[{rows.size, factor}];
+  if (!result)
+    result =
+        buffers.extent(loc, (rows.size.getBuffer().getValue() + ".heads").str(),
+                       rows.capacity * factor);
+  Scratch scratch(builder, kernels);
+  OpBuilder &b = scratch.builder();
+  auto type = RankedTensorType::get({1}, b.getI64Type());
+  Value product = ragged::map(
+      b, loc, type, ragged::element(scratch.argument(type, {rows.size, {}})),
+      Value(), [&](OpBuilder &b, Location loc, ValueRange x) -> Value {
+        Value times =
+            arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(factor));
+        return arith::MulIOp::create(b, loc, x[0], times);
+      });
+  scratch.dispatch(product, "", {Slot{result.size, {}}});
+  return result;
+}
+
+LogicalResult Models::view(OpBuilder &builder, Operation *op,
+                           Kernels::Binding &binding) {
+  if (isa<arith::ConstantOp, tensor::DimOp>(op))
+    return success(); // say whose rows a view has
+  if (binding.count(op->getResult(0)))
+    return op->emitError(
+        "a view cannot be the result of a function of a model");
+  Slot source = binding.lookup(op->getOperand(0));
+  if (!source.ref)
+    return op->emitError("a view of what has no buffer in the schedule");
+  if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op)) {
+    // Rows × heads × n: the rows of the tensor that the size is asked of.
+    auto dim = expand.getOutputShape().front().getDefiningOp<tensor::DimOp>();
+    if (!dim)
+      return op->emitError("a view whose rows are not those of a tensor");
+    source.rows = binding.lookup(dim.getSource()).rows;
+  } else {
+    auto collapse = cast<tensor::CollapseShapeOp>(op);
+    auto shape = collapse.getSrcType().getShape();
+    if (collapse.getReassociationIndices().front().size() == 2)
+      source.rows = scaled(builder, op->getLoc(), source.rows, shape[1]);
+  }
+  binding[op->getResult(0)] = source;
+  return success();
+}
+
 LogicalResult Models::call(OpBuilder &builder, Policy &policy, StringRef name,
                            Roles arguments, Roles results, Extent sequences,
                            llvm::StringMap<Slot> *given) {
@@ -285,10 +335,14 @@ LogicalResult Models::call(OpBuilder &builder, Policy &policy, StringRef name,
     if (slot.ref && !binding.count(value))
       binding[value] = slot;
   }
-  for (Operation &op : function.getBody().front().without_terminator())
-    if (failed(
-            kernels.dispatch(builder, &op, binding, "activations", sequences)))
+  for (Operation &op : function.getBody().front().without_terminator()) {
+    bool isView = isa<arith::ConstantOp, tensor::DimOp, tensor::ExpandShapeOp,
+                      tensor::CollapseShapeOp>(op);
+    if (failed(isView ? view(builder, &op, binding)
+                      : kernels.dispatch(builder, &op, binding, "activations",
+                                         sequences)))
       return failure();
+  }
   if (given)
     for (auto [i, value] : llvm::enumerate(ret->getOperands())) {
       DictionaryAttr role = function.getResultAttrDict(i);

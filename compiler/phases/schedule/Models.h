@@ -143,6 +143,14 @@ private:
                            llvm::StringRef name, Roles arguments, Roles results,
                            Extent sequences = {},
                            llvm::StringMap<Slot> *given = nullptr);
+  /// The buffer of a tensor seen with its heads as rows, or the other way
+  /// round: the same bytes, with another number of rows.
+  llvm::LogicalResult view(mlir::OpBuilder &builder, mlir::Operation *op,
+                           Kernels::Binding &binding);
+  /// `rows` times `factor`, as a size in memory; computed where `builder`
+  /// stands.
+  Extent scaled(mlir::OpBuilder &builder, mlir::Location loc, Extent rows,
+                int64_t factor);
   /// The buffer of a weight argument (parameter, packed,
   /// parameter_gradient), or none.
   Slot weight(Policy &policy, mlir::DictionaryAttr role, mlir::Type type);
@@ -153,6 +161,7 @@ private:
   Kernels &kernels;
   llvm::MapVector<llvm::StringRef, std::unique_ptr<Policy>> policies;
   llvm::DenseMap<mlir::Operation *, std::unique_ptr<Chunk>> chunks;
+  llvm::DenseMap<std::pair<mlir::Attribute, int64_t>, Extent> scaledExtents;
 };
 
 } // namespace r1c::schedule
