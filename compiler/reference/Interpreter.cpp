@@ -123,11 +123,11 @@ struct LMEvaluator {
     Tensor logits =
         linear(f.tensor(op.getInput()), f.tensor(op.getWeight()), nullptr);
     set(op, logProb(logits, f.tensor(op.getTargets()),
-                    f.number(op.getTemperature())));
+                    f.number(op.getTemperature()), f.optional(op.getKept())));
   }
   void operator()(lm::LogProbOp op) {
     set(op, logProb(f.tensor(op.getLogits()), f.tensor(op.getTargets()),
-                    f.number(op.getTemperature())));
+                    f.number(op.getTemperature()), f.optional(op.getKept())));
   }
   template <typename Op>
   void set(Op op, LogProb of) {
@@ -141,12 +141,12 @@ struct LMEvaluator {
         linear(x, w, nullptr), f.tensor(op.getTargets()),
         f.number(op.getTemperature()), f.optional(op.getEntropy()),
         f.tensor(op.getLse()), f.optional(op.getLogpGradient()),
-        f.optional(op.getEntropyGradient()));
+        f.optional(op.getEntropyGradient()), f.optional(op.getKept()));
     f.set(op.getInputGradient(), multiply(ofLogits, w, false, false));
     f.set(op.getWeightGradient(), multiply(ofLogits, x, true, false));
   }
   void operator()(lm::KeepOp op) {
-    f.set(op.getResult(),
+    f.set(op.getKept(),
           keep(f.tensor(op.getLogits()), f.number(op.getTemperature()),
                f.number(op.getTopK()), f.number(op.getTopP()),
                f.number(op.getMinP())));
@@ -154,7 +154,8 @@ struct LMEvaluator {
   void operator()(lm::SampleOp op) {
     f.set(op.getToken(),
           sample(f.tensor(op.getLogits()), f.number(op.getTemperature()),
-                 f.tensor(op.getCounter()), f.tensor(op.getKey())));
+                 f.tensor(op.getCounter()), f.tensor(op.getKey()),
+                 f.optional(op.getKept())));
   }
 };
 

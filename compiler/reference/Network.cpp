@@ -232,8 +232,18 @@ static double divisor(double temperature) {
   return temperature == 0 ? 1 : temperature;
 }
 
-LogProb logProb(const Tensor &logits, const Tensor &targets,
-                double temperature) {
+/// The logits of the kept set, −∞ for the others.
+static Tensor only(const Tensor *kept, const Tensor &logits) {
+  Tensor result = logits;
+  for (int64_t i = 0; kept && i < logits.count(); ++i)
+    if ((*kept)(i) == 0)
+      result(i) = -std::numeric_limits<double>::infinity();
+  return result;
+}
+
+LogProb logProb(const Tensor &all, const Tensor &targets, double temperature,
+                const Tensor *kept) {
+  Tensor logits = only(kept, all);
   double t = divisor(temperature);
   int64_t rows = logits.rows(), n = logits.columns();
   LogProb result{Tensor({rows}), Tensor({rows}), Tensor({rows})};
@@ -260,11 +270,13 @@ LogProb logProb(const Tensor &logits, const Tensor &targets,
 Tensor logitsGradient(const Tensor &logits, const Tensor &targets,
                       double temperature, const Tensor *entropy,
                       const Tensor &lse, const Tensor *logpGradient,
-                      const Tensor *entropyGradient) {
+                      const Tensor *entropyGradient, const Tensor *kept) {
   double t = divisor(temperature);
   Tensor result(logits.shape);
   for (int64_t i = 0; i < logits.rows(); ++i)
     for (int64_t v = 0; v < logits.columns(); ++v) {
+      if (kept && (*kept)(i, v) == 0)
+        continue;
       double logP = logits(i, v) / t - lse(i), p = std::exp(logP);
       double sum = 0;
       if (logpGradient)
@@ -279,7 +291,7 @@ Tensor logitsGradient(const Tensor &logits, const Tensor &targets,
 Tensor keep(const Tensor &logits, double temperature, double topK, double topP,
             double minP) {
   double t = divisor(temperature);
-  Tensor result = logits;
+  Tensor result(logits.shape);
   for (int64_t i = 0; i < logits.rows(); ++i) {
     // Probabilities relative to the largest.
     double maximum = -std::numeric_limits<double>::infinity();
@@ -307,8 +319,7 @@ Tensor keep(const Tensor &logits, double temperature, double topK, double topP,
     }
     least = std::max(least, minP);
     for (int64_t v = 0; v < logits.columns(); ++v)
-      if (std::exp((logits(i, v) - maximum) / t) < least)
-        result(i, v) = -std::numeric_limits<double>::infinity();
+      result(i, v) = std::exp((logits(i, v) - maximum) / t) >= least;
   }
   return result;
 }
@@ -328,8 +339,9 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key,
 
 static uint32_t word(double value) { return uint32_t(int64_t(value)); }
 
-Tensor sample(const Tensor &logits, double temperature, const Tensor &counter,
-              const Tensor &key) {
+Tensor sample(const Tensor &all, double temperature, const Tensor &counter,
+              const Tensor &key, const Tensor *kept) {
+  Tensor logits = only(kept, all);
   Tensor result({logits.rows()});
   for (int64_t i = 0; i < logits.rows(); ++i) {
     // The row's own four words; then one draw a token under them.

@@ -67,17 +67,21 @@ Tensor add(const Tensor &a, const Tensor &b);
 struct LogProb {
   Tensor logp, entropy, lse;
 };
-LogProb logProb(const Tensor &logits, const Tensor &targets,
-                double temperature);
+/// `kept`, here and below: a flag a logit, 0 for tokens outside of the kept
+/// set; null: there are none.
+LogProb logProb(const Tensor &logits, const Tensor &targets, double temperature,
+                const Tensor *kept = nullptr);
 /// ∂L/∂logits; the seeds may be null (0).
 Tensor logitsGradient(const Tensor &logits, const Tensor &targets,
                       double temperature, const Tensor *entropy,
                       const Tensor &lse, const Tensor *logpGradient,
-                      const Tensor *entropyGradient);
+                      const Tensor *entropyGradient,
+                      const Tensor *kept = nullptr);
+/// The kept set of each row.
 Tensor keep(const Tensor &logits, double temperature, double topK, double topP,
             double minP);
 Tensor sample(const Tensor &logits, double temperature, const Tensor &counter,
-              const Tensor &key);
+              const Tensor &key, const Tensor *kept = nullptr);
 
 /// Philox4x32-10 (Salmon et al., SC11).
 std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key,

@@ -117,6 +117,10 @@ static Memory store(const Tensor &x, Type type) {
                                             packed.getN()))
                  : Buffer::of(cpu::pack(floats, packed.getK(), packed.getN()))),
         x.shape};
+  if (elementType(type).isInteger(1))
+    return {std::make_shared<Buffer>(Buffer::of(
+                std::vector<uint8_t>(x.values.begin(), x.values.end()))),
+            x.shape};
   if (elementType(type).isInteger()) {
     std::vector<int32_t> integers;
     for (double value : x.values)
@@ -130,7 +134,10 @@ static Memory store(const Tensor &x, Type type) {
 
 static Tensor load(const Memory &memory, Type type) {
   Tensor result(memory.shape);
-  if (elementType(type).isInteger()) {
+  if (elementType(type).isInteger(1)) {
+    auto values = memory.buffer->values<uint8_t>();
+    std::copy(values.begin(), values.end(), result.values.begin());
+  } else if (elementType(type).isInteger()) {
     auto values = memory.buffer->values<int32_t>();
     std::copy(values.begin(), values.end(), result.values.begin());
   } else {
@@ -226,9 +233,11 @@ FailureOr<Environment> CompiledModel::run(func::FuncOp func,
           result.shape.push_back(dimension);
           count *= dimension;
         }
+        Type element = type.getElementType();
         result.buffer = std::make_shared<Buffer>(
-            type.getElementType().isBF16() ? Buffer::poisoned<uint16_t>(count)
-                                           : Buffer::poisoned<float>(count));
+            element.isInteger(1) ? Buffer::poisoned<uint8_t>(count)
+            : element.isBF16()   ? Buffer::poisoned<uint16_t>(count)
+                                 : Buffer::poisoned<float>(count));
       }
       buffers.push_back(result.buffer.get());
     }

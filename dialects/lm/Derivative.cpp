@@ -116,6 +116,8 @@ SmallVector<Value> HeadOp::getBackwardReads(ArrayRef<bool> wanted) {
                            getTemperature(), getLse()};
   if (wanted[1])
     reads.push_back(getEntropy());
+  if (getKept())
+    reads.push_back(getKept());
   return reads;
 }
 Gradients HeadOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
@@ -124,6 +126,8 @@ Gradients HeadOp::buildBackward(OpBuilder &b, ArrayRef<Value> gradients,
       b, getLoc(), getInput().getType(), getWeight().getType(),
       forward(getInput()), forward(getWeight()), forward(getTargets()),
       forward(getTemperature()), forward(getLse()), gradients[0], gradients[1],
-      gradients[1] ? forward(getEntropy()) : Value());
-  return {grad.getInputGradient(), grad.getWeightGradient(), Value(), Value()};
+      gradients[1] ? forward(getEntropy()) : Value(),
+      getKept() ? forward(getKept()) : Value());
+  return {grad.getInputGradient(), grad.getWeightGradient(), Value(), Value(),
+          Value()};
 }

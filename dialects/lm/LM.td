@@ -184,15 +184,18 @@ def LM_HeadOp : LM_Differentiable<"head", [
     `lse = log Σ exp u_v`, `logp = u[target] − lse`, `entropy = −Σ p_v log p_v`.
     A temperature of 0 means that the sampler took the maximum; the
     log-probability is then the one at temperature 1.
+    `kept`: u_v reads as −∞ for the tokens that are not of the kept set, so that
+    all three are of the distribution over this set; a target is always of it.
     It is `lm.linear` and `lm.log_prob` in one, so that no value of this dialect
     has rows × vocabulary elements in scoring and training.
     The derivative reads lse and entropy.
   }];
   let arguments = (ins LM_Matrix:$input, LM_Matrix:$weight, LM_Index:$targets,
-                       LM_Number:$temperature);
+                       LM_Number:$temperature, Optional<LM_Mask>:$kept);
   let results = (outs LM_Vector:$logp, LM_Vector:$entropy, LM_Vector:$lse);
   let assemblyFormat = [{
-    $input `,` $weight `,` $targets `,` $temperature attr-dict `:`
+    $input `,` $weight `,` $targets `,` $temperature
+    (`kept` $kept^ `:` type($kept))? attr-dict `:`
     type($input) `,` type($weight) `,` type($targets) `->` type($logp)
   }];
   let hasVerifier = 1;
@@ -202,17 +205,21 @@ def LM_LogProbOp : LM_Compute<"log_prob", [
     AllTypesMatch<["logp", "entropy", "lse"]>]> {
   let summary = "lm.head on logits that exist: what the sampler records";
   let arguments = (ins LM_Matrix:$logits, LM_Index:$targets,
-                       LM_Number:$temperature);
+                       LM_Number:$temperature, Optional<LM_Mask>:$kept);
   let results = (outs LM_Vector:$logp, LM_Vector:$entropy, LM_Vector:$lse);
   let assemblyFormat = [{
-    $logits `,` $targets `,` $temperature attr-dict `:`
+    $logits `,` $targets `,` $temperature
+    (`kept` $kept^ `:` type($kept))? attr-dict `:`
     type($logits) `,` type($targets) `->` type($logp)
   }];
   let hasVerifier = 1;
 }
 
-def LM_KeepOp : LM_Compute<"keep", [AllTypesMatch<["logits", "result"]>]> {
-  let summary = "the logits of the tokens that may be drawn, −∞ for the others";
+def LM_KeepOp : LM_Compute<"keep", [
+    TypesMatchWith<"the result has one flag a logit", "logits", "kept",
+      "::llvm::cast<::mlir::RankedTensorType>($_self).clone("
+      "::mlir::IntegerType::get($_self.getContext(), 1))">]> {
+  let summary = "the tokens that may be drawn: the kept set of each row";
   let description = [{
     With p = softmax(logits / T), in this order, each on what the one before
     left:
@@ -223,11 +230,11 @@ def LM_KeepOp : LM_Compute<"keep", [AllTypesMatch<["logits", "result"]>]> {
       probable one.
 
     Tokens as probable as the last one kept are kept too, so that the set does
-    not depend on an order of sorting. Kept logits have their bits unchanged.
+    not depend on an order of sorting.
   }];
   let arguments = (ins LM_Matrix:$logits, LM_Number:$temperature,
                        LM_Number:$top_k, LM_Number:$top_p, LM_Number:$min_p);
-  let results = (outs LM_Matrix:$result);
+  let results = (outs LM_Mask:$kept);
   let assemblyFormat = [{
     $logits `,` $temperature `top_k` $top_k `top_p` $top_p `min_p` $min_p
     attr-dict `:` type($logits)
@@ -241,13 +248,14 @@ def LM_SampleOp : LM_Compute<"sample"> {
     `logits_v / T − log(−log r_v)`, with r_v uniform in (0, 1) from Philox4x32-10
     under the row's counter (4 words) and the key (2 words), so that the draw
     depends on them and on the row's logits alone. T = 0: the first v that
-    maximises logits_v.
+    maximises logits_v. `kept`: among the tokens of the kept set.
   }];
   let arguments = (ins LM_Matrix:$logits, LM_Number:$temperature,
-                       2DTensorOf<[I32]>:$counter, 1DTensorOf<[I32]>:$key);
+                       2DTensorOf<[I32]>:$counter, 1DTensorOf<[I32]>:$key,
+                       Optional<LM_Mask>:$kept);
   let results = (outs LM_Index:$token);
   let assemblyFormat = [{
-    $logits `,` $temperature `,` $counter `,` $key attr-dict `:`
+    $logits `,` $temperature `,` $counter `,` $key (`kept` $kept^)? attr-dict `:`
     functional-type(operands, results)
   }];
   let hasVerifier = 1;

@@ -64,5 +64,6 @@ def LM_Vector : 1DTensorOf<[F32]>;   // one number a row, or a column
 def LM_Number : Type<0DTensorOf<[F32]>.predicate, "tensor<f32>", "::mlir::RankedTensorType">,
     BuildableType<"::mlir::RankedTensorType::get({}, $_builder.getF32Type())">;
 def LM_Index  : 1DTensorOf<[I32]>;   // token ids, row numbers
+def LM_Mask   : 2DTensorOf<[I1]>;    // rows x vocabulary: may be drawn, or not
 
 #endif

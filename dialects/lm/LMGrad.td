@@ -119,6 +119,7 @@ def LM_HeadGradOp : LM_Compute<"head_grad", [AttrSizedOperandSegments,
     there, and the entropy itself goes with its seed), p_v = exp(u_v − lse):
     `∂L/∂z_v = (g · (1[v = target] − p_v) − h · p_v · (u_v − lse + entropy)) / T`,
     `∂L/∂x = ∂L/∂z · w`, `∂L/∂w = (∂L/∂z)ᵀ · x`. T = 0 reads as 1, as in lm.head.
+    `kept`: ∂L/∂z_v is 0 for the tokens that are not of the kept set.
   }];
   // The optional operands come last: type inference counts operands from the
   // front.
@@ -126,13 +127,13 @@ def LM_HeadGradOp : LM_Compute<"head_grad", [AttrSizedOperandSegments,
                        LM_Number:$temperature, LM_Vector:$lse,
                        Optional<LM_Vector>:$logp_gradient,
                        Optional<LM_Vector>:$entropy_gradient,
-                       Optional<LM_Vector>:$entropy);
+                       Optional<LM_Vector>:$entropy, Optional<LM_Mask>:$kept);
   let results = (outs LM_Matrix:$input_gradient, LM_Matrix:$weight_gradient);
   let assemblyFormat = [{
     (`logp` $logp_gradient^ `:` type($logp_gradient))?
     (`entropy` $entropy_gradient^ `at` $entropy `:` type($entropy_gradient) `,` type($entropy))?
     `of` $input `,` $weight `,` $targets `,` $temperature `,` $lse
-    attr-dict `:` type($input) `,` type($weight) `,` type($targets) `,` type($lse)
+    (`kept` $kept^ `:` type($kept))? attr-dict `:` type($input) `,` type($weight) `,` type($targets) `,` type($lse)
   }];
   let hasVerifier = 1;
 }

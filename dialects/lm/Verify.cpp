@@ -188,9 +188,22 @@ static LogicalResult verifyAttention(Op op) {
 LogicalResult AttentionOp::verify() { return verifyAttention(*this); }
 LogicalResult AttentionGradOp::verify() { return verifyAttention(*this); }
 
+/// A kept set, if there is one: a row a target, a flag a token.
+static LogicalResult requireKept(Operation *op, Value kept, int64_t rows,
+                                 int64_t vocabulary) {
+  if (!kept)
+    return success();
+  return success(
+      succeeded(requireSize(op, "the rows of the kept set", kept, 0, rows)) &&
+      succeeded(
+          requireSize(op, "the columns of the kept set", kept, 1, vocabulary)));
+}
+
 LogicalResult HeadOp::verify() {
   if (failed(requireSize(*this, "the weight's columns", getWeight(), 1,
-                         size(getInput(), 1))))
+                         size(getInput(), 1))) ||
+      failed(requireKept(*this, getKept(), size(getTargets(), 0),
+                         size(getWeight(), 0))))
     return failure();
   return requireSize(*this, "the number of results", getLogp(), 0,
                      size(getTargets(), 0));
@@ -201,16 +214,25 @@ LogicalResult HeadGradOp::verify() {
     return emitOpError("needs a gradient of logp, of entropy, or both");
   if (!getEntropyGradient() != !getEntropy())
     return emitOpError("needs the entropy with its gradient, and only then");
+  if (failed(requireKept(*this, getKept(), size(getTargets(), 0),
+                         size(getWeight(), 0))))
+    return failure();
   return requireSize(*this, "the weight's columns", getWeight(), 1,
                      size(getInput(), 1));
 }
 
 LogicalResult LogProbOp::verify() {
+  if (failed(requireKept(*this, getKept(), size(getLogits(), 0),
+                         size(getLogits(), 1))))
+    return failure();
   return requireSize(*this, "the number of results", getLogp(), 0,
                      size(getTargets(), 0));
 }
 
 LogicalResult SampleOp::verify() {
+  if (failed(requireKept(*this, getKept(), size(getLogits(), 0),
+                         size(getLogits(), 1))))
+    return failure();
   return success(
       succeeded(
           requireSize(*this, "the counter's columns", getCounter(), 1, 4)) &&

@@ -189,7 +189,7 @@ def RT_SampleOp : RT_HostBlock<"sample"> {
                        RT_Number:$groups, RT_Number:$group_size,
                        RT_Number:$temperature, RT_Number:$max_new_tokens,
                        OptionalAttr<RT_Number>:$top_p, OptionalAttr<RT_Number>:$top_k,
-                       OptionalAttr<RT_Number>:$min_p,
+                       OptionalAttr<RT_Number>:$min_p, UnitAttr:$kept,
                        OptionalAttr<ArrayAttr>:$stop, OptionalAttr<I64Attr>:$tries,
                        I64Attr:$max_groups, I64Attr:$max_group_size, I64Attr:$max_tokens,
                        OptionalAttr<DictionaryAttr>:$where);

@@ -77,6 +77,7 @@ Policy::Policy(const Fields &d, const Memory &memory, uint32_t index,
              Fields programs = d.object("programs");
              packName = programs.text("pack", "");
              rolloutName = programs.text("rollout", "");
+             filteredName = programs.text("rollout.filtered", "");
            }
            if (d.has("rollout"))
              rollout.emplace(d.object("rollout"), memory);

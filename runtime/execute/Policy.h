@@ -46,11 +46,12 @@ public:
   std::vector<Parameter> parameters;
   std::vector<Range> state; ///< what a checkpoint holds
   Range updates;
-  std::string packName, rolloutName;
+  std::string packName, rolloutName, filteredName;
   std::optional<Rollout> rollout;
 
   /// Set by the loader; null where the policy has no such program.
-  const Block *pack = nullptr, *rolloutProgram = nullptr;
+  const Block *pack = nullptr, *rolloutProgram = nullptr,
+              *filteredProgram = nullptr;
 
   /// Master weights from their declared start ("normal", "constant"): a
   /// function of (seed, policy, parameter, element) alone.

@@ -109,6 +109,9 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
             policy->pack = &loaderOwner->program(policy->packName);
           if (!policy->rolloutName.empty())
             policy->rolloutProgram = &loaderOwner->program(policy->rolloutName);
+          if (!policy->filteredName.empty())
+            policy->filteredProgram =
+                &loaderOwner->program(policy->filteredName);
         }
         loadStages(*loaderOwner);
       });

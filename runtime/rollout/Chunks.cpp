@@ -91,4 +91,17 @@ std::vector<Chunk> packChunks(const OutputSet &set, const Axes &axes,
   return chunks;
 }
 
+std::vector<int8_t> keptOf(const Chunk &chunk, const OutputSet &set,
+                           const Axes &axes, int64_t vocabulary) {
+  std::vector<int8_t> flags(chunk.targets.size() * vocabulary, 1);
+  std::span<int8_t> rest(flags);
+  for (int32_t i : chunk.sequences) {
+    const Sequence &sequence = set.sequences[axes.viewSequences[i]];
+    for (int64_t c = 0; c < sequence.kept.size(); ++c)
+      sequence.kept.write(c, rest.subspan(c * vocabulary, vocabulary));
+    rest = rest.subspan(sequence.chosen.size() * vocabulary);
+  }
+  return flags;
+}
+
 } // namespace r1c::runtime

@@ -32,6 +32,11 @@ struct Chunk {
 std::vector<Chunk> packChunks(const OutputSet &set, const Axes &axes,
                               int64_t rows, int64_t maxSequences);
 
+/// The kept sets of a chunk's targets, a flag a token of the vocabulary each;
+/// of tokens without one, all.
+std::vector<int8_t> keptOf(const Chunk &chunk, const OutputSet &set,
+                           const Axes &axes, int64_t vocabulary);
+
 } // namespace r1c::runtime
 
 #endif // R1C_RUNTIME_ROLLOUT_CHUNKS_H

@@ -23,7 +23,8 @@ Rollout::Rollout(const Fields &d, const Memory &memory)
       minP(memory.optional(d, "min_p")),
       rowCount(memory.required(d, "row_count")),
       sampleCount(memory.required(d, "sample_count")),
-      token(memory.required(d, "token")), logp(memory.required(d, "logp")) {
+      token(memory.required(d, "token")), logp(memory.required(d, "logp")),
+      kept(memory.optional(d, "kept")) {
   if (slots < 1 || rows < 1 || capacityRows < 1)
     throw Error(d.where(), ": slots, rows and capacity must be above 0");
   auto fits = [&](const Range &range, int64_t count) {
@@ -129,6 +130,13 @@ OutputSet Rollout::run(std::vector<Group> prompts,
   setting(topK, settings.topK, 0, "top_k");
   setting(topP, settings.topP, 1, "top_p");
   setting(minP, settings.minP, 0, "min_p");
+  // A filter that is off today keeps everything; that needs no record.
+  bool recordKept =
+      settings.recordKept &&
+      (settings.topK > 0 || settings.topP < 1 || settings.minP > 0);
+  if (recordKept && !kept)
+    throw Error("the rollout program of this artifact leaves no kept sets");
+  int64_t vocabulary = recordKept ? kept.size() / slots : 0;
 
   std::vector<Slot> table(slots);
   int64_t pending = 0, done = 0;
@@ -235,12 +243,18 @@ OutputSet Rollout::run(std::vector<Group> prompts,
     auto draws = static_cast<int64_t>(drawSlots.size());
     std::vector<int32_t> drawn = token.read<int32_t>(draws);
     std::vector<float> drawnLogp = logp.read<float>(draws);
+    std::vector<int8_t> drawnKept;
+    if (recordKept)
+      drawnKept = kept.read<int8_t>(draws * vocabulary);
 
     for (int64_t i = 0; i < draws; ++i) {
       Slot &slot = table[drawSlots[i]];
       Sequence &sequence = set.sequences[slot.sequence];
       sequence.chosen.push_back(drawn[i]);
       sequence.logp.push_back(drawnLogp[i]);
+      if (recordKept)
+        sequence.kept.append(
+            std::span(drawnKept).subspan(i * vocabulary, vocabulary));
       slot.lastToken = drawn[i];
       bool ended = tokenizer.isEnd(drawn[i]) ||
                    endsWithStop(sequence, settings, tokenizer);

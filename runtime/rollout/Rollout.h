@@ -19,6 +19,7 @@ struct SampleSettings {
   int64_t groupSize = 1;
   int64_t maxNewTokens = 1;
   double temperature = 1, topP = 1, topK = 0, minP = 0;
+  bool recordKept = false; ///< remember what these three kept at each token
   std::vector<std::string> stops;
   uint64_t seed = 0;
   uint32_t round = 0, set = 0;
@@ -35,7 +36,7 @@ public:
   int64_t capacity() const { return capacityRows; }
 
   /// Samples `groupSize` sequences for each prompt. `program` runs the policy's
-  /// rollout program once.
+  /// rollout program once, the filtered one if there is a filter.
   ///
   /// A slot holds one sequence and its cache rows; it takes the next sequence
   /// as soon as its own ends. Every call of the program holds one row for each
@@ -58,7 +59,7 @@ private:
 
   int64_t slots, capacityRows, rows;
   Range tokens, positions, bases, sampleRows, noise, key;
-  Range temperature, topK, topP, minP, rowCount, sampleCount, token, logp;
+  Range temperature, topK, topP, minP, rowCount, sampleCount, token, logp, kept;
   std::vector<Cache> caches;
 };
 

@@ -25,7 +25,6 @@ REFUSED = {
     "r1-pipeline": "head = scalar",
     "lora": "lora(...)",
     "code-execution": "run(...)",
-    "first-hour": "sampled with top_p",
 }
 
 

@@ -221,6 +221,13 @@ protected:
     environment["rows"] = Tensor::list({5, 0, 3, 4});
     environment["targets"] = Tensor::list({10, 0, 3, 3});
     environment["temperature"] = Tensor::number(0.8);
+    // Each target is of its kept set.
+    Tensor kept({4, config.vocabulary});
+    for (int64_t i = 0; i < kept.rows(); ++i)
+      for (int64_t v = 0; v < kept.columns(); ++v)
+        kept(i, v) =
+            v == std::get<Tensor>(environment["targets"])(i) || random() % 2;
+    environment["kept"] = kept;
   }
 
   std::unique_ptr<MLIRContext> context;
@@ -245,6 +252,14 @@ TEST_P(ModelDerivative, HeadWithoutEntropy) {
 TEST_P(ModelDerivative, HeadAtTemperatureZero) {
   environment["temperature"] = Tensor::number(0);
   check(*module, "head", environment, random, GetParam().recompute);
+}
+
+TEST_P(ModelDerivative, FilteredHead) {
+  check(*module, "head.filtered", environment, random, GetParam().recompute);
+}
+TEST_P(ModelDerivative, FilteredHeadWithoutEntropy) {
+  check(*module, "head.filtered", environment, random, GetParam().recompute,
+        ".logp");
 }
 
 INSTANTIATE_TEST_SUITE_P(

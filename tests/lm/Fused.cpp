@@ -31,8 +31,7 @@ class Fused : public testing::TestWithParam<Case> {
 protected:
   void SetUp() override {
     context = makeContext();
-    config =
-        smallConfig(GetParam().qwen2, GetParam().qwen3, GetParam().bf16);
+    config = smallConfig(GetParam().qwen2, GetParam().qwen3, GetParam().bf16);
     module = expand(*context, config);
     ASSERT_TRUE(differentiate(*module, GetParam().recompute));
     fused = OwningOpRef<ModuleOp>(module->clone());
@@ -128,6 +127,18 @@ TEST_P(Fused, Head) {
   compare("head.backward.logp");
 }
 
+TEST_P(Fused, FilteredHead) {
+  Tensor kept({4, config.vocabulary});
+  for (int64_t i = 0; i < kept.rows(); ++i)
+    for (int64_t v = 0; v < kept.columns(); ++v)
+      kept(i, v) =
+          v == std::get<Tensor>(environment["targets"])(i) || random() % 2;
+  environment["kept"] = kept;
+  save(compare("head.filtered"), {"logp", "entropy"});
+  compare("head.filtered.backward");
+  compare("head.filtered.backward.logp");
+}
+
 TEST_P(Fused, Logits) { compare("logits"); }
 
 TEST_P(Fused, Sample) {
@@ -200,19 +211,16 @@ TEST_P(Fused, CachedLayerInPieces) {
   EXPECT_LT(difference(seen, expected), tolerance);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Fused,
-                         testing::Values(Case{"llama", false, false, "none"},
-                                         Case{"llama_cheap", false, false,
-                                              "cheap"},
-                                         Case{"llama_all", false, false, "all"},
-                                         Case{"qwen2", true, false, "none"},
-                                         Case{"qwen3", false, true, "cheap"},
-                                         Case{"bf16", false, false, "none",
-                                              true},
-                                         Case{"qwen2_bf16_cheap", true, false,
-                                              "cheap", true},
-                                         Case{"qwen3_bf16_all", false, true,
-                                              "all", true}),
-                         [](const auto &info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Models, Fused,
+    testing::Values(Case{"llama", false, false, "none"},
+                    Case{"llama_cheap", false, false, "cheap"},
+                    Case{"llama_all", false, false, "all"},
+                    Case{"qwen2", true, false, "none"},
+                    Case{"qwen3", false, true, "cheap"},
+                    Case{"bf16", false, false, "none", true},
+                    Case{"qwen2_bf16_cheap", true, false, "cheap", true},
+                    Case{"qwen3_bf16_all", false, true, "all", true}),
+    [](const auto &info) { return info.param.name; });
 
 } // namespace

@@ -83,6 +83,11 @@ protected:
     environment["gradient logp"] = random({40}, 1);
     environment["gradient entropy"] = random({40}, 1);
     environment["temperature"] = Tensor::number(0.75);
+    Tensor kept({40, config.vocabulary});
+    for (int64_t i = 0; i < kept.rows(); ++i)
+      for (int64_t v = 0; v < kept.columns(); ++v)
+        kept(i, v) = v == int64_t(targets[i]) || rng()() % 3 == 0;
+    environment["kept"] = kept;
     Tensor counter({40, 4});
     for (double &word : counter.values)
       word = int32_t(rng()());
@@ -119,8 +124,8 @@ protected:
 
   /// Compiled results near the interpreter's of the fused function. With
   /// bfloat16 each operand of a product is off by up to 2^-9 of itself, so
-  /// single sums that cancel may be far off; what is bounded is the error of the
-  /// whole tensor: a dozen roundings one after the other, as a random walk.
+  /// single sums that cancel may be far off; what is bounded is the error of
+  /// the whole tensor: a dozen roundings one after the other, as a random walk.
   void near(StringRef function, double tolerance) {
     Environment expected = test::run(*m.fused, function, environment);
     Environment actual = machine(function, environment);
@@ -174,6 +179,26 @@ TEST_P(Machine, MeansTheSame) {
   addSaved(machine("head", environment));
   near("head.backward", 2e-4);
   near("head.backward.logp", 2e-4);
+}
+
+TEST_P(Machine, FilteredHeadMeansTheSame) {
+  near("head.filtered", 2e-5);
+  addSaved(machine("head.filtered", environment));
+  near("head.filtered.backward", 2e-4);
+  near("head.filtered.backward.logp", 2e-4);
+  for (StringRef function : {"head.filtered", "head.filtered.backward"})
+    same(machine(function, environment, 1), machine(function, environment, 3));
+}
+
+/// A kept set of all tokens leaves every bit as it is, of results and
+/// gradients.
+TEST_P(Machine, KeepingAllIsNoFilter) {
+  environment["kept"] = Tensor({40, m.config.vocabulary}, 1);
+  same(machine("head", environment), machine("head.filtered", environment));
+  addSaved(machine("head", environment));
+  for (std::string suffix : {".backward", ".backward.logp"})
+    same(machine("head" + suffix, environment),
+         machine("head.filtered" + suffix, environment));
 }
 
 TEST_P(Machine, LayerBackward) {
@@ -261,19 +286,58 @@ TEST_P(Machine, SampledLogProbIsTheTrainedOne) {
   }
 }
 
+/// The same with a filter: the kept set that the sampler leaves makes training
+/// compute what the sampler recorded.
+TEST_P(Machine, FilteredLogProbIsTheTrainedOne) {
+  environment["top_k"] = Tensor::number(20);
+  environment["top_p"] = Tensor::number(0.9);
+  environment["min_p"] = Tensor::number(0.01);
+  for (double temperature : {1.0, 0.75, 0.0}) {
+    environment["temperature"] = Tensor::number(temperature);
+    Environment sampled = machine("sample.filtered", environment);
+    const Tensor &token = tensorOf(sampled, "token");
+    const Tensor &kept = tensorOf(sampled, "kept");
+    Environment training = environment;
+    Tensor rows = std::get<Tensor>(environment["rows"]), targets = token;
+    std::reverse(rows.values.begin(), rows.values.end());
+    std::reverse(targets.values.begin(), targets.values.end());
+    std::vector<int64_t> order;
+    int64_t left = 0;
+    for (int64_t i = 0; i < token.count(); ++i) {
+      order.insert(order.begin(), i);
+      EXPECT_EQ(kept(i, int64_t(token(i))), 1) << "drawn from outside";
+      for (int64_t v = 0; v < kept.columns(); ++v)
+        left += kept(i, v) == 0;
+    }
+    EXPECT_GT(left, 0);
+    training["rows"] = rows;
+    training["targets"] = targets;
+    training["kept"] = take(kept, order);
+    Tensor logp = tensorOf(machine("head.filtered", training, 2), "logp");
+    std::reverse(logp.values.begin(), logp.values.end());
+    EXPECT_EQ(logp.values, tensorOf(sampled, "logp").values) << temperature;
+  }
+}
+
 TEST_P(Machine, HeadInChunks) {
-  Environment whole = machine("head", environment);
-  int64_t cuts[] = {0, 1, 18, 40};
-  for (int i = 0; i < 3; ++i) {
-    Environment chunk = environment;
-    for (const char *key : {"rows", "targets"})
-      chunk[key] =
-          slice(std::get<Tensor>(environment[key]), cuts[i], cuts[i + 1]);
-    Environment results = machine("head", chunk);
-    for (const auto &[key, value] : results)
-      EXPECT_EQ(std::get<Tensor>(value).values,
-                slice(tensorOf(whole, key), cuts[i], cuts[i + 1]).values)
-          << key;
+  for (StringRef function : {"head", "head.filtered"}) {
+    Environment whole = machine(function, environment);
+    int64_t cuts[] = {0, 1, 18, 40};
+    for (int i = 0; i < 3; ++i) {
+      Environment chunk = environment;
+      std::vector<int64_t> cut;
+      for (int64_t row = cuts[i]; row < cuts[i + 1]; ++row)
+        cut.push_back(row);
+      chunk["kept"] = take(std::get<Tensor>(environment["kept"]), cut);
+      for (const char *key : {"rows", "targets"})
+        chunk[key] =
+            slice(std::get<Tensor>(environment[key]), cuts[i], cuts[i + 1]);
+      Environment results = machine(function, chunk);
+      for (const auto &[key, value] : results)
+        EXPECT_EQ(std::get<Tensor>(value).values,
+                  slice(tensorOf(whole, key), cuts[i], cuts[i + 1]).values)
+            << key;
+    }
   }
 }
 
@@ -302,7 +366,12 @@ TEST_P(Machine, NoFilterIsNoFilter) {
   environment["top_k"] = Tensor::number(0);
   environment["top_p"] = Tensor::number(1);
   environment["min_p"] = Tensor::number(0);
-  same(machine("sample", environment), machine("sample.filtered", environment));
+  Environment filtered = machine("sample.filtered", environment);
+  Environment plain = machine("sample", environment);
+  for (const char *key : {"token", "logp"})
+    EXPECT_EQ(tensorOf(filtered, key).values, tensorOf(plain, key).values);
+  EXPECT_EQ(tensorOf(filtered, "kept").values,
+            Tensor({40, m.config.vocabulary}, 1).values);
 }
 
 /// Drawn tokens are of the kept set, and their probabilities are relative to
@@ -314,8 +383,12 @@ TEST_P(Machine, FilteredSample) {
   Environment results = machine("sample.filtered", environment);
   const Tensor &token = tensorOf(results, "token");
   Tensor logits = tensorOf(machine("logits", environment), "logits");
-  Tensor kept = reference::keep(logits, 0.75, 7, 0.8, 0.02);
-  reference::LogProb of = reference::logProb(kept, token, 0.75);
+  // The filter of the machine's own logits: equal but where a probability
+  // stands at a threshold to rounding.
+  Tensor kept = tensorOf(results, "kept");
+  Tensor expected = reference::keep(logits, 0.75, 7, 0.8, 0.02);
+  EXPECT_EQ(kept.values, expected.values);
+  reference::LogProb of = reference::logProb(logits, token, 0.75, &kept);
   EXPECT_LT(difference(tensorOf(results, "logp"), of.logp), 2e-5);
   same(results, machine("sample.filtered", environment, 3));
 }

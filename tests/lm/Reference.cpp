@@ -93,12 +93,8 @@ TEST(Reference, Keep) {
   auto kept = [&](double topK, double topP, double minP) {
     Tensor result = keep(logits, 1, topK, topP, minP);
     std::string text;
-    for (int v = 0; v < 5; ++v) {
-      bool out = std::isinf(result(0, v));
-      text += out ? '.' : 'x';
-      if (!out)
-        EXPECT_EQ(result(0, v), logits(0, v));
-    }
+    for (int v = 0; v < 5; ++v)
+      text += result(0, v) == 1 ? 'x' : '.';
     return text;
   };
   EXPECT_EQ(kept(0, 1, 0), "xxxxx");
@@ -116,6 +112,29 @@ TEST(Reference, Keep) {
   EXPECT_EQ(kept(2, 0.58, 0), "x.x..");
   EXPECT_EQ(kept(0, 1, 0.74), "x.x..");
   EXPECT_EQ(kept(0, 1, 0.76), "x....");
+}
+
+/// Over a kept set all is as if its tokens were the whole vocabulary.
+TEST(Reference, KeptSetIsAVocabulary) {
+  Tensor logits({1, 4}, {0.3, 2.5, -1, 0.7}), kept({1, 4}, {1, 0, 1, 1});
+  Tensor alone({1, 3}, {0.3, -1, 0.7});
+  LogProb of = logProb(logits, Tensor::list({3}), 0.8, &kept);
+  LogProb expected = logProb(alone, Tensor::list({2}), 0.8);
+  EXPECT_DOUBLE_EQ(of.logp(0), expected.logp(0));
+  EXPECT_DOUBLE_EQ(of.entropy(0), expected.entropy(0));
+  EXPECT_DOUBLE_EQ(of.lse(0), expected.lse(0));
+  Tensor g = Tensor::list({0.6}), h = Tensor::list({-1.1});
+  Tensor gradient = logitsGradient(logits, Tensor::list({3}), 0.8, &of.entropy,
+                                   of.lse, &g, &h, &kept);
+  Tensor ofAlone = logitsGradient(alone, Tensor::list({2}), 0.8,
+                                  &expected.entropy, expected.lse, &g, &h);
+  EXPECT_EQ(gradient(0, 1), 0);
+  for (auto [v, w] : {std::pair(0, 0), {2, 1}, {3, 2}})
+    EXPECT_DOUBLE_EQ(gradient(0, v), ofAlone(0, w));
+  // The most probable token is not of it, and is not drawn.
+  Tensor token =
+      sample(logits, 0, Tensor({1, 4}), Tensor::list({42, 0}), &kept);
+  EXPECT_EQ(token(0), 3);
 }
 
 TEST(Reference, SampleAtTemperatureZeroTakesTheFirstMaximum) {

@@ -167,3 +167,35 @@ func.func @f(%x: tensor<?x16xf32>, %t: tensor<f32>, %c: tensor<?x3xi32>, %key: t
   %y = lm.sample %x, %t, %c, %key : (tensor<?x16xf32>, tensor<f32>, tensor<?x3xi32>, tensor<2xi32>) -> tensor<?xi32>
   return
 }
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<16x64xf32>, %ids: tensor<?xi32>, %t: tensor<f32>, %kept: tensor<?x8xi1>) {
+  // expected-error @+1 {{needs the columns of the kept set to be 16, not 8}}
+  %a, %b, %c = lm.head %x, %w, %ids, %t kept %kept : tensor<?x8xi1> : tensor<?x64xf32>, tensor<16x64xf32>, tensor<?xi32> -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x64xf32>, %w: tensor<16x64xf32>, %ids: tensor<?xi32>, %t: tensor<f32>, %l: tensor<?xf32>, %kept: tensor<?x8xi1>) {
+  // expected-error @+1 {{needs the columns of the kept set to be 16, not 8}}
+  %a, %b = lm.head_grad logp %l : tensor<?xf32> of %x, %w, %ids, %t, %l kept %kept : tensor<?x8xi1> : tensor<?x64xf32>, tensor<16x64xf32>, tensor<?xi32>, tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x16xf32>, %ids: tensor<?xi32>, %t: tensor<f32>, %kept: tensor<4x16xi1>) {
+  // expected-error @+1 {{needs the rows of the kept set to be ?, not 4}}
+  %a, %b, %c = lm.log_prob %x, %ids, %t kept %kept : tensor<4x16xi1> : tensor<?x16xf32>, tensor<?xi32> -> tensor<?xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x16xf32>, %t: tensor<f32>, %c: tensor<?x4xi32>, %key: tensor<2xi32>, %kept: tensor<?x8xi1>) {
+  // expected-error @+1 {{needs the columns of the kept set to be 16, not 8}}
+  %y = lm.sample %x, %t, %c, %key kept %kept : (tensor<?x16xf32>, tensor<f32>, tensor<?x4xi32>, tensor<2xi32>, tensor<?x8xi1>) -> tensor<?xi32>
+  return
+}

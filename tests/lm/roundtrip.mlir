@@ -76,6 +76,14 @@ func.func @head(%ids: tensor<?xi32>, %table: tensor<16x64xf32>, %rows: tensor<?x
   %token = lm.sample %logits, %t, %c, %key : (tensor<?x16xf32>, tensor<f32>, tensor<?x4xi32>, tensor<2xi32>) -> tensor<?xi32>
   // CHECK: lm.keep %{{.*}}, %{{.*}} top_k %{{.*}} top_p %{{.*}} min_p %{{.*}} : tensor<?x16xf32>
   %kept = lm.keep %logits, %t top_k %t top_p %t min_p %t : tensor<?x16xf32>
+  // CHECK: lm.sample %{{.*}} kept %{{[a-z0-9]*}} : ({{.*}}, tensor<?x16xi1>) -> tensor<?xi32>
+  %other = lm.sample %logits, %t, %c, %key kept %kept : (tensor<?x16xf32>, tensor<f32>, tensor<?x4xi32>, tensor<2xi32>, tensor<?x16xi1>) -> tensor<?xi32>
+  // CHECK: lm.log_prob %{{.*}} kept %{{[a-z0-9]*}} : tensor<?x16xi1> : tensor<?x16xf32>
+  %p2, %h2, %l2 = lm.log_prob %logits, %other, %t kept %kept : tensor<?x16xi1> : tensor<?x16xf32>, tensor<?xi32> -> tensor<?xf32>
+  // CHECK: lm.head %{{.*}} kept %{{[a-z0-9]*}} : tensor<?x16xi1> : tensor<?x64xf32>
+  %p3, %h3, %l3 = lm.head %g, %table, %rows, %t kept %kept : tensor<?x16xi1> : tensor<?x64xf32>, tensor<16x64xf32>, tensor<?xi32> -> tensor<?xf32>
+  // CHECK: lm.head_grad logp %{{[a-z0-9#]*}} : tensor<?xf32> of %{{.*}} kept %{{[a-z0-9]*}} : tensor<?x16xi1> : tensor<?x64xf32>
+  %k, %m = lm.head_grad logp %p3 : tensor<?xf32> of %g, %table, %rows, %t, %l3 kept %kept : tensor<?x16xi1> : tensor<?x64xf32>, tensor<16x64xf32>, tensor<?xi32>, tensor<?xf32>
   // CHECK: lm.log_prob
   %p, %h, %l = lm.log_prob %logits, %token, %t : tensor<?x16xf32>, tensor<?xi32> -> tensor<?xf32>
   return

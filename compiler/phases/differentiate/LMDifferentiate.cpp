@@ -264,9 +264,10 @@ struct LMDifferentiatePass
     for (func::FuncOp forward : forwards) {
       auto function = forward->getAttrOfType<StringAttr>(role::function);
       if (!function ||
-          !llvm::is_contained({"embed", "layer", "head"}, function.getValue()))
+          !llvm::is_contained({"embed", "layer", "head", "head.filtered"},
+                              function.getValue()))
         continue;
-      bool isHead = function == "head";
+      bool isHead = function.getValue().starts_with("head");
       // A chunk's head saves nothing but its results: its logits are computed
       // again in any case, and the norm before them costs next to nothing.
       Recompute own = isHead ? Recompute::all : *policy;

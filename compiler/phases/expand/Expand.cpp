@@ -7,7 +7,6 @@
 
 #include "compiler/phases/Passes.h"
 #include "compiler/phases/expand/Model.h"
-#include "compiler/phases/expand/Support.h"
 #include "dialects/rl/RL.h"
 
 namespace r1c {
@@ -28,20 +27,6 @@ LogicalResult refuse(ModuleOp module) {
       value.emitError("value(...) needs a policy with head = scalar, which is "
                       "not supported yet");
       return WalkResult::interrupt();
-    }
-    // Their log-probabilities are those of the kept set, which would have to be
-    // recorded; of the full vocabulary they would silently disagree.
-    if (isa<rl::LogprobOp, rl::EntropyOp>(op)) {
-      auto sample = op->getOperand(0).getDefiningOp<rl::SampleOp>();
-      if (sample && isFiltered(sample)) {
-        op->emitError(
-              "logp and entropy of tokens that were sampled with top_p, "
-              "top_k or min_p are not supported yet: leave the filter "
-              "out of samples that are trained on or scored")
-                .attachNote(sample.getLoc())
-            << "sampled here";
-        return WalkResult::interrupt();
-      }
     }
     if (auto text = dyn_cast<rl::TextOp>(op);
         text && text.getFunction() == "run") {

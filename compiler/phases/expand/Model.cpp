@@ -31,6 +31,10 @@ private:
   RankedTensorType perRow(Type element) {
     return RankedTensorType::get({ShapedType::kDynamic}, element);
   }
+  RankedTensorType flags() {
+    return RankedTensorType::get({ShapedType::kDynamic, config.vocabulary},
+                                 b.getI1Type());
+  }
   RankedTensorType vector(int64_t n) {
     return RankedTensorType::get({n}, b.getF32Type());
   }
@@ -61,9 +65,10 @@ private:
   Value linear(FunctionWriter &f, Value x, StringRef layer, bool bias = false);
   void embed();
   void layer();
-  void head();
+  /// `filtered`: over the kept set of each row.
+  void head(bool filtered);
   void logits();
-  /// `filtered`: with top_k, top_p and min_p.
+  /// `filtered`: with top_k, top_p and min_p; gives the kept sets.
   void sample(bool filtered);
   /// The final norm of the rows that need logits.
   Value headRows(FunctionWriter &f, Value x, Value rowNumbers);
@@ -141,7 +146,8 @@ lm::ModelOp Expander::run() {
 
   embed();
   layer();
-  head();
+  head(/*filtered=*/false);
+  head(/*filtered=*/true);
   logits();
   sample(/*filtered=*/false);
   sample(/*filtered=*/true);
@@ -234,18 +240,19 @@ Value Expander::headRows(FunctionWriter &f, Value x, Value rowNumbers) {
   return rmsNorm(f, gathered, "model.norm");
 }
 
-void Expander::head() {
-  FunctionWriter f(module, loc, name, "head");
+void Expander::head(bool filtered) {
+  FunctionWriter f(module, loc, name, filtered ? "head.filtered" : "head");
   Value x = argument(f, rows(config.hidden), "activation");
   Value rowNumbers = argument(f, perRow(b.getI32Type()), "rows");
   Value targets = argument(f, perRow(b.getI32Type()), "targets");
   Value temperature =
       argument(f, RankedTensorType::get({}, b.getF32Type()), "temperature");
+  Value kept = filtered ? argument(f, flags(), "kept") : Value();
   Value normed = headRows(f, x, rowNumbers);
   Value w = parameter(f, headWeight());
   Type perToken = perRow(b.getF32Type());
   auto op = lm::HeadOp::create(f.builder(), named("head"), perToken, perToken,
-                               perToken, normed, w, targets, temperature);
+                               perToken, normed, w, targets, temperature, kept);
   result(f, op.getLogp(), "logp");
   result(f, op.getEntropy(), "entropy");
   result(f, op.getLse(), "lse");
@@ -285,18 +292,21 @@ void Expander::sample(bool filtered) {
   Value w = parameter(f, headWeight());
   Value logits = lm::LinearOp::create(
       fb, named("logits"), rows(config.vocabulary), normed, w, Value());
+  Value kept;
   if (filtered)
-    logits = lm::KeepOp::create(fb, named("kept"), logits.getType(), logits,
-                                temperature, topK, topP, minP);
+    kept = lm::KeepOp::create(fb, named("kept"), flags(), logits, temperature,
+                              topK, topP, minP);
   Value token = lm::SampleOp::create(fb, named("token"), perRow(i32), logits,
-                                     temperature, counter, key);
+                                     temperature, counter, key, kept);
   // The log-probability is recorded by the op that training uses, on the same
-  // logits: that they agree bit for bit rests on it.
+  // logits and kept sets: that they agree bit for bit rests on it.
   Type perToken = perRow(b.getF32Type());
   auto logp = lm::LogProbOp::create(fb, named("logp"), perToken, perToken,
-                                    perToken, logits, token, temperature);
+                                    perToken, logits, token, temperature, kept);
   result(f, token, "token");
   result(f, logp.getLogp(), "logp");
+  if (filtered)
+    result(f, kept, "kept");
   f.finish();
 }
 

@@ -21,11 +21,13 @@ namespace r1c {
 ///   @name.layer  (activation, context, parameters of one layer) -> activation
 ///   @name.head   (activation, rows, targets, temperature, norm, weight)
 ///                -> logp, entropy, lse       for the rows that predict a token
+///   @name.head.filtered     the same with kept, a flag a token of the
+///                           vocabulary for each row: over the kept sets
 ///   @name.logits (activation, rows, norm, weight) -> logits
 ///   @name.sample (activation, rows, temperature, counter, key, norm, weight)
 ///                -> token, logp
 ///   @name.sample.filtered   the same with top_k, top_p, min_p: token and logp
-///                           are those of the kept set
+///                           are those of the kept set, which is a result
 ///
 /// There is one layer function whatever the number of layers: its parameters
 /// are arguments. The config must have passed `verify`.

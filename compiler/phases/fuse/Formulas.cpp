@@ -74,13 +74,24 @@ static Value divisor(Scalars &s, Value temperature) {
   return s.select(s.equal(temperature, s.number(0)), s.number(1), temperature);
 }
 
+/// The logit of a token that may be drawn, else −∞. A selection and not a sum:
+/// where all are kept, every bit is as it is without a kept set.
+static Value ifKept(Scalars &s, Value kept, Value logit) {
+  Value never = s.number(-std::numeric_limits<double>::infinity());
+  return s.select(kept, logit, never);
+}
+
 LogProb fuse::logProb(OpBuilder &b, Location loc, Value logits, Value targets,
-                      Value temperature) {
+                      Value temperature, Value kept) {
   Type perRow = perRowOf(targets, b.getF32Type());
-  auto op = writeRow(b, loc, {perRow, perRow, perRow},
-                     {element(logits), row(targets), one(temperature)},
+  SmallVector<Operand> operands{element(logits), row(targets),
+                                one(temperature)};
+  if (kept)
+    operands.push_back(element(kept));
+  auto op = writeRow(b, loc, {perRow, perRow, perRow}, operands,
                      [&](Scalars &s, Arguments v) -> Values {
-                       Value u = s.div(v[0], divisor(s, v[2]));
+                       Value z = kept ? ifKept(s, v[3], v[0]) : v[0];
+                       Value u = s.div(z, divisor(s, v[2]));
                        Value maximum = s.reduce(kern::ReduceKind::max, u);
                        Value d = s.sub(u, maximum);
                        Value e = s.exp(d);
@@ -103,8 +114,8 @@ LogProb fuse::logProb(OpBuilder &b, Location loc, Value logits, Value targets,
 
 Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
                            Value targets, Value temperature, Value entropy,
-                           Value lse, Value logpGradient,
-                           Value entropyGradient, Type elementType) {
+                           Value lse, Value logpGradient, Value entropyGradient,
+                           Value kept, Type elementType) {
   SmallVector<Operand> operands{element(logits), row(targets), one(temperature),
                                 row(lse)};
   if (logpGradient)
@@ -113,29 +124,29 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
     operands.push_back(row(entropyGradient));
     operands.push_back(row(entropy));
   }
-  auto op =
-      writeMap(b, loc,
-               cast<RankedTensorType>(logits.getType()).clone(elementType),
-               operands, {},
-               [&](Scalars &s, Arguments v) -> Values {
-                 Value t = divisor(s, v[2]);
-                 Value logP = s.sub(s.div(v[0], t), v[3]);
-                 Value p = s.exp(logP);
-                 Value sum;
-                 if (logpGradient) {
-                   Value hit = s.equal(s.column(), v[1]);
-                   Value kronecker = s.select(hit, s.number(1), s.number(0));
-                   sum = s.mul(v[4], s.sub(kronecker, p));
-                 }
-                 if (entropyGradient) {
-                   Value h = v[logpGradient ? 5 : 4],
-                         total = v[logpGradient ? 6 : 5];
-                   Value term = s.mul(h, s.mul(p, s.add(logP, total)));
-                   term = s.select(s.less(s.number(0), p), term, s.number(0));
-                   sum = sum ? s.sub(sum, term) : s.neg(term);
-                 }
-                 return {s.div(sum, t)};
-               });
+  if (kept)
+    operands.push_back(element(kept));
+  auto op = writeMap(
+      b, loc, cast<RankedTensorType>(logits.getType()).clone(elementType),
+      operands, {}, [&](Scalars &s, Arguments v) -> Values {
+        Value t = divisor(s, v[2]);
+        Value logP = s.sub(s.div(v[0], t), v[3]);
+        Value p = s.exp(logP);
+        Value sum;
+        if (logpGradient) {
+          Value hit = s.equal(s.column(), v[1]);
+          Value kronecker = s.select(hit, s.number(1), s.number(0));
+          sum = s.mul(v[4], s.sub(kronecker, p));
+        }
+        if (entropyGradient) {
+          Value h = v[logpGradient ? 5 : 4], total = v[logpGradient ? 6 : 5];
+          Value term = s.mul(h, s.mul(p, s.add(logP, total)));
+          term = s.select(s.less(s.number(0), p), term, s.number(0));
+          sum = sum ? s.sub(sum, term) : s.neg(term);
+        }
+        Value gradient = s.div(sum, t);
+        return {kept ? s.select(v.back(), gradient, s.number(0)) : gradient};
+      });
   return op.getResult(0);
 }
 
@@ -188,12 +199,11 @@ Value fuse::keep(OpBuilder &b, Location loc, Value logits, Value temperature,
                  return {s.select(s.less(larger, v[3]), v[3], larger)};
                })
           .getResult(0);
-  return writeMap(b, loc, logits.getType(),
-                  {element(logits), element(relative), row(least)}, {},
+  return writeMap(b, loc,
+                  cast<RankedTensorType>(logits.getType()).clone(b.getI1Type()),
+                  {element(relative), row(least)}, {},
                   [&](Scalars &s, Arguments v) -> Values {
-                    Value never =
-                        s.number(-std::numeric_limits<double>::infinity());
-                    return {s.select(s.less(v[1], v[2]), never, v[0])};
+                    return {s.atLeast(v[0], v[1])};
                   })
       .getResult(0);
 }
@@ -210,11 +220,14 @@ static Value exponential(Scalars &s, Value word) {
 }
 
 Value fuse::sample(OpBuilder &b, Location loc, Value logits, Value temperature,
-                   Value counter, Value key) {
+                   Value counter, Value key, Value kept) {
+  SmallVector<Operand> operands{
+      element(logits), one(temperature), row(counter, 0), row(counter, 1),
+      row(counter, 2), row(counter, 3),  one(key, 0),     one(key, 1)};
+  if (kept)
+    operands.push_back(element(kept));
   auto op = writeRow(
-      b, loc, perRowOf(logits, b.getI32Type()),
-      {element(logits), one(temperature), row(counter, 0), row(counter, 1),
-       row(counter, 2), row(counter, 3), one(key, 0), one(key, 1)},
+      b, loc, perRowOf(logits, b.getI32Type()), operands,
       [&](Scalars &s, Arguments v) -> Values {
         // The row's own four words, then one draw a column under them: all
         // four words of the counter stay the caller's.
@@ -222,10 +235,10 @@ Value fuse::sample(OpBuilder &b, Location loc, Value logits, Value temperature,
         Value word = s.random(own[0], own[1],
                               {s.column(), own[2], own[3], s.integer(0)})[0];
         Value gumbel = s.neg(s.log(exponential(s, word)));
-        Value noisy = s.add(s.div(v[0], divisor(s, v[1])), gumbel);
+        Value z = kept ? ifKept(s, v[8], v[0]) : v[0];
+        Value noisy = s.add(s.div(z, divisor(s, v[1])), gumbel);
         Value greedy = s.equal(v[1], s.number(0));
-        return {
-            s.reduce(kern::ReduceKind::argmax, s.select(greedy, v[0], noisy))};
+        return {s.reduce(kern::ReduceKind::argmax, s.select(greedy, z, noisy))};
       });
   return op.getResult(0);
 }

@@ -37,8 +37,9 @@ struct LogProb {
 };
 /// Log-probability of the target, entropy and log Σ exp of logits / T. The one
 /// place that computes a log-probability: sampling and training both call it.
+/// `kept`, here and below: the tokens that may be drawn, or null: all.
 LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
-                mlir::Value targets, mlir::Value temperature);
+                mlir::Value targets, mlir::Value temperature, mlir::Value kept);
 
 /// ∂L/∂logits from the seeds, stored as `element`; `logpGradient` or
 /// `entropyGradient` may be null.
@@ -46,9 +47,10 @@ mlir::Value logitsGradient(mlir::OpBuilder &b, mlir::Location loc,
                            mlir::Value logits, mlir::Value targets,
                            mlir::Value temperature, mlir::Value entropy,
                            mlir::Value lse, mlir::Value logpGradient,
-                           mlir::Value entropyGradient, mlir::Type element);
+                           mlir::Value entropyGradient, mlir::Value kept,
+                           mlir::Type element);
 
-/// Logits of the tokens that top_k, top_p and min_p keep, −∞ for the others.
+/// The tokens that top_k, top_p and min_p keep, a flag a logit.
 mlir::Value keep(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
                  mlir::Value temperature, mlir::Value topK, mlir::Value topP,
                  mlir::Value minP);
@@ -56,7 +58,7 @@ mlir::Value keep(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
 /// A token a row by Gumbel-max.
 mlir::Value sample(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
                    mlir::Value temperature, mlir::Value counter,
-                   mlir::Value key);
+                   mlir::Value key, mlir::Value kept);
 
 } // namespace r1c::fuse
 

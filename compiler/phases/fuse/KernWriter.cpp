@@ -48,6 +48,9 @@ Value Scalars::equal(V x, V y) {
 Value Scalars::less(V x, V y) {
   return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y);
 }
+Value Scalars::atLeast(V x, V y) {
+  return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGE, x, y);
+}
 Value Scalars::select(V condition, V x, V y) {
   return arith::SelectOp::create(b, loc, condition, x, y);
 }

@@ -33,8 +33,9 @@ public:
   V sqrt(V x);
   /// 1 / (1 + exp(−x)).
   V sigmoid(V x);
-  V equal(V x, V y); // ordered, floats or integers
-  V less(V x, V y);  // floats
+  V equal(V x, V y);   // ordered, floats or integers
+  V less(V x, V y);    // floats
+  V atLeast(V x, V y); // floats
   V select(V condition, V x, V y);
   V sum(V x) { return reduce(kern::ReduceKind::add, x); }
   V reduce(kern::ReduceKind kind, V x);

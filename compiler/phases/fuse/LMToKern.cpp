@@ -83,8 +83,8 @@ Value Fuser::packed(ArrayRef<Value> weights, StringRef layout) {
   auto type = cast<RankedTensorType>(weights.front().getType());
   int64_t out = type.getDimSize(0) * weights.size(), in = type.getDimSize(1);
   bool backward = layout == "backward";
-  auto packedType = kern::PackedType::get(
-      context, backward ? out : in, backward ? in : out, products);
+  auto packedType = kern::PackedType::get(context, backward ? out : in,
+                                          backward ? in : out, products);
   SmallVector<Attribute> names;
   for (Value weight : weights)
     names.push_back(b.getStringAttr(parameterName(weight)));
@@ -112,8 +112,8 @@ static bool isProductOperand(OpOperand &use) {
 
 RankedTensorType Fuser::stored(Value result) {
   auto type = cast<RankedTensorType>(result.getType());
-  bool narrow = !result.use_empty() &&
-                llvm::all_of(result.getUses(), isProductOperand);
+  bool narrow =
+      !result.use_empty() && llvm::all_of(result.getUses(), isProductOperand);
   return narrow ? type.clone(products) : type;
 }
 
@@ -369,7 +369,7 @@ LogicalResult Fuser::write(lm::HeadOp op) {
   Value logits =
       writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
   LogProb of = logProb(b, op.getLoc(), logits, lookup(op.getTargets()),
-                       lookup(op.getTemperature()));
+                       lookup(op.getTemperature()), optional(op.getKept()));
   map[op.getLogp()] = of.logp;
   map[op.getEntropy()] = of.entropy;
   map[op.getLse()] = of.lse;
@@ -389,8 +389,9 @@ Value Fuser::writeLogits(Operation *op, Value x, Value weight, Value targets) {
 }
 
 LogicalResult Fuser::write(lm::LogProbOp op) {
-  LogProb of = logProb(b, op.getLoc(), lookup(op.getLogits()),
-                       lookup(op.getTargets()), lookup(op.getTemperature()));
+  LogProb of =
+      logProb(b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTargets()),
+              lookup(op.getTemperature()), optional(op.getKept()));
   map[op.getLogp()] = of.logp;
   map[op.getEntropy()] = of.entropy;
   map[op.getLse()] = of.lse;
@@ -398,16 +399,16 @@ LogicalResult Fuser::write(lm::LogProbOp op) {
 }
 
 LogicalResult Fuser::write(lm::KeepOp op) {
-  map[op.getResult()] =
+  map[op.getKept()] =
       keep(b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTemperature()),
            lookup(op.getTopK()), lookup(op.getTopP()), lookup(op.getMinP()));
   return success();
 }
 
 LogicalResult Fuser::write(lm::SampleOp op) {
-  map[op.getToken()] = sample(b, op.getLoc(), lookup(op.getLogits()),
-                              lookup(op.getTemperature()),
-                              lookup(op.getCounter()), lookup(op.getKey()));
+  map[op.getToken()] = sample(
+      b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTemperature()),
+      lookup(op.getCounter()), lookup(op.getKey()), optional(op.getKept()));
   return success();
 }
 
@@ -522,12 +523,11 @@ LogicalResult Fuser::write(lm::HeadGradOp op) {
   Value x = operand(op.getInput());
   Value logits =
       writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
-  auto optional = [&](Value value) { return value ? lookup(value) : Value(); };
   Value dLogits = logitsGradient(
       b, loc, logits, lookup(op.getTargets()), lookup(op.getTemperature()),
       optional(op.getEntropy()), lookup(op.getLse()),
       optional(op.getLogpGradient()), optional(op.getEntropyGradient()),
-      products);
+      optional(op.getKept()), products);
   writeProduct(loc, op.getInputGradient(), dLogits,
                packed(op.getWeight(), "backward"), Value());
   auto init = accumulator(op.getWeightGradient());

@@ -25,6 +25,9 @@ private:
   /// The tensor that stands for a value of the source; a parameter that is
   /// asked for here is passed plain.
   mlir::Value lookup(mlir::Value value);
+  mlir::Value optional(mlir::Value value) {
+    return value ? lookup(value) : mlir::Value();
+  }
   /// An argument that the source does not have, once for equal attributes.
   mlir::Value extra(mlir::Type type, mlir::DictionaryAttr attributes,
                     llvm::StringRef name);

@@ -52,8 +52,10 @@ static Slot none(DictionaryAttr, Type) { return {}; }
 //===----------------------------------------------------------------------===//
 
 /// `<policy>.rollout`: one call runs any mixture of prompt and decode rows and
-/// draws a token for some of them.
-LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
+/// draws a token for some of them; `<policy>.rollout.filtered`: from those that
+/// top_k, top_p and min_p keep. Both work on the same buffers.
+LogicalResult Models::rollout(Policy &policy) {
+  Builder builder(policy.op.getContext());
   Location loc = policy.op.getLoc();
   std::string prefix = (policy.op.getSymName() + ".rollout.").str();
   // 64 decode rows fill the matrix kernels; prompts may take as many more.
@@ -77,6 +79,10 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
               minP = table("min_p", 1, "f32");
   rt::RefAttr token = table("token", slots);
   rt::RefAttr logp = table("logp", slots, "f32");
+  rt::RefAttr kept;
+  if (policy.isFiltered)
+    kept = buffers.allocate(loc, prefix + "kept", "tables",
+                            slots * policy.vocabulary, "i1");
 
   int64_t activationBytes = llvm::alignTo(rowCapacity * policy.hidden * 4, 64);
   rt::RefAttr activations =
@@ -107,55 +113,70 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
   Slot last{part(activations, activationBytes, policy.layers), rows};
   Slot in{perLayer(activations, activationBytes), rows};
   Slot out{perLayer(activations, activationBytes, 1), rows};
-  llvm::StringMap<Slot> cacheRows;
-  if (failed(call(
-          builder, policy, "embed",
-          [&](DictionaryAttr role, Type) {
-            return pick({{"tokens", {tokens, rows}}}, role);
-          },
-          [&](DictionaryAttr, Type) { return first; })) ||
-      failed(call(
-          builder, policy, "cache_rows",
-          [&](DictionaryAttr role, Type) {
-            return pick(
-                {{"positions", {positions, rows}}, {"bases", {bases, rows}}},
-                role);
-          },
-          none, {}, &cacheRows)))
-    return failure();
-  auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
-  OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
-  if (failed(call(
-          inside, policy, "layer.cached",
-          [&](DictionaryAttr role, Type type) -> Slot {
-            if (roleOf(role) == "cache_keys" || roleOf(role) == "cache_values")
-              return {cache(roleOf(role), type), {}};
-            return pick({{"activation", in},
-                         {"positions", {positions, rows}},
-                         {"bases", {bases, rows}},
-                         {"cache_rows", cacheRows["cache_rows"]}},
-                        role);
-          },
-          [&](DictionaryAttr role, Type) {
-            return pick({{"activation", out}}, role);
-          })) ||
-      failed(call(
-          builder, policy, policy.isFiltered ? "sample.filtered" : "sample",
-          [&](DictionaryAttr role, Type) {
-            return pick({{"activation", last},
-                         {"rows", {sampleRows, samples}},
-                         {"temperature", {temperature, {}}},
-                         {"top_k", {topK, {}}},
-                         {"top_p", {topP, {}}},
-                         {"min_p", {minP, {}}},
-                         {"counter", {noise, samples}},
-                         {"key", {key, {}}}},
-                        role);
-          },
-          [&](DictionaryAttr role, Type) {
-            return pick(
-                {{"token", {token, samples}}, {"logp", {logp, samples}}}, role);
-          })))
+  auto write = [&](OpBuilder builder, StringRef head) -> LogicalResult {
+    int64_t mark = buffers.mark("activations");
+    llvm::StringMap<Slot> cacheRows;
+    if (failed(call(
+            builder, policy, "embed",
+            [&](DictionaryAttr role, Type) {
+              return pick({{"tokens", {tokens, rows}}}, role);
+            },
+            [&](DictionaryAttr, Type) { return first; })) ||
+        failed(call(
+            builder, policy, "cache_rows",
+            [&](DictionaryAttr role, Type) {
+              return pick(
+                  {{"positions", {positions, rows}}, {"bases", {bases, rows}}},
+                  role);
+            },
+            none, {}, &cacheRows)))
+      return failure();
+    auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
+    OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
+    if (failed(call(
+            inside, policy, "layer.cached",
+            [&](DictionaryAttr role, Type type) -> Slot {
+              if (roleOf(role) == "cache_keys" ||
+                  roleOf(role) == "cache_values")
+                return {cache(roleOf(role), type), {}};
+              return pick({{"activation", in},
+                           {"positions", {positions, rows}},
+                           {"bases", {bases, rows}},
+                           {"cache_rows", cacheRows["cache_rows"]}},
+                          role);
+            },
+            [&](DictionaryAttr role, Type) {
+              return pick({{"activation", out}}, role);
+            })) ||
+        failed(call(
+            builder, policy, head,
+            [&](DictionaryAttr role, Type) {
+              return pick({{"activation", last},
+                           {"rows", {sampleRows, samples}},
+                           {"temperature", {temperature, {}}},
+                           {"top_k", {topK, {}}},
+                           {"top_p", {topP, {}}},
+                           {"min_p", {minP, {}}},
+                           {"counter", {noise, samples}},
+                           {"key", {key, {}}}},
+                          role);
+            },
+            [&](DictionaryAttr role, Type) {
+              return pick({{"token", {token, samples}},
+                           {"logp", {logp, samples}},
+                           {"kept", {kept, samples}}},
+                          role);
+            })))
+      return failure();
+    // What outlives a call is in the cache and in the tables.
+    buffers.rewind("activations", mark);
+    return success();
+  };
+  // The filter passes over the logits some sixty times: samples without one do
+  // not pay for those with one.
+  if ((policy.isPlain && failed(write(program(policy, "rollout"), "sample"))) ||
+      (policy.isFiltered &&
+       failed(write(program(policy, "rollout.filtered"), "sample.filtered"))))
     return failure();
 
   NamedAttrList fields;
@@ -179,6 +200,8 @@ LogicalResult Models::rollout(Policy &policy, OpBuilder &builder) {
            {"token", token},
            {"logp", logp}})
     fields.set(name, ref.getBuffer());
+  if (kept)
+    fields.set("kept", kept.getBuffer());
   fields.set("cache", builder.getArrayAttr(caches));
   policy.info.set("rollout", fields.getDictionary(builder.getContext()));
   return success();
@@ -224,8 +247,12 @@ Chunk &Models::chunkOf(Policy &policy) {
 }
 
 rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
-                                Policy &policy, Axes &axes) {
+                                Policy &policy, Axes &axes, bool filtered) {
   Chunk &chunk = chunkOf(policy);
+  if (filtered && !chunk.kept)
+    chunk.kept =
+        buffers.allocate(loc, (policy.model.getSymName() + ".chunk.kept").str(),
+                         "tables", chunk.capacity * policy.vocabulary, "i1");
   NamedAttrList to;
   for (auto [name, ref] :
        std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
@@ -240,6 +267,8 @@ rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
            {"sequence_count", chunk.sequences.size},
            {"target_count", chunk.targets.size}})
     to.set(name, ref.getBuffer());
+  if (filtered)
+    to.set("kept", chunk.kept.getBuffer());
   auto op = rt::ChunksOp::create(builder, loc, axes.set(), axes.isView(),
                                  policy.op.getSymName(), chunk.capacity,
                                  to.getDictionary(builder.getContext()));
@@ -347,17 +376,16 @@ static Slot gather(OpBuilder &builder, Kernels &kernels, Location loc,
 }
 
 LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
-                              Axes &axes, rt::RefAttr temperature,
-                              TokenResults results, bool keep) {
+                              Axes &axes, Distribution of, TokenResults results,
+                              bool keep) {
   Policy &policy = this->policy(name);
-  auto chunks = makeChunks(builder, loc, policy, axes);
+  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
-  return forwardChunk(inside, loc, policy, axes, temperature, results, keep);
+  return forwardChunk(inside, loc, policy, axes, of, results, keep);
 }
 
 LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
-                                   Policy &policy, Axes &axes,
-                                   rt::RefAttr temperature,
+                                   Policy &policy, Axes &axes, Distribution of,
                                    TokenResults results, bool keep) {
   Chunk &chunk = chunkOf(policy);
   if (failed(body(inside, loc, policy, keep)))
@@ -367,12 +395,13 @@ LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
   Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
   llvm::StringMap<Slot> head;
   if (failed(call(
-          inside, policy, "head",
+          inside, policy, of.isFiltered ? "head.filtered" : "head",
           [&](DictionaryAttr role, Type) {
             return pick({{"activation", last},
                          {"rows", {chunk.targetRows, chunk.targets}},
                          {"targets", {chunk.targetTokens, chunk.targets}},
-                         {"temperature", {temperature, {}}}},
+                         {"temperature", {of.temperature, {}}},
+                         {"kept", {chunk.kept, chunk.targets}}},
                         role);
           },
           none, {}, &head)))
@@ -388,39 +417,38 @@ LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
 }
 
 LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
-                               Axes &axes, rt::RefAttr temperature,
+                               Axes &axes, Distribution of,
                                TokenResults results, Seeds seeds) {
   Policy &policy = this->policy(name);
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
-  auto chunks = makeChunks(builder, loc, policy, axes);
+  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
   auto rebuild = rt::RebuildOp::create(inside, loc);
   OpBuilder again = OpBuilder::atBlockEnd(&rebuild.getBody().emplaceBlock());
   if (failed(body(again, loc, policy, true)))
     return failure();
-  return backwardChunk(inside, loc, policy, axes, temperature, results, seeds);
+  return backwardChunk(inside, loc, policy, axes, of, results, seeds);
 }
 
 LogicalResult
 Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
-              rt::RefAttr temperature, TokenResults results,
+              Distribution of, TokenResults results,
               function_ref<FailureOr<Seeds>(OpBuilder &)> writeSeeds) {
   Policy &policy = this->policy(name);
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
-  auto chunks = makeChunks(builder, loc, policy, axes);
+  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
-  if (failed(forwardChunk(inside, loc, policy, axes, temperature, results,
+  if (failed(forwardChunk(inside, loc, policy, axes, of, results,
                           /*keep=*/true)))
     return failure();
   FailureOr<Seeds> seeds = writeSeeds(inside);
   if (failed(seeds))
     return failure();
-  return backwardChunk(inside, loc, policy, axes, temperature, results, *seeds);
+  return backwardChunk(inside, loc, policy, axes, of, results, *seeds);
 }
 
 LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
-                                    Policy &policy, Axes &axes,
-                                    rt::RefAttr temperature,
+                                    Policy &policy, Axes &axes, Distribution of,
                                     TokenResults results, Seeds seeds) {
   Chunk &chunk = chunkOf(policy);
   Type f64 = inside.getF64Type(), f32 = inside.getF32Type();
@@ -452,12 +480,15 @@ LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
     rt::ZeroOp::create(inside, loc, g.ref, chunk.capacity * 4);
   }
   if (failed(call(
-          inside, policy, hasEntropy ? "head.backward" : "head.backward.logp",
+          inside, policy,
+          std::string(of.isFiltered ? "head.filtered" : "head") +
+              (hasEntropy ? ".backward" : ".backward.logp"),
           [&](DictionaryAttr role, Type) {
             return pick({{"activation", last},
                          {"rows", {chunk.targetRows, chunk.targets}},
                          {"targets", {chunk.targetTokens, chunk.targets}},
-                         {"temperature", {temperature, {}}},
+                         {"temperature", {of.temperature, {}}},
+                         {"kept", {chunk.kept, chunk.targets}},
                          {"saved:lse", lse},
                          {"saved:entropy", entropy},
                          {"lse", lse},

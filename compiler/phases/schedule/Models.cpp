@@ -7,9 +7,9 @@
 
 #include "compiler/phases/schedule/Models.h"
 #include "compiler/phases/expand/FunctionWriter.h"
-#include "compiler/phases/expand/Support.h"
 #include "compiler/phases/ragged/KernBuilder.h"
 #include "compiler/phases/schedule/Scratch.h"
+#include "compiler/phases/schedule/Support.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -52,7 +52,16 @@ static int64_t integer(DictionaryAttr dictionary, StringRef key) {
   return dictionary.getAs<IntegerAttr>(key).getInt();
 }
 
-LogicalResult Models::addPolicies(Block *declarations) {
+OpBuilder Models::program(Policy &policy, StringRef what) {
+  OpBuilder b = OpBuilder::atBlockEnd(declarations);
+  std::string name = (policy.op.getSymName() + "." + what).str();
+  policy.programs.set(what, FlatSymbolRefAttr::get(b.getContext(), name));
+  auto op = rt::ProgramOp::create(b, policy.op.getLoc(), name);
+  return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
+}
+
+LogicalResult Models::addPolicies(Block *block) {
+  declarations = block;
   SymbolTable symbols(module);
   OpBuilder b = OpBuilder::atBlockEnd(declarations);
   for (auto op : module.getOps<rl::PolicyOp>()) {
@@ -72,7 +81,8 @@ LogicalResult Models::addPolicies(Block *declarations) {
       policy(update.getPolicy()).isTrained = true;
     if (auto sample = dyn_cast<rl::SampleOp>(op)) {
       policy(sample.getPolicy()).isSampled = true;
-      policy(sample.getPolicy()).isFiltered |= isFiltered(sample);
+      (isFiltered(sample) ? policy(sample.getPolicy()).isFiltered
+                          : policy(sample.getPolicy()).isPlain) = true;
       int64_t &sequences = policy(sample.getPolicy()).sequences;
       sequences = std::max<int64_t>(sequences, sample.getMaxGroups() *
                                                    sample.getMaxGroupSize());
@@ -142,23 +152,12 @@ LogicalResult Models::addPolicies(Block *declarations) {
     info.set("state", b.getArrayAttr(all));
     info.set("updates", policy.updates.getBuffer());
 
-    NamedAttrList programs;
-    auto program = [&](StringRef what) {
-      std::string full = (name + "." + what).str();
-      programs.set(what, FlatSymbolRefAttr::get(b.getContext(), full));
-      b.setInsertionPointToEnd(declarations);
-      auto op = rt::ProgramOp::create(b, loc, full);
-      return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
-    };
-    if (policy.isSampled) {
-      OpBuilder inside = program("rollout");
-      if (failed(rollout(policy, inside)))
-        return failure();
-    }
-    OpBuilder inside = program("pack");
+    if (policy.isSampled && failed(rollout(policy)))
+      return failure();
+    OpBuilder inside = program(policy, "pack");
     if (failed(pack(policy, inside)))
       return failure();
-    info.set("programs", programs.getDictionary(b.getContext()));
+    info.set("programs", policy.programs.getDictionary(b.getContext()));
     b.setInsertionPointToEnd(declarations);
     rt::PolicyOp::create(b, loc, name, info.getDictionary(b.getContext()));
   }

@@ -32,6 +32,9 @@ struct Chunk {
   Extent rows, sequences, targets;
   rt::RefAttr tokens, positions, bases, offsets, targetRows, targetTokens,
       tokenIndex;
+  /// A flag a token of the vocabulary for each target: its kept set. Made when
+  /// a pass over a filtered set first asks for it.
+  rt::RefAttr kept;
   /// [layers + 1] inputs of the layers, and their gradients.
   rt::RefAttr activations, gradients;
   /// What `.layer.train` saves, [layers] each, by name.
@@ -43,8 +46,8 @@ struct Policy {
   rl::PolicyOp op;
   lm::ModelOp model;
   bool isTrained = false, isSampled = false;
-  /// Some sample of it is with top_p, top_k or min_p.
-  bool isFiltered = false;
+  /// Some sample of it is with top_p, top_k or min_p; some is without.
+  bool isFiltered = false, isPlain = false;
   int64_t layers = 0, hidden = 0, vocabulary = 0, context = 0;
   /// The most sequences that one sample of it draws.
   int64_t sequences = 0;
@@ -55,7 +58,7 @@ struct Policy {
   rt::RefAttr weights, gradients, moment1, moment2, updates;
   /// Packed layouts of the weights, by layout and parameters.
   llvm::MapVector<mlir::Attribute, rt::RefAttr> packed;
-  mlir::NamedAttrList info;
+  mlir::NamedAttrList info, programs;
 };
 
 /// Elements that one row of the gradient norm's first reduction takes.
@@ -65,6 +68,13 @@ inline constexpr int64_t normRow = 4096;
 /// [tokens]; null references are not wanted.
 struct TokenResults {
   rt::RefAttr logp, entropy, lse;
+};
+
+/// What the log-probabilities of a set are of: the softmax at a temperature,
+/// over the kept sets if tokens were filtered out when it was sampled.
+struct Distribution {
+  rt::RefAttr temperature;
+  bool isFiltered = false;
 };
 
 /// What multiplies each token's log-probability and entropy in the loss's
@@ -80,29 +90,28 @@ public:
       : module(module), buffers(buffers), kernels(kernels) {}
 
   /// Weights, packed layouts, and the programs `<policy>.pack` and, for
-  /// policies that sample, `<policy>.rollout`.
+  /// policies that sample, `<policy>.rollout` and `<policy>.rollout.filtered`.
   llvm::LogicalResult addPolicies(mlir::Block *declarations);
 
   /// An rt.chunks that runs the model over a set or view. With `keep` the
   /// activations of the last chunk stay for `backward`.
   llvm::LogicalResult forward(mlir::OpBuilder &builder, mlir::Location loc,
                               llvm::StringRef policy, Axes &axes,
-                              rt::RefAttr temperature, TokenResults results,
-                              bool keep);
+                              Distribution of, TokenResults results, bool keep);
 
   /// Sets the policy's gradient buffer to the gradient of the sum of seed times
   /// value over the tokens of the view; `results` are those of the forward pass
   /// before.
   llvm::LogicalResult backward(mlir::OpBuilder &builder, mlir::Location loc,
                                llvm::StringRef policy, Axes &axes,
-                               rt::RefAttr temperature, TokenResults results,
+                               Distribution of, TokenResults results,
                                Seeds seeds);
 
   /// Both in one pass over the chunks, for seeds that need no other token's
   /// results: `writeSeeds` writes what computes those of the chunk's tokens.
   llvm::LogicalResult sweep(
       mlir::OpBuilder &builder, mlir::Location loc, llvm::StringRef policy,
-      Axes &axes, rt::RefAttr temperature, TokenResults results,
+      Axes &axes, Distribution of, TokenResults results,
       llvm::function_ref<mlir::FailureOr<Seeds>(mlir::OpBuilder &)> writeSeeds);
 
   /// One AdamW step on the accumulated gradient, then the packed layouts.
@@ -120,19 +129,19 @@ private:
 
   void layOut(Policy &policy);
   llvm::LogicalResult pack(Policy &policy, mlir::OpBuilder &builder);
-  llvm::LogicalResult rollout(Policy &policy, mlir::OpBuilder &builder);
+  llvm::LogicalResult rollout(Policy &policy);
+  /// An empty program `<policy>.<what>`, to be filled.
+  mlir::OpBuilder program(Policy &policy, llvm::StringRef what);
   Chunk &chunkOf(Policy &policy);
   rt::ChunksOp makeChunks(mlir::OpBuilder &builder, mlir::Location loc,
-                          Policy &policy, Axes &axes);
+                          Policy &policy, Axes &axes, bool filtered);
   llvm::LogicalResult body(mlir::OpBuilder &builder, mlir::Location loc,
                            Policy &policy, bool train);
   llvm::LogicalResult forwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
-                                   Policy &policy, Axes &axes,
-                                   rt::RefAttr temperature,
+                                   Policy &policy, Axes &axes, Distribution of,
                                    TokenResults results, bool keep);
   llvm::LogicalResult backwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
-                                    Policy &policy, Axes &axes,
-                                    rt::RefAttr temperature,
+                                    Policy &policy, Axes &axes, Distribution of,
                                     TokenResults results, Seeds seeds);
 
   /// Dispatches the kern ops of function `@<model>.<name>`. `arguments` gives
@@ -159,6 +168,8 @@ private:
   mlir::ModuleOp module;
   Buffers &buffers;
   Kernels &kernels;
+  /// Where buffers, kernels and programs are declared.
+  mlir::Block *declarations = nullptr;
   llvm::MapVector<llvm::StringRef, std::unique_ptr<Policy>> policies;
   llvm::DenseMap<mlir::Operation *, std::unique_ptr<Chunk>> chunks;
   llvm::DenseMap<std::pair<mlir::Attribute, int64_t>, Extent> scaledExtents;

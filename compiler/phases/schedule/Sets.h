@@ -50,6 +50,8 @@ struct OutputSet {
   mlir::FlatSymbolRefAttr sampler;
   /// Float32 number: the temperature its log-probabilities are at.
   rt::RefAttr temperature;
+  /// Tokens were filtered out, and someone asks for log-probabilities.
+  bool isFiltered = false;
   std::unique_ptr<Axes> axes;
 };
 

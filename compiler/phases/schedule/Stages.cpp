@@ -7,6 +7,7 @@
 
 #include "compiler/phases/schedule/Stages.h"
 #include "compiler/phases/schedule/Scratch.h"
+#include "compiler/phases/schedule/Support.h"
 #include "dialects/kern/Kern.h"
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -106,6 +107,13 @@ static ArrayAttr numbersOf(OpBuilder &builder, DenseF64ArrayAttr weights) {
 /// data knows how many.
 static constexpr int64_t unknownGroupSize = 64;
 
+/// Whether some policy's log-probability or entropy of the set is asked for.
+static bool isScored(Value outputs) {
+  return llvm::any_of(outputs.getUsers(), [](Operation *user) {
+    return isa<rl::LogprobOp, rl::EntropyOp>(user);
+  });
+}
+
 LogicalResult StageWriter::writeSample(rl::SampleOp op, Scope &scope) {
   Location loc = op.getLoc();
   OutputSet &set = makeSet(op.getOutputs(), op.getMaxGroups(),
@@ -113,13 +121,21 @@ LogicalResult StageWriter::writeSample(rl::SampleOp op, Scope &scope) {
   set.sampler = op.getPolicyAttr();
   sampledVersion[setName(op.getOutputs())] = versions[op.getPolicyAttr()];
   set.temperature = single(loc, op.getTemperature());
+  bool filtered = isFiltered(op);
+  set.isFiltered = filtered && (isScored(op.getOutputs()) ||
+                                (!op.getCondition().empty() &&
+                                 isScored(op.getCondition().getArgument(0))));
+  auto filter = [&](Value value) {
+    return filtered ? number(value) : Attribute();
+  };
   auto command = rt::SampleOp::create(
       builder, loc, builder.getI64IntegerAttr(set.number), op.getPolicyAttr(),
       namesOf(op.getData()), numbersOf(builder, op.getWeightsAttr()),
       number(op.getGroups()), number(op.getGroupSize()),
       number(op.getTemperature()), number(op.getMaxNewTokens()),
-      number(op.getTopP()), number(op.getTopK()), number(op.getMinP()),
-      op.getStopAttr(), builder.getI64IntegerAttr(op.getTries()),
+      filter(op.getTopP()), filter(op.getTopK()), filter(op.getMinP()),
+      set.isFiltered ? builder.getUnitAttr() : UnitAttr(), op.getStopAttr(),
+      builder.getI64IntegerAttr(op.getTries()),
       builder.getI64IntegerAttr(op.getMaxGroups()),
       builder.getI64IntegerAttr(op.getMaxGroupSize()),
       builder.getI64IntegerAttr(op.getMaxTokenCount()), DictionaryAttr());
@@ -169,6 +185,7 @@ LogicalResult StageWriter::writeCondition(Operation *command, Region &condition,
   tried.maxTokens = set.maxTokens;
   tried.sampler = set.sampler;
   tried.temperature = set.temperature;
+  tried.isFiltered = set.isFiltered;
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToEnd(&command->getRegion(0).front());
   tried.axes = std::make_unique<Axes>(buffers, builder, command->getLoc(),
@@ -372,8 +389,9 @@ LogicalResult StageWriter::writeModelRead(OpTy op, Scope &scope) {
         isEntropy ||
         (inUpdate && !block->template getOps<rl::EntropyOp>().empty());
     pass = allocateResults(loc, axes, wantsEntropy, /*lse=*/inUpdate);
-    if (failed(models.forward(builder, loc, op.getPolicy(), axes, temperature,
-                              pass, /*keep=*/inUpdate)))
+    if (failed(models.forward(builder, loc, op.getPolicy(), axes,
+                              {temperature, set.isFiltered}, pass,
+                              /*keep=*/inUpdate)))
       return failure();
   }
   numbers[op.getResult()] = isEntropy ? pass.entropy : pass.logp;
@@ -433,8 +451,9 @@ LogicalResult StageWriter::writeSweep(rl::UpdateOp op,
     inside.restoreInsertionPoint(builder.saveInsertionPoint());
     return seedsOf(program.backward, axes);
   };
+  OutputSet &set = setOf(op.getOutputs());
   if (failed(models.sweep(builder, op.getLoc(), op.getPolicy(), axes,
-                          setOf(op.getOutputs()).temperature, results,
+                          {set.temperature, set.isFiltered}, results,
                           writeSeeds)))
     return failure();
   return write(program.after);
@@ -474,11 +493,12 @@ LogicalResult StageWriter::writeOp(Operation *op, Scope &scope) {
       .Case([&](rl::UpdateOp update) { return writeUpdate(update, scope); })
       .Case([&](rl::BackwardOp backward) {
         Axes &axes = axesOf(backward.getOutputs(), scope);
-        rt::RefAttr temperature = setOf(backward.getOutputs()).temperature;
+        OutputSet &set = setOf(backward.getOutputs());
         auto key = ArrayAttr::get(op->getContext(),
-                                  {backward.getPolicyAttr(), temperature});
+                                  {backward.getPolicyAttr(), set.temperature});
         return models.backward(builder, loc, backward.getPolicy(), axes,
-                               temperature, scope.passes.lookup(key),
+                               {set.temperature, set.isFiltered},
+                               scope.passes.lookup(key),
                                seedsOf(backward, axes));
       })
       .Case([&](rl::AllReduceOp reduce) {

@@ -210,11 +210,16 @@ public:
         maxNewTokens(loader.number(fields, "max_new_tokens")),
         topP(loader.number(fields, "top_p", 1)),
         topK(loader.number(fields, "top_k", 0)),
-        minP(loader.number(fields, "min_p", 0)), stops(fields.texts("stop")),
+        minP(loader.number(fields, "min_p", 0)),
+        filtered(fields.has("top_p") || fields.has("top_k") ||
+                 fields.has("min_p")),
+        recordKept(fields.flag("kept", false)), stops(fields.texts("stop")),
         tries(fields.integer("tries", 1)),
         maxTokens(fields.integer("max_tokens", 0)) {
-    if (!policy.rollout || policy.rolloutName.empty())
-      throw Error("policy '", policy.name, "' has no rollout program");
+    if (!policy.rollout ||
+        (filtered ? policy.filteredName : policy.rolloutName).empty())
+      throw Error("policy '", policy.name, "' has no rollout program",
+                  filtered ? " with a filter" : "");
     if (tries < 1)
       throw Error("'tries' must be at least 1");
   }
@@ -229,6 +234,7 @@ public:
     settings.topP = topP.get();
     settings.topK = topK.get();
     settings.minP = minP.get();
+    settings.recordKept = recordKept;
     settings.stops = stops;
     settings.seed = session.seed();
     settings.round = static_cast<uint32_t>(session.round);
@@ -248,6 +254,8 @@ public:
     require(settings.minP >= 0 && settings.minP <= 1, "min_p", settings.minP,
             "from 0 to 1");
 
+    const Block &program =
+        filtered ? *policy.filteredProgram : *policy.rolloutProgram;
     DataCursor &data = cursor(session);
     OutputSet result;
     int64_t tried = 0;
@@ -260,7 +268,7 @@ public:
       tried += static_cast<int64_t>(prompts.size());
       OutputSet candidates =
           policy.rollout->run(std::move(prompts), settings, *policy.tokenizer,
-                              [&] { policy.rolloutProgram->run(session); });
+                              [&] { program.run(session); });
       session.sampledTokens += candidates.tokens();
       filter(session, candidates);
       result.append(std::move(candidates));
@@ -293,6 +301,7 @@ private:
   }
 
   Number groupSize, temperature, maxNewTokens, topP, topK, minP;
+  bool filtered, recordKept;
   std::vector<std::string> stops;
   int64_t tries, maxTokens;
 };

@@ -82,6 +82,7 @@ public:
     targetRows = range("targets_rows");
     targets = range("targets");
     tokenIndex = range("token_index");
+    kept = range("kept");
     rowCount = range("row_count");
     sequenceCount = range("sequence_count");
     offsetCount = range("offset_count");
@@ -115,6 +116,9 @@ public:
       write(targetRows, chunk.targetRows);
       write(targets, chunk.targets);
       write(tokenIndex, chunk.tokenIndex);
+      if (kept)
+        kept.write(
+            keptOf(chunk, state.outputs, state.axes(view), kept.size() / rows));
       count(rowCount, chunk.tokens.size());
       count(sequenceCount, chunk.sequences.size());
       count(offsetCount, chunk.offsets.size());
@@ -136,7 +140,8 @@ private:
   int64_t number;
   bool view, inUpdate;
   int64_t rows, maxSequences = INT64_MAX;
-  Range tokens, positions, bases, offsets, targetRows, targets, tokenIndex;
+  Range tokens, positions, bases, offsets, targetRows, targets, tokenIndex,
+      kept;
   Range rowCount, sequenceCount, offsetCount, targetCount;
   Block body;
 };

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef R1C_COMPILER_PHASES_EXPAND_SUPPORT_H
-#define R1C_COMPILER_PHASES_EXPAND_SUPPORT_H
+#ifndef R1C_COMPILER_PHASES_SCHEDULE_SUPPORT_H
+#define R1C_COMPILER_PHASES_SCHEDULE_SUPPORT_H
 
 #include "dialects/rl/RL.h"
 
@@ -26,4 +26,4 @@ inline bool isFiltered(rl::SampleOp op) {
 
 } // namespace r1c
 
-#endif // R1C_COMPILER_PHASES_EXPAND_SUPPORT_H
+#endif // R1C_COMPILER_PHASES_SCHEDULE_SUPPORT_H
