@@ -245,7 +245,8 @@ def RT_UpdateOp : RT_HostBlock<"update"> {
 def RT_ChunksOp : RT_HostBlock<"chunks"> {
   let summary = "once a chunk: pack whole sequences into rows, run the body";
   let arguments = (ins I64Attr:$set, BoolAttr:$view, FlatSymbolRefAttr:$policy,
-                       I64Attr:$rows, DictionaryAttr:$to);
+                       I64Attr:$rows, OptionalAttr<I64Attr>:$vocabulary,
+                       DictionaryAttr:$to);
   let assemblyFormat = "attr-dict-with-keyword $body";
 }
 

@@ -31,7 +31,7 @@ struct Sequence {
   std::string text;        ///< `chosen` decoded, without the end token
   bool truncated = false;  ///< cut at max_new_tokens
   const Recorded *recorded = nullptr; ///< read from another engine's line
-  KeptSets kept; ///< of each chosen token, where they were asked for
+  KeptSets kept = {}; ///< of each chosen token, where they were asked for
 };
 
 /// Sequences by group, in data order (docs/levels.md, section 0).

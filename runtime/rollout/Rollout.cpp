@@ -13,7 +13,8 @@ namespace r1c::runtime {
 
 Rollout::Rollout(const Fields &d, const Memory &memory)
     : slots(d.integer("slots")), capacityRows(d.integer("capacity")),
-      rows(d.integer("rows")), tokens(memory.required(d, "tokens")),
+      rows(d.integer("rows")), vocabulary(d.integer("vocabulary", 0)),
+      tokens(memory.required(d, "tokens")),
       positions(memory.required(d, "positions")),
       bases(memory.required(d, "bases")),
       sampleRows(memory.required(d, "sample_rows")),
@@ -37,6 +38,11 @@ Rollout::Rollout(const Fields &d, const Memory &memory)
   for (const Range *range : {&sampleRows, &token, &logp})
     fits(*range, slots);
   fits(noise, 4 * slots);
+  if (kept) {
+    if (vocabulary < 1)
+      throw Error(d.where(), ": 'kept' needs a 'vocabulary' above 0");
+    fits(kept, slots * vocabulary);
+  }
   fits(key, 2);
   d.forEach("cache", [&](const Fields &fields) {
     Cache cache{memory.range(fields.get("buffer")), fields.integer("layers", 1),
@@ -136,7 +142,6 @@ OutputSet Rollout::run(std::vector<Group> prompts,
       (settings.topK > 0 || settings.topP < 1 || settings.minP > 0);
   if (recordKept && !kept)
     throw Error("the rollout program of this artifact leaves no kept sets");
-  int64_t vocabulary = recordKept ? kept.size() / slots : 0;
 
   std::vector<Slot> table(slots);
   int64_t pending = 0, done = 0;

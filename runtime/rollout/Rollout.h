@@ -57,7 +57,7 @@ private:
 
   void copyPrefix(int64_t from, int64_t to, int64_t rows) const;
 
-  int64_t slots, capacityRows, rows;
+  int64_t slots, capacityRows, rows, vocabulary;
   Range tokens, positions, bases, sampleRows, noise, key;
   Range temperature, topK, topP, minP, rowCount, sampleCount, token, logp, kept;
   std::vector<Cache> caches;

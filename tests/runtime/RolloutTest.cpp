@@ -45,11 +45,16 @@ TEST(Philox, PermutationIsOne) {
 class HashModel {
 public:
   HashModel(int64_t slots, int64_t capacity, int64_t rows, int64_t threads)
-      : device(makeCpuDevice(threads)) {
+      : device(makeCpuDevice(threads)), slots(slots), capacity(capacity) {
     addHashPolicy(description, slots, capacity, rows);
+    executable = device->load(testKernels());
+    reload();
+  }
+
+  /// After a change of `description`.
+  void reload() {
     manifest = Manifest::parse(dumpJson(description.json), 0);
     memory = std::make_unique<Memory>(*device, manifest, "");
-    executable = device->load(testKernels());
     Fields policy(description.json["policies"][0], "policy");
     rollout = std::make_unique<Rollout>(policy.object("rollout"), *memory);
     weights.resize(16);
@@ -59,6 +64,16 @@ public:
     // What a cache holds before must not matter.
     memory->buffer("r.cache").write(
         std::vector<int32_t>(slots * capacity, -77));
+  }
+
+  std::string errorOf(const std::string &prompt,
+                      const SampleSettings &settings) {
+    try {
+      run({prompt}, settings);
+    } catch (const Error &error) {
+      return error.what();
+    }
+    return "";
   }
 
   OutputSet run(const std::vector<std::string> &prompts,
@@ -76,6 +91,8 @@ public:
         device->dispatch(executable->find(op["kernel"].get<std::string>()),
                          args.data());
       }
+      if (afterCall)
+        afterCall(memory->buffer("r.sample_count").read<int64_t>(1)[0]);
     });
   }
 
@@ -89,6 +106,9 @@ public:
   std::vector<float> weights;
   Row row;
   int calls = 0;
+  /// Runs after each call of the program, is told how many draws there were.
+  std::function<void(int64_t)> afterCall;
+  int64_t slots, capacity;
 };
 
 /// The same sequence, one token after the other, from its definition.
@@ -173,6 +193,87 @@ TEST(Rollout, RefusesWhatDoesNotFit) {
   EXPECT_THROW(model.run({""}, settings), Error);
   settings.topP = 0.9;
   EXPECT_THROW(model.run({"1"}, settings), Error); // no such buffer
+}
+
+// What the program leaves for a draw goes to the draw's sequence, in any slot.
+TEST(Rollout, RecordsKeptSets) {
+  SampleSettings settings;
+  settings.groupSize = 3;
+  settings.maxNewTokens = 6;
+  settings.topP = 0.9;
+  settings.recordKept = true;
+  for (int64_t slots : {1, 4, 7}) {
+    HashModel model(slots, 40, 16, 2);
+    model.description.buffer("r.top_p", "f32", 1);
+    Json &description = model.description.json["policies"][0]["rollout"];
+    description["top_p"] = "r.top_p";
+    model.reload();
+    EXPECT_NE(model.errorOf("1", settings).find("leaves no kept sets"),
+              std::string::npos);
+    model.description.buffer("r.kept", "i1", slots * 12);
+    description["kept"] = "r.kept";
+    EXPECT_THROW(model.reload(), Error); // of which vocabulary?
+    description["vocabulary"] = 12;
+    model.reload();
+    // The hash model has no filter: a set that tells who drew it stands in.
+    model.afterCall = [&](int64_t draws) {
+      auto noise = model.memory->buffer("r.noise").read<int32_t>(4 * draws);
+      std::vector<int8_t> flags(draws * 12);
+      for (int64_t i = 0; i < draws; ++i)
+        flags[i * 12 + noise[4 * i]] = flags[i * 12 + 11 - noise[4 * i + 1]] =
+            1;
+      model.memory->buffer("r.kept").write(flags);
+    };
+    OutputSet set = model.run({"1", "12"}, settings);
+    for (size_t i = 0; i < set.sequences.size(); ++i) {
+      const Sequence &sequence = set.sequences[i];
+      auto prompt = set.groupOf(sequence).prompt.size();
+      ASSERT_EQ(sequence.kept.size(),
+                static_cast<int64_t>(sequence.chosen.size()));
+      for (size_t c = 0; c < sequence.chosen.size(); ++c) {
+        std::vector<int8_t> expected(12), kept(12, -1);
+        expected[i] = expected[11 - (prompt + c)] = 1;
+        sequence.kept.write(static_cast<int64_t>(c), kept);
+        EXPECT_EQ(kept, expected) << i << ", " << c;
+      }
+    }
+    // A filter that is off keeps everything: there is nothing to remember.
+    SampleSettings off = settings;
+    off.topP = 1;
+    for (const Sequence &sequence : model.run({"1"}, off).sequences)
+      EXPECT_TRUE(sequence.kept.empty());
+  }
+}
+
+TEST(KeptSets, GiveBackWhatWasAppended) {
+  std::mt19937 random(3);
+  for (int vocabulary : {1, 31, 32, 33, 1000}) {
+    KeptSets sets;
+    std::vector<std::vector<int8_t>> all;
+    for (int i = 0; i < 50; ++i) {
+      // From single tokens to nearly all.
+      std::vector<int8_t> flags(vocabulary);
+      for (int8_t &flag : flags)
+        flag = random() % 50 < static_cast<unsigned>(i);
+      all.push_back(flags);
+      sets.append(flags);
+    }
+    ASSERT_EQ(sets.size(), 50);
+    EXPECT_LE(sets.bytes(), 50 * (vocabulary + 31) / 32 * 4);
+    for (int i = 0; i < 50; ++i) {
+      std::vector<int8_t> flags(vocabulary, -1);
+      sets.write(i, flags);
+      EXPECT_EQ(flags, all[i]);
+      // A policy with a longer or shorter table of tokens.
+      std::vector<int8_t> longer(vocabulary + 70, -1), shorter(vocabulary / 2);
+      sets.write(i, longer);
+      all[i].resize(vocabulary + 70);
+      EXPECT_EQ(longer, all[i]);
+      sets.write(i, shorter);
+      all[i].resize(vocabulary / 2);
+      EXPECT_EQ(shorter, all[i]);
+    }
+  }
 }
 
 OutputSet randomSet(unsigned seed, int groups, int groupSize, int longest) {
@@ -300,6 +401,37 @@ TEST(Chunks, EveryTokenIsPredictedOnceByItsPredecessor) {
     }
     EXPECT_EQ(seen, std::vector<int>(seen.size(), 1));
   }
+}
+
+TEST(Chunks, KeptSetsOfTheirTargets) {
+  OutputSet set = randomSet(4, 5, 3, 9);
+  std::mt19937 random(5);
+  const int64_t vocabulary = 40;
+  for (Sequence &sequence : set.sequences)
+    for (size_t c = 0; c < sequence.chosen.size() && sequence.group != 2; ++c) {
+      std::vector<int8_t> flags(vocabulary);
+      for (int8_t &flag : flags)
+        flag = random() % 3 == 0;
+      sequence.kept.append(flags);
+    }
+  Axes axes = Axes::view(set, {0, 2, 3, 7, 8, 11, 14});
+  size_t targets = 0;
+  for (const Chunk &chunk : packChunks(set, axes, 20, 100)) {
+    std::vector<int8_t> flags = keptOf(chunk, set, axes, vocabulary);
+    ASSERT_EQ(flags.size(), chunk.targets.size() * vocabulary);
+    for (size_t t = 0; t < chunk.targets.size(); ++t, ++targets) {
+      int32_t in = axes.tokenSequence[chunk.tokenIndex[t]];
+      const Sequence &sequence = set.sequences[axes.viewSequences[in]];
+      // Group 2 is without: all tokens are kept.
+      std::vector<int8_t> expected(vocabulary, 1);
+      if (sequence.group != 2)
+        sequence.kept.write(chunk.tokenIndex[t] - axes.sequenceOffsets[in],
+                            expected);
+      std::span row = std::span(flags).subspan(t * vocabulary, vocabulary);
+      EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin()));
+    }
+  }
+  EXPECT_EQ(static_cast<int64_t>(targets), axes.tokens());
 }
 
 TEST(Chunks, BestFitDecreasing) {

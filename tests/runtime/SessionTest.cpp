@@ -211,6 +211,17 @@ TEST_F(Run, BadCommandsAreNamedBeforeAnythingRuns) {
   });
   expect("axes has no 'group_offset'",
          [&](Json &j) { body(j)[2]["to"]["group_offset"] = "group_offsets"; });
+  expect("policy 'actor' has no rollout program with a filter",
+         [&](Json &j) { body(j)[1]["top_p"] = 0.9; });
+  expect(
+      "'c.tokens' holds 40 flags, not a vocabulary of 12 for each of 40 rows",
+      [&](Json &j) {
+        for (Json &command : body(j)[6]["body"])
+          if (command["op"] == "chunks") {
+            command["to"]["kept"] = "c.tokens";
+            command["vocabulary"] = 12;
+          }
+      });
   expect("does no update", [&](Json &j) { body(j).erase(6); });
   expect("which this one lacks",
          [&](Json &j) { j["target"]["features"] = "+avx2,+avx512nonsense"; });

@@ -200,8 +200,10 @@ LogicalResult Models::rollout(Policy &policy) {
            {"token", token},
            {"logp", logp}})
     fields.set(name, ref.getBuffer());
-  if (kept)
+  if (kept) {
     fields.set("kept", kept.getBuffer());
+    fields.set("vocabulary", builder.getI64IntegerAttr(policy.vocabulary));
+  }
   fields.set("cache", builder.getArrayAttr(caches));
   policy.info.set("rollout", fields.getDictionary(builder.getContext()));
   return success();
@@ -269,9 +271,11 @@ rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
     to.set(name, ref.getBuffer());
   if (filtered)
     to.set("kept", chunk.kept.getBuffer());
-  auto op = rt::ChunksOp::create(builder, loc, axes.set(), axes.isView(),
-                                 policy.op.getSymName(), chunk.capacity,
-                                 to.getDictionary(builder.getContext()));
+  auto op = rt::ChunksOp::create(
+      builder, loc, axes.set(), axes.isView(), policy.op.getSymName(),
+      chunk.capacity,
+      filtered ? builder.getI64IntegerAttr(policy.vocabulary) : IntegerAttr(),
+      to.getDictionary(builder.getContext()));
   op.getBody().emplaceBlock();
   return op;
 }

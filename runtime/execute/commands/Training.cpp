@@ -70,7 +70,8 @@ class Chunks : public Command {
 public:
   Chunks(Loader &loader, const Fields &fields)
       : number(loader.set(fields)), view(fields.flag("view", false)),
-        inUpdate(loader.inUpdate), rows(fields.integer("rows")) {
+        inUpdate(loader.inUpdate), rows(fields.integer("rows")),
+        vocabulary(fields.integer("vocabulary", 0)) {
     Fields to = fields.has("to") ? fields.object("to") : fields;
     auto range = [&](const char *name) {
       return loader.memory.optional(to, name);
@@ -93,6 +94,10 @@ public:
       if (*each && each->size() < rows)
         throw Error("buffer '", each->name, "' holds ", each->size(),
                     " elements, a chunk has ", rows, " rows");
+    if (kept && (vocabulary < 1 || kept.size() < rows * vocabulary))
+      throw Error("buffer '", kept.name, "' holds ", kept.size(),
+                  " flags, not a vocabulary of ", vocabulary, " for each of ",
+                  rows, " rows");
     if (offsets)
       maxSequences = offsets.size() - 1;
     if (maxSequences < 1)
@@ -117,8 +122,7 @@ public:
       write(targets, chunk.targets);
       write(tokenIndex, chunk.tokenIndex);
       if (kept)
-        kept.write(
-            keptOf(chunk, state.outputs, state.axes(view), kept.size() / rows));
+        kept.write(keptOf(chunk, state.outputs, state.axes(view), vocabulary));
       count(rowCount, chunk.tokens.size());
       count(sequenceCount, chunk.sequences.size());
       count(offsetCount, chunk.offsets.size());
@@ -139,7 +143,7 @@ private:
 
   int64_t number;
   bool view, inUpdate;
-  int64_t rows, maxSequences = INT64_MAX;
+  int64_t rows, maxSequences = INT64_MAX, vocabulary;
   Range tokens, positions, bases, offsets, targetRows, targets, tokenIndex,
       kept;
   Range rowCount, sequenceCount, offsetCount, targetCount;
