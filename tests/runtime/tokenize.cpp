@@ -7,9 +7,12 @@
 // usage: tokenize DIR < texts.jsonl
 // Each line is a JSON text; for each, {"ids": [...], "text": "decoded"} or
 // {"error": "..."}. With a JSON object {"text": ..., "system": ...} the text is
-// first put into the model's chat format, which is then given as "prompt".
+// first put into the model's chat format, which is then given as "prompt". With
+// {"template": ..., "variables": {...}} that template is rendered instead, as
+// "prompt" alone.
 //===----------------------------------------------------------------------===//
 
+#include "runtime/data/jinja/Jinja.h"
 #include "runtime/data/tokenizer/Tokenizer.h"
 #include "runtime/support/Json.h"
 #include <iostream>
@@ -20,6 +23,11 @@ using namespace r1c::runtime;
 static Json answer(const Tokenizer &tokenizer, const Json &line) {
   Json result;
   std::string text;
+  if (line.is_object() && line.contains("template")) {
+    Jinja jinja(line.at("template").get<std::string>());
+    result["prompt"] = jinja.render(line.at("variables"));
+    return result;
+  }
   if (line.is_object()) {
     text = tokenizer.chat(line.at("text"), line.value("system", ""));
     result["prompt"] = text;
