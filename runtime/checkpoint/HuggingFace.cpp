@@ -13,6 +13,14 @@
 
 namespace r1c::runtime {
 
+/// One id, or a list of several.
+static nlohmann::ordered_json endTokens(const Tokenizer &tokenizer) {
+  std::vector<int32_t> ends = tokenizer.ends();
+  if (ends.size() == 1)
+    return ends.front();
+  return ends;
+}
+
 nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   Fields model(policy.model, "policy '" + policy.name + "': model");
   int64_t hidden = model.integer("hidden"), heads = model.integer("heads", 1);
@@ -55,7 +63,7 @@ nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   if (!norm && !bias)
     json["mlp_bias"] = false;
   if (policy.tokenizer) {
-    json["eos_token_id"] = policy.tokenizer->end();
+    json["eos_token_id"] = endTokens(*policy.tokenizer);
     json["bos_token_id"] = nullptr;
   }
   return json;
@@ -70,7 +78,7 @@ void saveHuggingFace(const fs::path &directory, const Policy &policy) {
              nlohmann::ordered_json generation = {{"do_sample", true},
                                                   {"temperature", 1.0}};
              if (policy.tokenizer)
-               generation["eos_token_id"] = policy.tokenizer->end();
+               generation["eos_token_id"] = endTokens(*policy.tokenizer);
              writeFile(temporary / "generation_config.json",
                        generation.dump(2) + "\n");
              std::vector<TensorToWrite> tensors;

@@ -71,7 +71,7 @@ std::vector<float> Tensor::floats() const {
     else if (dtype == "F16")
       result[i] = fromHalf(half);
     else
-      throw Error("a tensor of dtype ", dtype, " cannot be a weight");
+      throw Error("the dtype ", dtype, " is not one of weights");
   }
   return result;
 }
@@ -133,6 +133,8 @@ void Safetensors::add(const std::filesystem::path &file) {
              Fields fields = all.object(name.c_str());
              Tensor tensor;
              tensor.dtype = fields.text("dtype");
+             for (const char *needed : {"shape", "data_offsets"})
+               fields.get(needed); // an absent list must not read as empty
              tensor.shape = fields.integers("shape");
              std::vector<int64_t> offsets = fields.integers("data_offsets");
              int64_t expected = elementBytes(tensor.dtype);

@@ -134,7 +134,12 @@ void Policy::load(const std::filesystem::path &directory) const {
                              ", the step file was compiled "
                              "for ",
                              dumpJson(parameter.shape));
-               parameter.layer(layer).write(tensor.floats());
+               within(
+                   [&] {
+                     return directory.string() + ": tensor '" +
+                            parameter.nameOf(layer) + "'";
+                   },
+                   [&] { parameter.layer(layer).write(tensor.floats()); });
              }
          });
 }

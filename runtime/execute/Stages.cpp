@@ -152,8 +152,11 @@ bool Session::run() {
                   dumpJson(state.get("seed")), "; leave --seed out");
   }
   setParams();
-  // All of the checkpoint is read before a file of the run is cut to it.
-  if (checkpoint)
+  // All of the checkpoint, or of the models, is read before a file of the run
+  // is cut or made.
+  if (!checkpoint)
+    startPolicies();
+  else
     within([&] { return latest->string(); },
            [&] {
              restoreState(checkpoint->state);
@@ -172,8 +175,6 @@ bool Session::run() {
     lastCheckpoint = latest->string();
     recorderOwner->note(
         concat("resuming from ", latest->string(), " (step ", step, ")"));
-  } else {
-    startPolicies();
   }
   describeRun();
 

@@ -176,6 +176,7 @@ TEST_P(HuggingFaceTokenizer, EndsAndChat) {
   EXPECT_EQ(tokenizer->end(), 2);
   EXPECT_TRUE(tokenizer->isEnd(0));
   EXPECT_FALSE(tokenizer->isEnd(1));
+  EXPECT_EQ(tokenizer->ends(), (std::vector<int32_t>{2, 0}));
   EXPECT_EQ(tokenizer->chat("1+1?", ""),
             "<|im_start|>system\nYou are a test.<|im_end|>\n<|im_start|>user\n"
             "1+1?<|im_end|>\n<|im_start|>assistant\n");

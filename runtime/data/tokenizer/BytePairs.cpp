@@ -88,7 +88,8 @@ BytePairs::BytePairs(const Fields &model) {
                 " single bytes; only byte-level BPE is known");
   if (known < 256 && unknown >= 0 && model.flag("fuse_unk", false))
     throw Error(model.where(), ": 'fuse_unk' is not known");
-  readMerges(model.array("merges"));
+  const Json &list = model.array("merges");
+  within([&] { return model.where(); }, [&] { readMerges(list); });
 }
 
 void BytePairs::refuseVariants(const Fields &model) const {
@@ -126,12 +127,12 @@ void BytePairs::readMerges(const Json &list) {
       right = byteLevel(entry[1].get<std::string>());
     }
     if (!left || !right)
-      throw Error("merge ", rank, " is ", dumpJson(entry),
+      throw Error("merges[", rank, "] is ", dumpJson(entry),
                   ", not two entries of a byte-level vocabulary");
     auto a = idOfBytes.find(*left), b = idOfBytes.find(*right),
          both = idOfBytes.find(*left + *right);
     if (a == idOfBytes.end() || b == idOfBytes.end() || both == idOfBytes.end())
-      throw Error("merge ", rank, " is ", dumpJson(entry),
+      throw Error("merges[", rank, "] is ", dumpJson(entry),
                   ", but the vocabulary lacks one of them or their join");
     // Of a pair that stands twice the last counts, as in the original.
     merges[pairOf(a->second, b->second)] = {rank++, both->second};

@@ -38,7 +38,7 @@ public:
   explicit HuggingFace(const fs::path &place) : directory(place) {
     inFile("tokenizer.json", [&](const Fields &top) { readTokenizer(top); });
     for (const char *name : {"generation_config.json", "config.json"})
-      if (ends.empty() && fs::exists(directory / name))
+      if (endIds.empty() && fs::exists(directory / name))
         inFile(name, [&](const Fields &top) { readEnds(top); });
     for (const char *name :
          {"special_tokens_map.json", "tokenizer_config.json"})
@@ -83,7 +83,14 @@ public:
   }
 
   int32_t end() const override { return endId; }
-  bool isEnd(int32_t id) const override { return ends.count(id) != 0; }
+  bool isEnd(int32_t id) const override { return endIds.count(id) != 0; }
+  std::vector<int32_t> ends() const override {
+    std::vector<int32_t> result = {endId};
+    for (int32_t id : endIds)
+      if (id != endId)
+        result.push_back(id);
+    return result;
+  }
   int64_t size() const override { return static_cast<int64_t>(texts.size()); }
 
   std::string chat(const std::string &text,
@@ -170,7 +177,7 @@ private:
         throw Error("'eos_token_id' is ", dumpJson(field),
                     ", but the tokenizer has the ids 0 to ", size() - 1);
       endId = endId < 0 ? id.get<int32_t>() : endId;
-      ends.insert(id.get<int32_t>());
+      endIds.insert(id.get<int32_t>());
     }
   }
 
@@ -185,7 +192,7 @@ private:
       if (auto at = contents.find(token->get<std::string>());
           at != contents.end()) {
         endId = at->second;
-        ends.insert(at->second);
+        endIds.insert(at->second);
       }
     if (!top.has("chat_template"))
       return;
@@ -240,7 +247,7 @@ private:
   AddedTokens added, addedNormalized;
   std::map<std::string, int32_t> contents; ///< of added tokens
   std::vector<std::string> texts;          ///< the bytes of each id
-  std::set<int32_t> special, ends;
+  std::set<int32_t> special, endIds;
   int32_t endId = -1;
   Json namedTokens = Json::object(); ///< bos_token and the like
   std::unique_ptr<Jinja> chatTemplate;

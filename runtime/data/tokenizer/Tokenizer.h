@@ -32,6 +32,8 @@ public:
   virtual int32_t end() const = 0;
   /// Whether a sequence is over after this id.
   virtual bool isEnd(int32_t id) const { return id == end(); }
+  /// All of them, the one that closes a completion first.
+  virtual std::vector<int32_t> ends() const { return {end()}; }
   virtual int64_t size() const = 0;
 
   /// A user's turn in the model's chat format, up to where the model answers.
