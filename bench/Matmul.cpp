@@ -40,8 +40,8 @@ struct Shape {
 };
 const Shape shapes[] = {{1024, 1024, 1024}, {4096, 576, 1536},
                         {512, 49152, 576},  {2048, 2048, 2048},
-                        {16, 1536, 576},    {1, 49152, 576},
-                        {128, 576, 1536}};
+                        {16, 1536, 576},    {16, 49152, 576},
+                        {1, 49152, 576},    {128, 576, 1536}};
 
 using Buffer = std::shared_ptr<void>;
 Buffer allocate(size_t bytes) {
@@ -123,6 +123,84 @@ std::string text(Shape s, bool bf16, Epilogue epilogue) {
          "  return %0 : " + c + "\n}\n";
 }
 
+/// The head of a model as fuse writes it: the product's sums are reduced to
+/// four numbers for 256 columns, and those to log-probability, entropy and
+/// log-sum-exp a row.
+std::string headText(Shape s, bool bf16) {
+  std::string t = bf16 ? "bf16" : "f32", K = std::to_string(s.k),
+              N = std::to_string(s.n);
+  std::string a = "tensor<?x" + K + "x" + t + ">",
+              b = "!kern.packed<" + K + "x" + N + "x" + t + ">";
+  std::string c = "tensor<?x" + std::to_string((s.n + 255) / 256) + "xf32>";
+  std::string chunk = "chunk " + c, four = c + ", " + c + ", " + c + ", " + c;
+  return R"(func.func @mm(%1: )" + a + ", %2: " + b +
+         ", %3: tensor<?xi32>, %4: tensor<f32>) -> (" + four +
+         R"() attributes {kern.kernel} {
+  %0:4 = kern.matmul %1, %2 : )" +
+         a + ", " + b +
+         R"( acc(%z) with (%target = %3 : row tensor<?xi32>, %t = %4 : one tensor<f32>)
+      -> ()" +
+         chunk + ", " + chunk + ", " + chunk + ", " + chunk + R"() {
+    %one = arith.constant 1.0 : f32
+    %zero = arith.constant 0.0 : f32
+    %none = arith.constant 0xFF800000 : f32
+    %bound = arith.constant -110.0 : f32
+    %greedy = arith.cmpf oeq, %t, %zero : f32
+    %inverse = arith.divf %one, %t : f32
+    %factor = arith.select %greedy, %one, %inverse : f32
+    %u = arith.mulf %z, %factor : f32
+    %m = kern.reduce max %u : f32
+    %masked = arith.cmpf oeq, %m, %none : f32
+    %shift = arith.select %masked, %zero, %m : f32
+    %d = arith.subf %u, %shift : f32
+    %far = arith.cmpf olt, %d, %bound : f32
+    %db = arith.select %far, %bound, %d : f32
+    %e = math.exp %db : f32
+    %total = kern.reduce add %e : f32
+    %ed = arith.mulf %e, %db : f32
+    %weighted = kern.reduce add %ed : f32
+    %j = kern.index column
+    %hit = arith.cmpi eq, %j, %target : i32
+    %masked_u = arith.select %hit, %u, %zero : f32
+    %ut = kern.reduce add %masked_u : f32
+    kern.yield %m, %total, %weighted, %ut : f32, f32, f32, f32
+  }
+  return %0#0, %0#1, %0#2, %0#3 : )" +
+         four + R"(
+}
+func.func @row(%1: )" +
+         c + ", %2: " + c + ", %3: " + c + ", %4: " + c +
+         R"() -> (tensor<?xf32>, tensor<?xf32>, tensor<?xf32>) attributes {kern.kernel} {
+  %0:3 = kern.row (%cm = %1 : element )" +
+         c + ", %ct = %2 : element " + c + ", %cw = %3 : element " + c +
+         ", %cu = %4 : element " + c +
+         R"() -> (row tensor<?xf32>, row tensor<?xf32>, row tensor<?xf32>) {
+    %bound = arith.constant -110.0 : f32
+    %m = kern.reduce max %cm : f32
+    %d = arith.subf %cm, %m : f32
+    %far = arith.cmpf olt, %d, %bound : f32
+    %db = arith.select %far, %bound, %d : f32
+    %e = math.exp %db : f32
+    %te = arith.mulf %ct, %e : f32
+    %total = kern.reduce add %te : f32
+    %dt = arith.mulf %db, %ct : f32
+    %w = arith.addf %cw, %dt : f32
+    %we = arith.mulf %e, %w : f32
+    %weighted = kern.reduce add %we : f32
+    %u = kern.reduce add %cu : f32
+    %log = math.log %total : f32
+    %um = arith.subf %u, %m : f32
+    %logp = arith.subf %um, %log : f32
+    %mean = arith.divf %weighted, %total : f32
+    %entropy = arith.subf %log, %mean : f32
+    %lse = arith.addf %m, %log : f32
+    kern.yield %logp, %entropy, %lse : f32, f32, f32
+  }
+  return %0#0, %0#1, %0#2 : tensor<?xf32>, tensor<?xf32>, tensor<?xf32>
+}
+)";
+}
+
 void finish(benchmark::State &state, Shape s) {
   state.counters["GF/s"] = benchmark::Counter(
       2e-9 * s.m * s.n * s.k, benchmark::Counter::kIsIterationInvariantRate);
@@ -146,6 +224,40 @@ void ours(benchmark::State &state, Shape s, bool bf16, int threads,
   for (auto _ : state)
     parallel(threads,
              [&](int worker) { kernel(args.data(), worker, threads); });
+  finish(state, s);
+}
+
+/// Both kernels of a head; flops are those of the product.
+void head(benchmark::State &state, Shape s, bool bf16, int threads) {
+  std::string text = headText(s, bf16);
+  auto product = r1c::bench::compile(text, "mm"),
+       rows = r1c::bench::compile(text, "row");
+  int64_t count = s.m, chunks = (s.n + 255) / 256;
+  std::vector<int32_t> targets(s.m, 7);
+  float temperature = 1;
+  std::vector<Buffer> buffers;
+  std::vector<void *> first = {randoms(s.m * s.k, bf16).get(),
+                               randoms((s.n + 31) / 32 * 32 * s.k, bf16).get(),
+                               targets.data(), &temperature},
+                      second;
+  auto add = [&](std::vector<void *> &args, int64_t size) {
+    buffers.push_back(allocate(size * 4));
+    args.push_back(buffers.back().get());
+  };
+  for (int i = 0; i < 4; ++i) {
+    add(first, s.m * chunks);
+    second.push_back(first.back());
+  }
+  for (int i = 0; i < 3; ++i)
+    add(second, s.m);
+  first.push_back(&count);
+  second.push_back(&count);
+  for (auto _ : state)
+    for (auto &[kernel, args] :
+         {std::pair(product, &first), std::pair(rows, &second)})
+      parallel(threads, [&, kernel = kernel, args = args](int worker) {
+        kernel(args->data(), worker, threads);
+      });
   finish(state, s);
 }
 
@@ -209,10 +321,13 @@ int main(int argc, char **argv) {
                                             std::to_string(v->patch));
 #endif
   std::vector<std::string> rows;
-  auto add = [&](const std::string &name, auto function) {
-    benchmark::RegisterBenchmark(name.c_str(), function)
-        ->UseRealTime()
-        ->Unit(benchmark::kMillisecond);
+  // One thread is timed by its own clock, which stands still while another
+  // program has the core.
+  auto add = [&](const std::string &name, int threads, auto function) {
+    auto *b = benchmark::RegisterBenchmark(name.c_str(), function);
+    b->Unit(benchmark::kMillisecond);
+    if (threads > 1)
+      b->UseRealTime();
   };
   for (bool bf16 : {false, true})
     for (int threads : {1, 2})
@@ -222,26 +337,29 @@ int main(int argc, char **argv) {
                            std::to_string(s.m) + "x" + std::to_string(s.n) +
                            "x" + std::to_string(s.k);
         rows.push_back(name);
-        add(name + " r1c", [=](benchmark::State &state) {
+        add(name + " r1c", threads, [=](benchmark::State &state) {
           ours(state, s, bf16, threads, Epilogue::none);
         });
         if (threads == 1 && s.n % 32 == 0 && s.m > 1) {
-          add(name + " gated", [=](benchmark::State &state) {
+          add(name + " gated", threads, [=](benchmark::State &state) {
             ours(state, s, bf16, threads, Epilogue::gated);
           });
-          add(name + " residual", [=](benchmark::State &state) {
+          add(name + " residual", threads, [=](benchmark::State &state) {
             ours(state, s, bf16, threads, Epilogue::residual);
           });
         }
+        if (s.n == 49152)
+          add(name + " head", threads,
+              [=](benchmark::State &state) { head(state, s, bf16, threads); });
 #ifdef R1C_BENCH_ONEDNN
-        add(name + " onednn",
+        add(name + " onednn", threads,
             [=](benchmark::State &state) { oneDnn(state, s, bf16, threads); });
 #endif
       }
   Reporter reporter;
   benchmark::RunSpecifiedBenchmarks(&reporter);
-  std::printf("%-28s %8s %8s %6s %8s %8s\n", "GF/s, best round", "oneDNN",
-              "r1c", "ratio", "gated", "residual");
+  std::printf("%-28s %8s %8s %6s %8s %8s %8s\n", "GF/s, best round", "oneDNN",
+              "r1c", "ratio", "gated", "residual", "head");
   for (const std::string &name : rows) {
     auto get = [&](const char *kind) {
       return reporter.best.count(name + kind) ? reporter.best[name + kind]
@@ -249,8 +367,9 @@ int main(int argc, char **argv) {
     };
     double peer = get(" onednn"), own = get(" r1c");
     if (!std::isnan(own))
-      std::printf("%-28s %8.1f %8.1f %6.2f %8.1f %8.1f\n", name.c_str(), peer,
-                  own, own / peer, get(" gated"), get(" residual"));
+      std::printf("%-28s %8.1f %8.1f %6.2f %8.1f %8.1f %8.1f\n", name.c_str(),
+                  peer, own, own / peer, get(" gated"), get(" residual"),
+                  get(" head"));
   }
   return 0;
 }

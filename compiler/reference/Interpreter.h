@@ -47,10 +47,11 @@ bool evaluateKern(mlir::Operation *op, Frame &frame);
 /// Runs the scalar ops of a kern region once for every column of a row, side by
 /// side, so that kern.reduce sees them all. `columns[k]` are the values of the
 /// region's k-th argument; gives those of the yield's operands. `row` is what
-/// kern.index row gives. Returns false at an op that it does not know.
+/// kern.index row gives, `first` what kern.index column gives at the first.
+/// Returns false at an op that it does not know.
 bool evaluateRegion(mlir::Block &body,
                     const std::vector<std::vector<double>> &columns,
-                    int64_t row, int64_t count,
+                    int64_t row, int64_t first, int64_t count,
                     std::vector<std::vector<double>> &yielded);
 
 } // namespace r1c::reference

@@ -43,6 +43,8 @@ static double compare(arith::CmpFPredicate predicate, double x, double y) {
     return x > y;
   case arith::CmpFPredicate::OGE:
     return x >= y;
+  case arith::CmpFPredicate::UNO:
+    return std::isnan(x) || std::isnan(y);
   default:
     return std::numeric_limits<double>::quiet_NaN();
   }
@@ -80,7 +82,7 @@ static double reduce(kern::ReduceKind kind, const Lane &values) {
 }
 
 bool reference::evaluateRegion(Block &body, const std::vector<Lane> &columns,
-                               int64_t row, int64_t count,
+                               int64_t row, int64_t first, int64_t count,
                                std::vector<Lane> &yielded) {
   std::map<const void *, Lane> lanes;
   auto get = [&](Value value) -> const Lane & {
@@ -173,15 +175,17 @@ bool reference::evaluateRegion(Block &body, const std::vector<Lane> &columns,
               return true;
             })
             .Case([&](kern::ReduceOp op) {
-              set(op.getResult(),
-                  Lane(count, reduce(op.getKind(), get(op.getValue()))));
+              double value = reduce(op.getKind(), get(op.getValue()));
+              if (kern::ReduceOp::isArg(op.getKind()))
+                value += first;
+              set(op.getResult(), Lane(count, value));
               return true;
             })
             .Case([&](kern::IndexOp op) {
               Lane lane(count, row);
               if (op.getKind() == kern::IndexKind::column)
                 for (int64_t j = 0; j < count; ++j)
-                  lane[j] = j;
+                  lane[j] = first + j;
               set(op.getResult(), std::move(lane));
               return true;
             })
@@ -270,13 +274,39 @@ struct Space {
   /// Runs the region on row i with the accumulators in front.
   bool run(Block &body, int64_t i, std::vector<Lane> lanes,
            std::vector<Lane> &yielded) const {
+    return run(body, i, 0, columns, std::move(lanes), yielded);
+  }
+  /// The same on `count` columns from `first`.
+  bool run(Block &body, int64_t i, int64_t first, int64_t count,
+           std::vector<Lane> lanes, std::vector<Lane> &yielded) const {
     for (unsigned k = 0; k < inputs.size(); ++k) {
-      Lane lane(columns);
-      for (int64_t j = 0; j < columns; ++j)
-        lane[j] = read(k, i, j);
+      Lane lane(count);
+      for (int64_t j = 0; j < count; ++j)
+        lane[j] = read(k, i, first + j);
       lanes.push_back(std::move(lane));
     }
-    return evaluateRegion(body, lanes, i, columns, yielded);
+    return evaluateRegion(body, lanes, i, first, count, yielded);
+  }
+  /// The same on all columns, chunk by chunk; stores what is yielded.
+  bool runChunks(Block &body, int64_t i, const std::vector<Lane> &sums,
+                 ArrayAttr resultAccess, std::vector<Tensor> &results) const {
+    std::vector<Lane> yielded;
+    for (int64_t first = 0; first < columns; first += kern::chunkColumns) {
+      int64_t count = std::min(kern::chunkColumns, columns - first);
+      std::vector<Lane> part;
+      for (const Lane &lane : sums)
+        part.emplace_back(lane.begin() + first, lane.begin() + first + count);
+      if (!run(body, i, first, count, part, yielded))
+        return false;
+      for (size_t k = 0; k < results.size(); ++k)
+        if (cast<kern::AccessAttr>(resultAccess[k]).getKind() ==
+            AccessKind::chunk)
+          results[k](i, first / kern::chunkColumns) = yielded[k].at(0);
+        else
+          for (int64_t j = 0; j < count; ++j)
+            results[k](i, first + j) = yielded[k][j];
+    }
+    return true;
   }
 };
 
@@ -298,6 +328,12 @@ bool evaluateRow(kern::RowOp op, Frame &f) {
     results.push_back(emptyLike(result, space.rows));
   std::vector<Lane> yielded;
   for (int64_t i = 0; i < space.rows; ++i) {
+    if (op.isChunked()) {
+      if (!space.runChunks(op.getBody().front(), i, {}, op.getResultAccess(),
+                           results))
+        return false;
+      continue;
+    }
     if (!space.run(op.getBody().front(), i, {}, yielded))
       return false;
     for (auto [result, lane] : llvm::zip(results, yielded)) {
@@ -371,9 +407,9 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
   Space space{f, op.getInputs(), op.getAccess(), {}};
   space.rows = product.rows();
   space.columns = op.getColumns();
-  std::vector<Tensor> results(op->getNumResults(),
-                              Tensor({space.rows, space.columns}));
-  std::vector<Lane> yielded;
+  std::vector<Tensor> results;
+  for (Value result : op.getResults())
+    results.push_back(emptyLike(result, space.rows));
   for (int64_t i = 0; i < space.rows; ++i) {
     std::vector<Lane> sums(op.getPaired() ? 2 : 1, Lane(space.columns));
     for (int64_t j = 0; j < space.columns; ++j) {
@@ -383,11 +419,9 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
       if (op.getPaired())
         sums[1][j] = product(i, first + 16);
     }
-    if (!space.run(op.getBody().front(), i, sums, yielded))
+    if (!space.runChunks(op.getBody().front(), i, sums, op.getResultAccess(),
+                         results))
       return false;
-    for (auto [result, lane] : llvm::zip(results, yielded))
-      for (int64_t j = 0; j < space.columns; ++j)
-        result(i, j) = lane[j];
   }
   for (auto [value, result] : llvm::zip(op.getResults(), results))
     f.set(value, result);

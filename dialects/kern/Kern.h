@@ -39,6 +39,14 @@ struct IterationSpace {
   bool ragged = false;
 };
 
+/// Columns of a chunk, see `kern.row`. Part of the meaning: another number
+/// gives other bits. Eight panels of a packed matrix: for the depths of small
+/// models they stay in half a second-level cache.
+inline constexpr int64_t chunkColumns = 256;
+inline int64_t chunksOf(int64_t columns) {
+  return (columns + chunkColumns - 1) / chunkColumns;
+}
+
 /// The element type that a region sees for an operand or result tensor.
 mlir::Type elementTypeOf(mlir::Value tensor);
 

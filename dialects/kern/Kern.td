@@ -59,7 +59,7 @@ def Kern_AccessKind : I32EnumAttr<"AccessKind", "which element of an operand a r
     I32EnumAttrCase<"element", 0>, I32EnumAttrCase<"row", 1>,
     I32EnumAttrCase<"column", 2>, I32EnumAttrCase<"one", 3>,
     I32EnumAttrCase<"gather", 4>, I32EnumAttrCase<"gather_row", 5>,
-    I32EnumAttrCase<"scatter", 6>]> {
+    I32EnumAttrCase<"scatter", 6>, I32EnumAttrCase<"chunk", 7>]> {
   let cppNamespace = "::r1c::kern";
   let genSpecializedAttr = 0;
 }
@@ -82,6 +82,7 @@ def Kern_AccessAttr : AttrDef<Kern_Dialect, "Access"> {
     | `gather_row(n)` | `tensor<SxT>`   | x[idx_n[i]]  | x[idx_n[i]]  |
     | `gather_row(n)[k]` | `tensor<SxKxT>` | x[idx_n[i]][k] | x[idx_n[i]][k] |
     | `scatter(n)`    | result only: `tensor<SxNxT>` | x[idx_n[i]][j] | none |
+    | `chunk`         | result only: `tensor<RxCxT>`, C = ceil(N/256) | x[i][j / 256] | none |
 
     idx_n is the op's n-th index operand, `tensor<?xi32>`. Indices are trusted.
     In a `kern.map` of rank one there are no columns: `element` is `tensor<RxT>`, `gather`
@@ -139,6 +140,11 @@ def Kern_RowOp : Kern_BodyOp<"row"> {
     then lane l takes in lane l+32, then l+16, 8, 4, 2, 1. So the bits depend on
     the row alone. Rows are split among workers.
 
+    With a `chunk` result the region runs over chunks: columns 256 c ... 256 c + 255 of row i (fewer in the last chunk) are
+    reduced like a row of their own, lane j mod 64 as before, and value c of the result is what the region yields there. A
+    second `kern.row` over the C values brings the chunks together. `kern.matmul` takes the same region, so what is
+    reduced there has the bits of this op on stored sums. No `row` results and no `offsets` then; rows and chunks are split among workers.
+
     With `offsets` (`tensor<?xi32>`, rows + 1 entries) the op is ragged. An `element` result
     may be the same buffer as an `element` input.
 
@@ -171,6 +177,8 @@ def Kern_RowOp : Kern_BodyOp<"row"> {
     int64_t getRows();
     /// Number of columns; -1 when ragged.
     int64_t getColumns();
+    /// Whether it has results of chunks.
+    bool isChunked();
   }];
 }
 
@@ -251,6 +259,9 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
     The region takes the accumulator(s) and one element of each extra operand (`element`: same shape as the result,
     `row`, `column`, `one`) and yields one value a result. Without a region the sum is stored, rounded to the result's type.
 
+    A `chunk` result holds one value for 256 columns of a row, as in `kern.row`: `kern.reduce` in the region reduces over them
+    in that op's order, and may wait for other reductions. Nothing else need be stored. Not with `paired`.
+
     ABI: a, b, extra operands in the order of the function's arguments; results; `rows`.
 
     ```mlir
@@ -259,12 +270,17 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
       %t = arith.addf %s, %r : f32
       kern.yield %t : f32
     }
+    %m = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x1000xf32>
+        acc(%s) -> (chunk tensor<?x4xf32>) {
+      %t = kern.reduce max %s : f32
+      kern.yield %t : f32
+    }
     ```
   }];
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$a, AnyType:$b,
                        Optional<RankedTensorOf<[F32]>>:$init,
                        Variadic<AnyRankedTensor>:$inputs,
-                       Kern_AccessArray:$access,
+                       Kern_AccessArray:$access, Kern_AccessArray:$result_access,
                        UnitAttr:$transpose_a, UnitAttr:$paired);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let regions = (region MaxSizedRegion<1>:$body);
@@ -273,6 +289,8 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
     int64_t getRows();
     /// Columns of the results.
     int64_t getColumns();
+    /// Whether the region has reductions or results of chunks.
+    bool isChunked();
     /// Length of the sum; kDynamic with transpose_a.
     int64_t getDepth();
   }];
@@ -427,12 +445,12 @@ def Kern_YieldOp : Kern_Op<"yield", [Pure, Terminator,
   let assemblyFormat = "($values^ `:` type($values))? attr-dict";
 }
 
-def Kern_ReduceOp : Kern_Op<"reduce", [Pure, HasParent<"RowOp">,
+def Kern_ReduceOp : Kern_Op<"reduce", [Pure, ParentOneOf<["RowOp", "MatmulOp"]>,
     InferTypeOpAdaptor]> {
-  let summary = "reduction of a value over the columns of the row";
+  let summary = "reduction of a value over the columns of the row, or of a chunk of it";
   let description = [{
     `add`, `max`, `min`: of floats (a NaN wins) or integers. `argmax`, `argmin`: the first column that has the largest
-    (smallest) value, as i32; a NaN never wins; 0 for a row where nothing wins. `any`, `all`: of i1. An empty row
+    (smallest) value, as i32; a NaN never wins; the first column of the row or chunk where nothing wins. `any`, `all`: of i1. An empty row
     gives 0, -inf (integers: the least), +inf (the greatest), 0, 0, false, true.
   }];
   let arguments = (ins Kern_ReduceKind:$kind, Kern_Scalar:$value);

@@ -43,8 +43,8 @@ ParseResult parseAccess(OpAsmParser &parser, Attribute &access) {
   if (!kind)
     return parser.emitError(loc, "unknown access '")
            << keyword
-           << "': expected element, row, column, one, gather, gather_row or "
-              "scatter";
+           << "': expected element, row, column, one, gather, gather_row, "
+              "scatter or chunk";
   int64_t index = -1, lane = -1;
   if (succeeded(parser.parseOptionalLParen()) &&
       (parser.parseInteger(index) || parser.parseRParen()))
@@ -120,28 +120,42 @@ void printClause(OpAsmPrinter &p, StringRef keyword, ValueRange values) {
   p << ')';
 }
 
-/// -> (access type, ...)
+/// -> (access type, ...); with `defaultElement` an access that is not written
+/// is `element`.
 ParseResult parseResults(OpAsmParser &parser, OperationState &result,
-                         SmallVectorImpl<Attribute> *access) {
+                         SmallVectorImpl<Attribute> &access,
+                         bool defaultElement = false) {
   if (parser.parseArrow())
     return failure();
   return parser.parseCommaSeparatedList(
       OpAsmParser::Delimiter::Paren, [&]() -> ParseResult {
         Type type;
-        if (access && parseAccess(parser, access->emplace_back()))
-          return failure();
-        if (parser.parseType(type))
+        OptionalParseResult typed = defaultElement
+                                        ? parser.parseOptionalType(type)
+                                        : OptionalParseResult();
+        if (typed.has_value()) {
+          access.push_back(
+              AccessAttr::get(parser.getContext(), AccessKind::element));
+          if (failed(*typed))
+            return failure();
+          result.addTypes(type);
+          return success();
+        }
+        if (parseAccess(parser, access.emplace_back()) ||
+            parser.parseType(type))
           return failure();
         result.addTypes(type);
         return success();
       });
 }
 
-void printResults(OpAsmPrinter &p, TypeRange types, ArrayAttr access) {
+void printResults(OpAsmPrinter &p, TypeRange types, ArrayAttr access,
+                  bool defaultElement = false) {
   p << " -> (";
   llvm::interleaveComma(llvm::seq<size_t>(0, types.size()), p, [&](size_t i) {
-    if (access) {
-      printAccess(p, cast<AccessAttr>(access[i]));
+    auto attr = cast<AccessAttr>(access[i]);
+    if (!defaultElement || attr.getKind() != AccessKind::element) {
+      printAccess(p, attr);
       p << ' ';
     }
     p << types[i];
@@ -183,7 +197,7 @@ ParseResult RowOp::parse(OpAsmParser &parser, OperationState &result) {
   if (parseInputs(parser, inputs, arguments) ||
       parseClause(parser, "indices", indices) ||
       parseClause(parser, "offsets", offsets) ||
-      parseResults(parser, result, &resultAccess) ||
+      parseResults(parser, result, resultAccess) ||
       inputs.resolve(parser, result) || indices.resolve(parser, result) ||
       offsets.resolve(parser, result))
     return failure();
@@ -212,7 +226,7 @@ ParseResult MapOp::parse(OpAsmParser &parser, OperationState &result) {
   if (parseInputs(parser, inputs, arguments) ||
       parseClause(parser, "indices", indices) ||
       parseClause(parser, "inits", inits) ||
-      parseResults(parser, result, &resultAccess) ||
+      parseResults(parser, result, resultAccess) ||
       inputs.resolve(parser, result) || indices.resolve(parser, result) ||
       inits.resolve(parser, result))
     return failure();
@@ -290,12 +304,14 @@ ParseResult MatmulOp::parse(OpAsmParser &parser, OperationState &result) {
         parseInputs(parser, inputs, arguments))
       return failure();
   }
-  if (parseResults(parser, result, nullptr) ||
+  SmallVector<Attribute> resultAccess;
+  if (parseResults(parser, result, resultAccess, /*defaultElement=*/true) ||
       parser.resolveOperand(a, aType, result.operands) ||
       parser.resolveOperand(b, bType, result.operands) ||
       init.resolve(parser, result) || inputs.resolve(parser, result))
     return failure();
   result.addAttribute("access", builder.getArrayAttr(inputs.access));
+  result.addAttribute("result_access", builder.getArrayAttr(resultAccess));
   setSegments<MatmulOp>(parser, result, {1, 1, init.size(), inputs.size()});
   if (region) {
     accumulators.append(arguments);
@@ -327,8 +343,8 @@ void MatmulOp::print(OpAsmPrinter &p) {
           SmallVector<BlockArgument>(arguments.drop_front(accumulators)));
     }
   }
-  printResults(p, getResultTypes(), {});
-  StringRef elided[] = {"access", "transpose_a", "paired"};
+  printResults(p, getResultTypes(), getResultAccess(), /*defaultElement=*/true);
+  StringRef elided[] = {"access", "result_access", "transpose_a", "paired"};
   if (!getBody().empty())
     return printBody(p, *this, elided);
   SmallVector<StringRef> all(std::begin(elided), std::end(elided));

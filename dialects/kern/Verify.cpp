@@ -58,6 +58,7 @@ struct SpaceVerifier {
   ValueRange indices;
   bool ragged;
   bool rankTwo = false;
+  bool chunked = false; ///< whether results of chunks may stand here
   int64_t rows = kNone, columns = kNone, elements = kNone;
 
   LogicalResult check(Value value, AccessAttr access, StringRef what,
@@ -86,13 +87,15 @@ struct SpaceVerifier {
              << name << ": only row, one and gather_row take a lane [k]";
     if (isResult &&
         (indexed ? kind != AccessKind::scatter
-                 : kind != AccessKind::element && kind != AccessKind::row))
+                 : kind != AccessKind::element && kind != AccessKind::row &&
+                       !(chunked && kind == AccessKind::chunk)))
       return op->emitOpError()
              << name << " cannot be " << stringifyAccessKind(kind)
              << ": write element, row or scatter(n)";
-    if (!isResult && kind == AccessKind::scatter)
+    if (!isResult && (kind == AccessKind::scatter || kind == AccessKind::chunk))
       return op->emitOpError()
-             << name << " cannot be scatter: only results can";
+             << name << " cannot be " << stringifyAccessKind(kind)
+             << ": only results can";
 
     int64_t rank = 0;
     switch (kind) {
@@ -113,6 +116,9 @@ struct SpaceVerifier {
     case AccessKind::one:
       rank = laned ? 1 : 0;
       break;
+    case AccessKind::chunk:
+      rank = 2;
+      break;
     }
     if (type.getRank() != rank)
       return op->emitOpError()
@@ -124,7 +130,7 @@ struct SpaceVerifier {
         return op->emitOpError()
                << name << " has no lane " << access.getLane() << " in " << type;
     }
-    if (rank == 2 && !laned) {
+    if (rank == 2 && !laned && kind != AccessKind::chunk) {
       if (ShapedType::isDynamic(type.getDimSize(1)))
         return op->emitOpError()
                << name << ": columns must be static in " << type;
@@ -138,7 +144,8 @@ struct SpaceVerifier {
       if (failed(unify(op, columns, type.getDimSize(0), name + ": columns")))
         return failure();
     }
-    if (kind == AccessKind::row || (kind == AccessKind::element && !ragged)) {
+    if (kind == AccessKind::row || kind == AccessKind::chunk ||
+        (kind == AccessKind::element && !ragged)) {
       if (failed(unify(op, rows, type.getDimSize(0), name + ": rows")))
         return failure();
     }
@@ -233,7 +240,8 @@ int64_t rowsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
                  ArrayAttr access) -> std::optional<int64_t> {
     for (auto [i, v] : llvm::enumerate(values)) {
       AccessKind kind = cast<AccessAttr>(access[i]).getKind();
-      if (kind == AccessKind::element || kind == AccessKind::row)
+      if (kind == AccessKind::element || kind == AccessKind::row ||
+          kind == AccessKind::chunk)
         return tensorOf(v).getDimSize(0);
     }
     return std::nullopt;
@@ -260,11 +268,15 @@ int64_t columnsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
 }
 
 /// Values that differ between the columns of a row. `known` keeps the answers:
-/// chains that use each value twice have exponentially many paths.
-bool variesByColumn(Value value, ArrayAttr access,
+/// chains that use each value twice have exponentially many paths. The first
+/// `accumulators` arguments of the region stand for sums.
+bool variesByColumn(Value value, unsigned accumulators, ArrayAttr access,
                     llvm::DenseMap<Value, bool> &known) {
   if (auto argument = dyn_cast<BlockArgument>(value)) {
-    switch (cast<AccessAttr>(access[argument.getArgNumber()]).getKind()) {
+    if (argument.getArgNumber() < accumulators)
+      return true;
+    unsigned operand = argument.getArgNumber() - accumulators;
+    switch (cast<AccessAttr>(access[operand]).getKind()) {
     case AccessKind::element:
     case AccessKind::column:
     case AccessKind::gather:
@@ -282,9 +294,33 @@ bool variesByColumn(Value value, ArrayAttr access,
     result = index.getKind() == IndexKind::column;
   else if (!isa<ReduceOp>(def))
     result = llvm::any_of(def->getOperands(), [&](Value v) {
-      return variesByColumn(v, access, known);
+      return variesByColumn(v, accumulators, access, known);
     });
   return known[value] = result;
+}
+
+/// Values for a row or chunk must be the same at all its columns.
+LogicalResult verifyUniform(Operation *op, unsigned accumulators,
+                            ArrayAttr access, ArrayAttr resultAccess) {
+  auto yield = cast<YieldOp>(op->getRegion(0).front().back());
+  llvm::DenseMap<Value, bool> known;
+  for (auto [i, value] : llvm::enumerate(yield.getValues())) {
+    AccessKind kind = cast<AccessAttr>(resultAccess[i]).getKind();
+    if ((kind == AccessKind::row || kind == AccessKind::chunk) &&
+        variesByColumn(value, accumulators, access, known))
+      return op->emitOpError()
+             << "result #" << i << " has one value a "
+             << stringifyAccessKind(kind)
+             << ", but the yielded value differs between columns: "
+                "reduce it with kern.reduce";
+  }
+  return success();
+}
+
+bool hasChunks(ArrayAttr resultAccess) {
+  return llvm::any_of(resultAccess, [](Attribute a) {
+    return cast<AccessAttr>(a).getKind() == AccessKind::chunk;
+  });
 }
 
 } // namespace
@@ -313,6 +349,7 @@ int64_t RowOp::getColumns() {
 
 LogicalResult RowOp::verify() {
   SpaceVerifier space{*this, getIndices(), getOffsets() != nullptr};
+  space.chunked = !space.ragged;
   if (failed(checkAll(space, getInputs(), getAccess(), getResults(),
                       getResultAccess())))
     return failure();
@@ -322,21 +359,28 @@ LogicalResult RowOp::verify() {
         "give offsets for ragged rows");
   if (failed(verifyBody(*this, {}, getInputs(), elementTypes(getResults()))))
     return failure();
-  auto yield = cast<YieldOp>(getBody().front().back());
-  llvm::DenseMap<Value, bool> known;
-  for (auto [i, value] : llvm::enumerate(yield.getValues())) {
+  for (auto [i, v] : llvm::enumerate(getResults())) {
     AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
     if (kind == AccessKind::scatter)
       return emitOpError() << "result #" << i
                            << " cannot be scatter: use kern.map";
-    if (kind == AccessKind::row && variesByColumn(value, getAccess(), known))
-      return emitOpError() << "result #" << i
-                           << " has one value a row, but the yielded value "
-                              "differs between columns: "
-                              "reduce it with kern.reduce";
+    if (kind == AccessKind::row && isChunked())
+      return emitOpError()
+             << "result #" << i
+             << " cannot be row beside results of chunks, whose reductions do "
+                "not see the row: bring the chunks together in a second "
+                "kern.row";
+    if (kind == AccessKind::chunk &&
+        tensorOf(v).getDimSize(1) != chunksOf(space.columns))
+      return emitOpError() << "result #" << i << " must have "
+                           << chunksOf(space.columns) << " columns, one for "
+                           << chunkColumns << " of " << space.columns
+                           << ", not " << v.getType();
   }
-  return success();
+  return verifyUniform(*this, 0, getAccess(), getResultAccess());
 }
+
+bool RowOp::isChunked() { return hasChunks(getResultAccess()); }
 
 int64_t MapOp::getRows() {
   return rowsOf(getInputs(), getAccess(), getResults(), getResultAccess(),
@@ -463,14 +507,25 @@ LogicalResult MatmulOp::verify() {
   }
   if (getResults().empty())
     return emitOpError("needs a result");
+  if (failed(verifyCounts(*this, getResults().size(), getResultAccess(),
+                          "results")))
+    return failure();
   int64_t shape[] = {getRows(), getColumns()};
-  for (auto [i, v] : llvm::enumerate(getResults()))
-    if (tensorOf(v).getShape() != ArrayRef(shape))
+  for (auto [i, v] : llvm::enumerate(getResults())) {
+    AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
+    if (kind != AccessKind::element && kind != AccessKind::chunk)
+      return emitOpError() << "result #" << i << " cannot be "
+                           << stringifyAccessKind(kind)
+                           << ": write element or chunk";
+    int64_t expected[] = {
+        shape[0], kind == AccessKind::chunk ? chunksOf(shape[1]) : shape[1]};
+    if (tensorOf(v).getShape() != ArrayRef(expected))
       return emitOpError() << "result #" << i << " must have shape ["
                            << (ShapedType::isDynamic(shape[0])
                                    ? "?"
                                    : std::to_string(shape[0]))
-                           << ", " << shape[1] << "], not " << v.getType();
+                           << ", " << expected[1] << "], not " << v.getType();
+  }
   if (getInit()) {
     if (getResults().size() != 1 ||
         getInit().getType() != getResults()[0].getType())
@@ -487,6 +542,9 @@ LogicalResult MatmulOp::verify() {
       return emitOpError("extra operands without a region that reads them");
     if (getPaired() || getResults().size() != 1)
       return emitOpError("needs a region: it is paired or has several results");
+    if (isChunked())
+      return emitOpError("needs a region that reduces: it has a result of "
+                         "chunks");
     Type type = elementTypeOf(getResults()[0]);
     if (!type.isF32() && !type.isBF16())
       return emitOpError("stores f32 or bf16 without a region, not ") << type;
@@ -506,6 +564,17 @@ LogicalResult MatmulOp::verify() {
         !getBody().getArgument(i).getType().isF32())
       return emitOpError("accumulators are f32");
   ValueRange accumulators(getOperands().take_front(getPaired() ? 2 : 1));
-  return verifyBody(*this, accumulators, getInputs(),
-                    elementTypes(getResults()));
+  if (failed(verifyBody(*this, accumulators, getInputs(),
+                        elementTypes(getResults()))))
+    return failure();
+  if (getPaired() && isChunked())
+    return emitOpError("paired takes no reductions: reduce the stored result "
+                       "in a kern.row");
+  return verifyUniform(*this, accumulators.size(), getAccess(),
+                       getResultAccess());
+}
+
+bool MatmulOp::isChunked() {
+  return hasChunks(getResultAccess()) ||
+         (!getBody().empty() && !getBody().front().getOps<ReduceOp>().empty());
 }

@@ -115,6 +115,7 @@ Value Binding::load(unsigned i) {
     return e.load(e.at(starts[i], std::max<int64_t>(0, a.getLane()), element),
                   element);
   case AccessKind::scatter:
+  case AccessKind::chunk:
     break;
   }
   llvm_unreachable("not an operand's access");

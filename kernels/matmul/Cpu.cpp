@@ -29,6 +29,10 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   // Half of a second-level cache of 1 MiB, at most what the block of sums
   // can take in the first level.
   int64_t blockPanels = std::clamp<int64_t>((512 << 10) / panelBytes, 4, 16);
+  // Reductions want the columns of a chunk together.
+  int64_t unit = op.isChunked() ? kern::chunkColumns / 32 : 1;
+  if (op.isChunked())
+    blockPanels = unit;
   int64_t columns = op.getColumns();
   // Sums may go straight to the result if nothing happens to them.
   bool direct = op.getBody().empty() && columns % 32 == 0 &&
@@ -47,7 +51,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   Value block = direct ? Value() : e.scratch(height * blockPanels * 32 * 4);
   Value aCopy =
       copies ? e.scratch(height * (depth + pad) * bytesOf(element)) : Value();
-  Share share = shareProduct(k, k.size, packed.getPanels(), height);
+  Share share = shareProduct(k, k.size, packed.getPanels(), height, unit);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
   Value depthSteps = e.i64(steps);
@@ -93,8 +97,15 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
             });
           tiles.call(k, rows,
                      {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
-          func::CallOp::create(e.b, e.loc, epilogue,
-                               ValueRange{k.args, block, rows, row, p, panels});
+          // Of the next block the part that its first rows will want.
+          Value done = e.sub(row, share.firstRow);
+          Value next = e.at(bBlock,
+                            e.add(e.i64(blockPanels * panelBytes),
+                                  e.mul(e.min(done, e.i64(32)), 1024)),
+                            i8);
+          func::CallOp::create(
+              e.b, e.loc, epilogue,
+              ValueRange{k.args, block, rows, row, p, panels, next});
         });
   });
   return success();

@@ -9,6 +9,7 @@
 // would stand in the code once a row count and push sums out of registers.
 //===----------------------------------------------------------------------===//
 
+#include "kernels/common/Reductions.h"
 #include "kernels/matmul/Matmul.h"
 
 using namespace mlir;
@@ -26,12 +27,27 @@ struct EpilogueEmitter {
   bool paired = op.getPaired();
   int64_t columns = op.getColumns();
   int64_t perPanel = paired ? 16 : 32;
-  Type f32 = e.b.getF32Type();
+  Type f32 = e.b.getF32Type(), i8 = e.b.getI8Type();
+  Value next = {}; ///< what is read of B after this block
 
   void body(ValueRange arguments) {
     Value x = arguments[1], rows = arguments[2], firstRow = arguments[3],
           firstPanel = arguments[4], panels = arguments[5];
+    next = arguments[6];
     Value column0 = e.mul(firstPanel, perPanel);
+    if (op.isChunked()) {
+      // A block is one chunk; the last one may be narrower.
+      int64_t last = columns % kern::chunkColumns;
+      Value whole = e.less(
+          column0, e.i64(columns / kern::chunkColumns * kern::chunkColumns));
+      if (columns >= kern::chunkColumns)
+        e.when(whole,
+               [&] { chunk(x, rows, firstRow, column0, kern::chunkColumns); });
+      if (last)
+        e.when(e.equal(column0, e.i64(columns - last)),
+               [&] { chunk(x, rows, firstRow, column0, last); });
+      return;
+    }
     Value count =
         e.min(e.mul(panels, perPanel), e.sub(e.i64(columns), column0));
     Value full = e.sub(count, e.rem(count, lanes));
@@ -76,6 +92,68 @@ struct EpilogueEmitter {
     });
   }
 
+  /// Reduces `count` columns of each row of the block, then stores what is one
+  /// value a chunk, then the columns.
+  void chunk(Value x, Value rows, Value firstRow, Value column0,
+             int64_t count) {
+    Block &body = op.getBody().front();
+    auto yield = cast<kern::YieldOp>(body.getTerminator());
+    RegionEmitter region(e, body, lanes);
+    Binding at(k, region, op.getInputs(), {}, op.getAccess(), lanes, columns,
+               false);
+    region.arguments[0].varies = true;
+    Reductions reductions(e, region, body, lanes);
+    ColumnRange range{count, {}, column0};
+    Value number = e.div(column0, kern::chunkColumns);
+    e.loop(0, rows, 1, [&](Value r) {
+      Value row = e.add(firstRow, r);
+      at.startRow(row);
+      Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
+      // Few rows are bound by memory, which would rest meanwhile.
+      for (int64_t i = 0; i < 16; ++i)
+        e.prefetch(e.at(next, e.add(e.mul(r, 1024), 64 * i), i8));
+      auto enter = [&](Value c, Value mask) {
+        at.column = e.add(column0, c);
+        at.mask = mask;
+        region.arguments[0].load = [this, line, c] {
+          return e.load(e.at(line, c, f32), f32, lanes);
+        };
+      };
+      reductions.run(range, enter);
+      SmallVector<std::pair<Value, Value>> elements; // of the region, stored
+      for (auto [i, value] : llvm::enumerate(yield.getValues())) {
+        Value result = op.getResult(i);
+        if (accessOf(i).getKind() == kern::AccessKind::element) {
+          region.prepare(value);
+          at.resultRow(result, accessOf(i));
+          elements.push_back({value, result});
+          continue;
+        }
+        Type element = kern::elementTypeOf(result);
+        Value index = e.add(e.mul(row, kern::chunksOf(columns)), number);
+        e.store(region.uniform(value), e.at(k.pointer(result), index, element),
+                element);
+      }
+      if (elements.empty())
+        return;
+      auto access =
+          kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
+      forGroups(e, range, lanes, [&](Value c, Value mask) {
+        region.startGroup();
+        enter(c, mask);
+        SmallVector<Value> values;
+        for (auto &[value, result] : elements)
+          values.push_back(region.group(value));
+        for (auto [value, element] : llvm::zip(values, elements))
+          at.store(value, element.second, access);
+      });
+    });
+  }
+
+  kern::AccessAttr accessOf(unsigned result) {
+    return cast<kern::AccessAttr>(op.getResultAccess()[result]);
+  }
+
   void identity(Value x, Value rows, Value firstRow, Value column0, Value count,
                 Value full) {
     Value result = op.getResult(0);
@@ -101,7 +179,7 @@ struct EpilogueEmitter {
 
 func::FuncOp r1c::kernels::makeEpilogue(Kernel &k, int64_t blockPanels) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
-  return k.outline("epilogue", {pointer, pointer, i64, i64, i64, i64},
+  return k.outline("epilogue", {pointer, pointer, i64, i64, i64, i64, pointer},
                    [&](ValueRange arguments) {
                      auto old = k.usePointers(arguments[0]);
                      EpilogueEmitter{k, blockPanels}.body(arguments);

@@ -32,15 +32,18 @@ struct Tiles {
   void call(Kernel &k, Value rows, ValueRange arguments);
 };
 
-/// (args, x, rows, firstRow, firstPanel, panels): applies the op's region to
-/// a block of accumulators x, rows `blockPanels` * 32 floats apart.
+/// (args, x, rows, firstRow, firstPanel, panels, next): applies the op's region
+/// to a block of accumulators x, rows `blockPanels` * 32 floats apart; `next`
+/// points at what will be read of B after it.
 mlir::func::FuncOp makeEpilogue(Kernel &k, int64_t blockPanels);
 
-/// Splits rows and panels among the workers; bits do not depend on it.
+/// Splits rows and panels, `panelUnit` of them together, among the workers;
+/// bits do not depend on it.
 struct Share {
   Value firstRow, lastRow, firstPanel, lastPanel;
 };
-Share shareProduct(Kernel &k, Value rows, int64_t panels, int64_t rowUnit);
+Share shareProduct(Kernel &k, Value rows, int64_t panels, int64_t rowUnit,
+                   int64_t panelUnit = 1);
 
 /// Calls body(first, rows) for tiles of nearly equal height that cover
 /// [first, last).

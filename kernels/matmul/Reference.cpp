@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "kernels/common/Reductions.h"
 #include "kernels/matmul/Matmul.h"
 
 using namespace mlir;
@@ -69,40 +70,65 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
     });
     return success();
   }
+  // With a region (so not transposed, and no init): the sums of a chunk in
+  // memory, then the region over them.
   Block &body = op.getBody().front();
   RegionEmitter region(e, body, 1);
   Binding at(k, region, op.getInputs(), {}, op.getAccess(), 1, columns, false);
   auto yield = cast<kern::YieldOp>(body.getTerminator());
-  auto access =
-      kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
+  ReferenceReductions reductions(e, region, body);
+  SmallVector<Value> memory;
+  for (int64_t i = 0; i < (op.getPaired() ? 2 : 1); ++i) {
+    memory.push_back(e.scratch(kern::chunkColumns * 4));
+    region.arguments[i].varies = true;
+  }
+  auto accessOf = [&](unsigned result) {
+    return cast<kern::AccessAttr>(op.getResultAccess()[result]);
+  };
+  int64_t chunks = kern::chunksOf(columns);
   e.loop(from, to, e.i64(1), [&](Value row) {
-    at.startRow(row);
-    for (int64_t i = 0; i < (op.getPaired() ? 2 : 1); ++i)
-      region.arguments[i].varies = true;
-    for (Value value : yield.getValues())
-      region.prepare(value);
-    e.loop(0, e.i64(columns), 1, [&](Value column) {
-      region.startGroup();
-      at.column = column;
-      at.mask = {};
-      SmallVector<Value> sums;
-      if (op.getPaired()) {
-        Value n = e.add(e.mul(e.div(column, 16), 32), e.rem(column, 16));
-        sums = {sum(row, n, zero), sum(row, e.add(n, 16), zero)};
-      } else {
-        sums = {sum(row, column,
-                    op.getInit()
-                        ? e.load(address(op.getResult(0), row, column), f32)
-                        : zero)};
+    e.loop(0, e.i64(chunks), 1, [&](Value chunk) {
+      Value first = e.mul(chunk, kern::chunkColumns);
+      Value length =
+          e.min(e.i64(kern::chunkColumns), e.sub(e.i64(columns), first));
+      e.loop(0, length, 1, [&](Value c) {
+        Value n = e.add(first, c);
+        if (op.getPaired())
+          n = e.add(e.mul(e.div(n, 16), 32), e.rem(n, 16));
+        for (auto [i, sums] : llvm::enumerate(memory))
+          e.store(sum(row, e.add(n, 16 * i), zero), e.at(sums, c, f32), f32);
+      });
+      at.startRow(row);
+      ColumnRange range{-1, length, first};
+      auto enter = [&](Value c, Value mask) {
+        at.column = e.add(first, c);
+        at.mask = mask;
+        for (auto [i, sums] : llvm::enumerate(memory))
+          region.arguments[i].load = [&e, sums = sums, c, f32] {
+            return e.load(e.at(sums, c, f32), f32);
+          };
+      };
+      reductions.run(range, enter);
+      for (auto [i, value] : llvm::enumerate(yield.getValues())) {
+        region.prepare(value);
+        if (accessOf(i).getKind() == kern::AccessKind::element)
+          continue;
+        Value result = op.getResult(i);
+        Type type = kern::elementTypeOf(result);
+        Value index = e.add(e.mul(row, chunks), chunk);
+        e.store(region.uniform(value), e.at(k.pointer(result), index, type),
+                type);
       }
-      for (auto [i, value] : llvm::enumerate(sums))
-        region.arguments[i].load = [v = value] { return v; };
-      SmallVector<Value> values;
-      for (Value value : yield.getValues())
-        values.push_back(region.group(value));
-      for (auto [value, result] : llvm::zip(values, op.getResults())) {
-        at.store(value, result, access);
-      }
+      forGroups(e, range, 1, [&](Value c, Value mask) {
+        region.startGroup();
+        enter(c, mask);
+        SmallVector<Value> values;
+        for (Value value : yield.getValues())
+          values.push_back(region.group(value));
+        for (auto [i, value] : llvm::enumerate(values))
+          if (accessOf(i).getKind() == kern::AccessKind::element)
+            at.store(value, op.getResult(i), accessOf(i));
+      });
     });
   });
   return success();

@@ -171,15 +171,16 @@ void Tiles::call(Kernel &k, Value rows, ValueRange arguments) {
 }
 
 Share r1c::kernels::shareProduct(Kernel &k, Value rows, int64_t panels,
-                                 int64_t rowUnit) {
+                                 int64_t rowUnit, int64_t panelUnit) {
   Emit &e = k.e;
+  int64_t units = (panels + panelUnit - 1) / panelUnit;
   // Split the longer side first: the other operand is then read once in all.
   Value tiles = e.div(e.add(rows, rowUnit - 1), rowUnit);
   Value wide = e.less(rows, e.i64(panels * 32));
-  Value perPanels = e.min(k.workers, e.i64(panels));
+  Value perPanels = e.min(k.workers, e.i64(units));
   Value perRows = e.max(e.min(k.workers, tiles), e.i64(1));
   Value across = e.select(wide, perPanels, e.div(k.workers, perRows));
-  across = e.min(across, e.i64(panels));
+  across = e.min(across, e.i64(units));
   Value down = e.select(wide, e.div(k.workers, perPanels), perRows);
   Value mine = e.less(k.worker, e.mul(across, down));
   Value x = e.rem(k.worker, across), y = e.div(k.worker, across);
@@ -187,8 +188,12 @@ Share r1c::kernels::shareProduct(Kernel &k, Value rows, int64_t panels,
     return e.div(e.mul(count, i), n);
   };
   Share s;
-  s.firstPanel = part(e.i64(panels), x, across);
-  s.lastPanel = part(e.i64(panels), e.add(x, 1), across);
+  auto panel = [&](Value i) {
+    return e.min(e.mul(part(e.i64(units), i, across), panelUnit),
+                 e.i64(panels));
+  };
+  s.firstPanel = panel(x);
+  s.lastPanel = panel(e.add(x, 1));
   s.firstRow = e.min(e.mul(part(tiles, y, down), rowUnit), rows);
   Value last = e.min(e.mul(part(tiles, e.add(y, 1), down), rowUnit), rows);
   s.lastRow = e.select(mine, last, s.firstRow);

@@ -4,113 +4,49 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// Column by column with scalars, and the 64 lanes of a reduction in memory:
-// the meaning that every other builder must reproduce bit for bit.
+// Column by column with scalars: the meaning that every other builder must
+// reproduce bit for bit.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/common/Kernel.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "kernels/common/Reductions.h"
 
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
 LogicalResult r1c::kernels::buildRowReference(Kernel &k) {
-  constexpr int64_t lanes = 64;
   Emit &e = k.e;
   auto op = cast<kern::RowOp>(k.op);
   Block &body = op.getBody().front();
+  auto yield = cast<kern::YieldOp>(body.getTerminator());
   int64_t columns = op.getColumns();
   RegionEmitter region(e, body, 1);
   Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), 1,
              columns, false);
-  Type i32 = e.b.getI32Type();
+  ReferenceReductions reductions(e, region, body);
 
-  // One array of lanes a reduction, and for argmax a second one of columns.
-  struct Lanes {
-    kern::ReduceOp op;
-    SmallVector<Value> memory;
-    SmallVector<Type> types;
-  };
-  SmallVector<Lanes> reductions;
-  int64_t deepest = 0;
-  for (auto reduce : body.getOps<kern::ReduceOp>()) {
-    Lanes l{reduce, {e.scratch(lanes * 8)}, {reduce.getValue().getType()}};
-    if (kern::ReduceOp::isArg(reduce.getKind())) {
-      l.memory.push_back(e.scratch(lanes * 4));
-      l.types.push_back(i32);
-    }
-    reductions.push_back(l);
-    deepest = std::max(deepest, region.level(reduce.getValue()));
-  }
-  auto load = [&](Lanes &l, Value lane) {
-    SmallVector<Value> v;
-    for (auto [memory, type] : llvm::zip(l.memory, l.types))
-      v.push_back(e.load(e.at(memory, lane, type), type));
-    return v;
-  };
-  auto store = [&](Lanes &l, Value lane, ValueRange v) {
-    for (auto [memory, type, value] : llvm::zip(l.memory, l.types, v))
-      e.store(value, e.at(memory, lane, type), type);
-  };
-
-  auto [from, to] = k.share(k.size);
-  e.loop(from, to, e.i64(1), [&](Value row) {
-    Value length;
-    if (op.getOffsets()) {
-      Value offsets = k.pointer(op.getOffsets());
-      Value first = e.toI64(e.load(e.at(offsets, row, i32), i32));
-      Value last = e.toI64(e.load(e.at(offsets, e.add(row, 1), i32), i32));
-      length = e.sub(last, first);
-      at.startRow(row, first);
-    } else {
-      length = e.i64(columns);
-      at.startRow(row);
-    }
-    for (int64_t stage = 0; stage <= deepest; ++stage)
-      for (Lanes &l : reductions) {
-        kern::ReduceOp reduce = l.op;
-        if (region.level(reduce.getValue()) != stage)
-          continue;
-        kern::ReduceKind kind = reduce.getKind();
-        region.prepare(reduce.getValue());
-        e.loop(0, e.i64(lanes), 1, [&](Value lane) {
-          SmallVector<Value> start =
-              identity(e, kind, reduce.getValue().getType(), 1, 0);
-          if (start.size() > 1)
-            start[1] = arith::TruncIOp::create(e.b, e.loc, i32, lane);
-          store(l, lane, start);
-        });
-        e.loop(0, length, 1, [&](Value column) {
-          region.startGroup();
-          at.column = column;
-          SmallVector<Value> next = {region.group(reduce.getValue())};
-          if (l.memory.size() > 1)
-            next.push_back(region.columnIndex());
-          Value lane = e.rem(column, lanes);
-          store(l, lane, combine(e, kind, load(l, lane), next));
-        });
-        for (int64_t half = lanes / 2; half >= 1; half /= 2)
-          e.loop(0, e.i64(half), 1, [&](Value lane) {
-            store(l, lane,
-                  combine(e, kind, load(l, lane), load(l, e.add(lane, half))));
-          });
-        region.define(reduce.getResult(), load(l, e.i64(0)).back());
-      }
-    auto yield = cast<kern::YieldOp>(body.getTerminator());
+  // What happens to a row, or to a chunk of it: `index` is where its results
+  // of one value go.
+  auto run = [&](const ColumnRange &range, Value index) {
+    auto enter = [&](Value column, Value mask) {
+      at.column = range.first ? e.add(range.first, column) : column;
+      at.mask = mask;
+    };
+    reductions.run(range, enter);
     for (auto [i, value] : llvm::enumerate(yield.getValues())) {
-      auto access = cast<kern::AccessAttr>(op.getResultAccess()[i]);
-      if (access.getKind() != kern::AccessKind::row)
+      kern::AccessKind kind =
+          cast<kern::AccessAttr>(op.getResultAccess()[i]).getKind();
+      if (kind == kern::AccessKind::element)
         continue;
       Type element = kern::elementTypeOf(op.getResult(i));
       e.store(region.uniform(value),
-              e.at(k.pointer(op.getResult(i)), row, element), element);
+              e.at(k.pointer(op.getResult(i)), index, element), element);
     }
     for (Value value : yield.getValues())
       region.prepare(value);
-    e.loop(0, length, 1, [&](Value column) {
+    forGroups(e, range, 1, [&](Value column, Value mask) {
       region.startGroup();
-      at.column = column;
+      enter(column, mask);
       SmallVector<Value> values;
       for (Value value : yield.getValues())
         values.push_back(region.group(value));
@@ -120,6 +56,31 @@ LogicalResult r1c::kernels::buildRowReference(Kernel &k) {
           at.store(value, op.getResult(i), access);
       }
     });
+  };
+
+  auto [from, to] = k.share(k.size);
+  e.loop(from, to, e.i64(1), [&](Value row) {
+    if (op.isChunked()) {
+      int64_t chunks = kern::chunksOf(columns);
+      e.loop(0, e.i64(chunks), 1, [&](Value chunk) {
+        // Anew: what is uniform in one chunk is not in the next.
+        at.startRow(row);
+        Value first = e.mul(chunk, kern::chunkColumns);
+        Value length =
+            e.min(e.i64(kern::chunkColumns), e.sub(e.i64(columns), first));
+        run({-1, length, first}, e.add(e.mul(row, chunks), chunk));
+      });
+    } else if (op.getOffsets()) {
+      Type i32 = e.b.getI32Type();
+      Value offsets = k.pointer(op.getOffsets());
+      Value first = e.toI64(e.load(e.at(offsets, row, i32), i32));
+      Value last = e.toI64(e.load(e.at(offsets, e.add(row, 1), i32), i32));
+      at.startRow(row, first);
+      run({-1, e.sub(last, first), {}}, row);
+    } else {
+      at.startRow(row);
+      run({columns, {}, {}}, row);
+    }
   });
   return success();
 }

@@ -61,7 +61,7 @@ func.func @no_lane(%x: tensor<?x4xi32>) {
 // -----
 
 func.func @unknown_access(%x: tensor<?x4xi32>) {
-  // expected-error@+1 {{unknown access 'diagonal': expected element, row, column, one, gather, gather_row or scatter}}
+  // expected-error@+1 {{unknown access 'diagonal': expected element, row, column, one, gather, gather_row, scatter or chunk}}
   %0 = kern.map (%a = %x : diagonal tensor<?x4xi32>) -> (element tensor<?xi32>) {
     kern.yield %a : i32
   }
@@ -113,7 +113,7 @@ func.func @foreign_op(%x: tensor<?x8xf32>) {
 
 func.func @reduce_in_map(%x: tensor<?x8xf32>) {
   %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (element tensor<?x8xf32>) {
-    // expected-error@+1 {{expects parent op 'kern.row'}}
+    // expected-error@+1 {{expects parent op to be one of 'kern.row, kern.matmul'}}
     %s = kern.reduce add %a : f32
     kern.yield %s : f32
   }
@@ -217,5 +217,111 @@ func.func @heads(%q: tensor<?x12xf32>, %k: tensor<?x8xf32>, %p: tensor<?xi32>) {
 func.func @quantile(%x: tensor<?xf64>, %o: tensor<?xi32>) {
   // expected-error@+1 {{q must be between 0 and 1}}
   %0 = kern.quantile 1.5 of %x offsets %o : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>
+  return
+}
+
+// -----
+
+func.func @chunk_operand(%x: tensor<?x8xf32>, %m: tensor<?x1xf32>) {
+  // expected-error@+1 {{operand #1 cannot be chunk: only results can}}
+  %0 = kern.row (%a = %x : element tensor<?x8xf32>, %b = %m : chunk tensor<?x1xf32>) -> (element tensor<?x8xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunk_of_map(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{result #0 cannot be chunk: write element, row or scatter(n)}}
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (chunk tensor<?x1xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunk_of_ragged(%x: tensor<?xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{result #0 cannot be chunk: write element, row or scatter(n)}}
+  %0 = kern.row (%a = %x : element tensor<?xf32>) offsets(%o : tensor<?xi32>) -> (chunk tensor<?x1xf32>) {
+    %s = kern.reduce add %a : f32
+    kern.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunk_beside_row(%x: tensor<?x300xf32>) {
+  // expected-error@+1 {{result #1 cannot be row beside results of chunks, whose reductions do not see the row: bring the chunks together in a second kern.row}}
+  %0:2 = kern.row (%a = %x : element tensor<?x300xf32>) -> (chunk tensor<?x2xf32>, row tensor<?xf32>) {
+    %s = kern.reduce add %a : f32
+    kern.yield %s, %s : f32, f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunks_of_row(%x: tensor<?x300xf32>) {
+  // expected-error@+1 {{result #0 must have 2 columns, one for 256 of 300, not 'tensor<?x3xf32>'}}
+  %0 = kern.row (%a = %x : element tensor<?x300xf32>) -> (chunk tensor<?x3xf32>) {
+    %s = kern.reduce add %a : f32
+    kern.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunks_of_product(%x: tensor<?x8xf32>, %w: !kern.packed<8x300xf32>) {
+  // expected-error@+1 {{result #0 must have shape [?, 2], not 'tensor<?x300xf32>'}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x300xf32> acc(%a) -> (chunk tensor<?x300xf32>) {
+    %s = kern.reduce add %a : f32
+    kern.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+func.func @row_of_product(%x: tensor<?x8xf32>, %w: !kern.packed<8x300xf32>) {
+  // expected-error@+1 {{result #0 cannot be row: write element or chunk}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x300xf32> acc(%a) -> (row tensor<?xf32>) {
+    %s = kern.reduce add %a : f32
+    kern.yield %s : f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunk_not_uniform(%x: tensor<?x8xf32>, %w: !kern.packed<8x300xf32>) {
+  // expected-error@+1 {{result #0 has one value a chunk, but the yielded value differs between columns: reduce it with kern.reduce}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x300xf32> acc(%a) -> (chunk tensor<?x2xf32>) {
+    %s = kern.reduce add %a : f32
+    %d = arith.subf %a, %s : f32
+    kern.yield %d : f32
+  }
+  return
+}
+
+// -----
+
+func.func @chunk_without_region(%x: tensor<?x8xf32>, %w: !kern.packed<8x300xf32>) {
+  // expected-error@+1 {{needs a region that reduces: it has a result of chunks}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x300xf32> -> (chunk tensor<?x2xf32>)
+  return
+}
+
+// -----
+
+func.func @chunk_paired(%x: tensor<?x8xf32>, %w: !kern.packed<8x64xf32>) {
+  // expected-error@+1 {{paired takes no reductions: reduce the stored result in a kern.row}}
+  %0 = kern.matmul %x, %w paired : tensor<?x8xf32>, !kern.packed<8x64xf32> acc(%a, %b) -> (chunk tensor<?x1xf32>) {
+    %s = kern.reduce add %a : f32
+    kern.yield %s : f32
+  }
   return
 }

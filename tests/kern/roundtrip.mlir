@@ -79,6 +79,22 @@ func.func @products(%x: tensor<?x64xf32>, %w: !kern.packed<64x128xf32>, %r: tens
   return
 }
 
+// CHECK-LABEL: func.func @chunks
+func.func @chunks(%x: tensor<?x64xf32>, %w: !kern.packed<64x300xf32>, %z: tensor<?x300xf32>) {
+  // CHECK: acc(%{{.*}}) -> (tensor<?x300xf32>, chunk tensor<?x2xi32>) {
+  %0:2 = kern.matmul %x, %w : tensor<?x64xf32>, !kern.packed<64x300xf32> acc(%s) -> (tensor<?x300xf32>, chunk tensor<?x2xi32>) {
+    %a = kern.reduce argmax %s : f32
+    kern.yield %s, %a : f32, i32
+  }
+  // CHECK: kern.row (%{{.*}} = %{{.*}} : element tensor<?x300xf32>) -> (chunk tensor<?x2xf32>, element tensor<?x300xf32>) {
+  %1:2 = kern.row (%zv = %z : element tensor<?x300xf32>) -> (chunk tensor<?x2xf32>, element tensor<?x300xf32>) {
+    %m = kern.reduce max %zv : f32
+    %d = arith.subf %zv, %m : f32
+    kern.yield %m, %d : f32, f32
+  }
+  return
+}
+
 // CHECK-LABEL: func.func @rest
 func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>, %l: tensor<?x4xf32>, %dw: tensor<100x64xf32>, %x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<64xf32>) {
   // CHECK: kern.pack %{{.*}} {transpose} : tensor<128x64xf32> -> <64x128xf32>

@@ -32,6 +32,7 @@ protected:
   void SetUp() override {
     context = makeContext();
     config = smallConfig(GetParam().qwen2, GetParam().qwen3, GetParam().bf16);
+    config.vocabulary = 300; // two chunks of the head
     module = expand(*context, config);
     ASSERT_TRUE(differentiate(*module, GetParam().recompute));
     fused = OwningOpRef<ModuleOp>(module->clone());
@@ -158,6 +159,8 @@ TEST_P(Fused, FilteredSample) {
                         {4, 0.8, 0.1},
                         {1, 1, 0},
                         {50, 0.0001, 0}}) {
+    SCOPED_TRACE(testing::Message() << "top_k " << filter.topK << " top_p "
+                                    << filter.topP << " min_p " << filter.minP);
     environment["top_k"] = Tensor::number(filter.topK);
     environment["top_p"] = Tensor::number(filter.topP);
     environment["min_p"] = Tensor::number(filter.minP);

@@ -39,6 +39,22 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 
 // CHECK-LABEL: func.func @m.cache_rows(
 
+// Nothing of rows × vocabulary (16) is stored where logits are only reduced.
+// CHECK-LABEL: func.func @m.head(
+// CHECK-NOT: tensor<?x16xf32>
+// CHECK: kern.matmul {{.*}} -> (chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>)
+// CHECK-NOT: tensor<?x16xf32>
+// CHECK-LABEL: func.func @m.logits(
+// CHECK: kern.matmul {{.*}} -> (tensor<?x16xf32>)
+// CHECK-LABEL: func.func @m.sample(
+// CHECK-NOT: tensor<?x16xf32>
+// CHECK: kern.matmul {{.*}} -> (chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xi32>, chunk tensor<?x1xf32>)
+// CHECK-NOT: tensor<?x16xf32>
+// A filter needs them.
+// CHECK-LABEL: func.func @m.sample.filtered(
+// CHECK: kern.matmul {{.*}} -> (tensor<?x16xf32>)
+// CHECK: kern.row {{.*}} -> (chunk tensor<?x1xf32>, {{.*}}chunk tensor<?x1xi32>
+
 // CHECK-LABEL: func.func @m.layer.train(
 // CHECK: kern.attention {{.*}} -> tensor<?x64xf32>, tensor<?x4xf32>
 // CHECK: %[[GATED:.*]]:3 = kern.matmul

@@ -68,50 +68,6 @@ Value fuse::siluMul(Scalars &s, Value gate, Value up) {
   return s.mul(s.mul(gate, s.sigmoid(gate)), up);
 }
 
-/// The temperature that divides the logits: 0, which means "take the maximum",
-/// leaves them as they are.
-static Value divisor(Scalars &s, Value temperature) {
-  return s.select(s.equal(temperature, s.number(0)), s.number(1), temperature);
-}
-
-/// The logit of a token that may be drawn, else −∞. A selection and not a sum:
-/// where all are kept, every bit is as it is without a kept set.
-static Value ifKept(Scalars &s, Value kept, Value logit) {
-  Value never = s.number(-std::numeric_limits<double>::infinity());
-  return s.select(kept, logit, never);
-}
-
-LogProb fuse::logProb(OpBuilder &b, Location loc, Value logits, Value targets,
-                      Value temperature, Value kept) {
-  Type perRow = perRowOf(targets, b.getF32Type());
-  SmallVector<Operand> operands{element(logits), row(targets),
-                                one(temperature)};
-  if (kept)
-    operands.push_back(element(kept));
-  auto op = writeRow(b, loc, {perRow, perRow, perRow}, operands,
-                     [&](Scalars &s, Arguments v) -> Values {
-                       Value z = kept ? ifKept(s, v[3], v[0]) : v[0];
-                       Value u = s.div(z, divisor(s, v[2]));
-                       Value maximum = s.reduce(kern::ReduceKind::max, u);
-                       Value d = s.sub(u, maximum);
-                       Value e = s.exp(d);
-                       Value total = s.sum(e);
-                       Value logTotal = s.log(total);
-                       // Masks select: a product with 0 would let an infinity
-                       // through. For the same reason 0 · (−inf) does not enter
-                       // the entropy.
-                       Value hit = s.equal(s.column(), v[1]);
-                       Value ofTarget = s.sum(s.select(hit, d, s.number(0)));
-                       Value live = s.less(s.number(0), e);
-                       Value weighted =
-                           s.sum(s.select(live, s.mul(e, d), s.number(0)));
-                       return {s.sub(ofTarget, logTotal),
-                               s.sub(logTotal, s.div(weighted, total)),
-                               s.add(maximum, logTotal)};
-                     });
-  return {op.getResult(0), op.getResult(1), op.getResult(2)};
-}
-
 Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
                            Value targets, Value temperature, Value entropy,
                            Value lse, Value logpGradient, Value entropyGradient,
@@ -129,8 +85,8 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
   auto op = writeMap(
       b, loc, cast<RankedTensorType>(logits.getType()).clone(elementType),
       operands, {}, [&](Scalars &s, Arguments v) -> Values {
-        Value t = divisor(s, v[2]);
-        Value logP = s.sub(s.div(v[0], t), v[3]);
+        Value t = inverseTemperature(s, v[2]);
+        Value logP = s.sub(s.mul(v[0], t), v[3]);
         Value p = s.exp(logP);
         Value sum;
         if (logpGradient) {
@@ -144,7 +100,7 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
           term = s.select(s.less(s.number(0), p), term, s.number(0));
           sum = sum ? s.sub(sum, term) : s.neg(term);
         }
-        Value gradient = s.div(sum, t);
+        Value gradient = s.mul(sum, t);
         return {kept ? s.select(v.back(), gradient, s.number(0)) : gradient};
       });
   return op.getResult(0);
@@ -177,7 +133,7 @@ Value fuse::keep(OpBuilder &b, Location loc, Value logits, Value temperature,
   Value relative =
       writeRow(b, loc, logits.getType(), {element(logits), one(temperature)},
                [&](Scalars &s, Arguments v) -> Values {
-                 Value u = s.div(v[0], divisor(s, v[1]));
+                 Value u = s.mul(v[0], inverseTemperature(s, v[1]));
                  Value maximum = s.reduce(kern::ReduceKind::max, u);
                  return {s.exp(s.sub(u, maximum))};
                })
@@ -206,39 +162,4 @@ Value fuse::keep(OpBuilder &b, Location loc, Value logits, Value temperature,
                     return {s.atLeast(v[0], v[1])};
                   })
       .getResult(0);
-}
-
-/// −log of a uniform number in (0, 1] made of 32 bits: a standard exponential
-/// deviate with full relative precision near 0, where the winner is decided.
-static Value exponential(Scalars &s, Value word) {
-  Value u = s.mul(s.add(s.toFloat(word), s.number(0.5)), s.number(0x1p-32));
-  // −log(1 − u); for small u its series, whose next term is below float32.
-  Value tail = s.mul(u, s.add(s.number(0.5), s.mul(u, s.number(1.0 / 3.0))));
-  Value series = s.mul(u, s.add(s.number(1), tail));
-  Value direct = s.neg(s.log(s.sub(s.number(1), u)));
-  return s.select(s.less(u, s.number(0x1p-7)), series, direct);
-}
-
-Value fuse::sample(OpBuilder &b, Location loc, Value logits, Value temperature,
-                   Value counter, Value key, Value kept) {
-  SmallVector<Operand> operands{
-      element(logits), one(temperature), row(counter, 0), row(counter, 1),
-      row(counter, 2), row(counter, 3),  one(key, 0),     one(key, 1)};
-  if (kept)
-    operands.push_back(element(kept));
-  auto op = writeRow(
-      b, loc, perRowOf(logits, b.getI32Type()), operands,
-      [&](Scalars &s, Arguments v) -> Values {
-        // The row's own four words, then one draw a column under them: all
-        // four words of the counter stay the caller's.
-        auto own = s.random(v[6], v[7], v.slice(2, 4));
-        Value word = s.random(own[0], own[1],
-                              {s.column(), own[2], own[3], s.integer(0)})[0];
-        Value gumbel = s.neg(s.log(exponential(s, word)));
-        Value z = kept ? ifKept(s, v[8], v[0]) : v[0];
-        Value noisy = s.add(s.div(z, divisor(s, v[1])), gumbel);
-        Value greedy = s.equal(v[1], s.number(0));
-        return {s.reduce(kern::ReduceKind::argmax, s.select(greedy, z, noisy))};
-      });
-  return op.getResult(0);
 }

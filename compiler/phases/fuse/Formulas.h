@@ -32,14 +32,27 @@ RMSNormGradient rmsNormGradient(mlir::OpBuilder &b, mlir::Location loc,
 /// The body of silu(gate) · up, for an epilogue or a map.
 mlir::Value siluMul(Scalars &s, mlir::Value gate, mlir::Value up);
 
+/// 1 / T; T = 0, which means "take the maximum", leaves the logits as they
+/// are. A factor: divisions a column would cost as much as exp.
+mlir::Value inverseTemperature(Scalars &s, mlir::Value temperature);
+
+/// The logits of a head: stored, or a product whose sums are read where they
+/// arise and never stored.
+struct Logits {
+  Logits(mlir::Value stored, mlir::Value kept) : stored(stored), kept(kept) {}
+  Logits(mlir::Value x, mlir::Value packed, mlir::Value kept)
+      : x(x), packed(packed), kept(kept) {}
+  mlir::Value stored, x, packed;
+  /// The tokens that may be drawn (i1); null: all.
+  mlir::Value kept;
+};
+
 struct LogProb {
   mlir::Value logp, entropy, lse; ///< one a row
 };
-/// Log-probability of the target, entropy and log Σ exp of logits / T. The one
-/// place that computes a log-probability: sampling and training both call it.
-/// `kept`, here and below: the tokens that may be drawn, or null: all.
-LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
-                mlir::Value targets, mlir::Value temperature, mlir::Value kept);
+/// Log-probability of the target, entropy and log Σ exp of logits / T.
+LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, Logits logits,
+                mlir::Value targets, mlir::Value temperature);
 
 /// ∂L/∂logits from the seeds, stored as `element`; `logpGradient` or
 /// `entropyGradient` may be null.
@@ -55,10 +68,13 @@ mlir::Value keep(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
                  mlir::Value temperature, mlir::Value topK, mlir::Value topP,
                  mlir::Value minP);
 
-/// A token a row by Gumbel-max.
-mlir::Value sample(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,
-                   mlir::Value temperature, mlir::Value counter,
-                   mlir::Value key, mlir::Value kept);
+struct Drawn {
+  mlir::Value token, logp; ///< one a row
+};
+/// A token a row by Gumbel-max, and its log-probability with the bits that
+/// logProb gives for it as the target.
+Drawn sample(mlir::OpBuilder &b, mlir::Location loc, Logits logits,
+             mlir::Value temperature, mlir::Value counter, mlir::Value key);
 
 } // namespace r1c::fuse
 

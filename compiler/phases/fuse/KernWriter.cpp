@@ -45,6 +45,9 @@ Value Scalars::equal(V x, V y) {
     return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y);
   return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, x, y);
 }
+Value Scalars::isNan(V x) {
+  return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, x, x);
+}
 Value Scalars::less(V x, V y) {
   return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y);
 }
@@ -81,15 +84,14 @@ static ArrayAttr accesses(OpBuilder &b, ArrayRef<Operand> operands) {
   return b.getArrayAttr(attributes);
 }
 
-/// Rank 2 is an element a column; `rankOne` says what rank 1 is.
+/// What results of rank 2 and of rank 1 are.
 static ArrayAttr resultAccesses(OpBuilder &b, TypeRange types,
-                                AccessKind rankOne) {
+                                AccessKind rankTwo, AccessKind rankOne) {
   SmallVector<Attribute> attributes;
   for (Type type : types)
     attributes.push_back(kern::AccessAttr::get(
-        b.getContext(), cast<RankedTensorType>(type).getRank() == 2
-                            ? AccessKind::element
-                            : rankOne));
+        b.getContext(),
+        cast<RankedTensorType>(type).getRank() == 2 ? rankTwo : rankOne));
   return b.getArrayAttr(attributes);
 }
 
@@ -120,10 +122,12 @@ static void writeBody(OpBuilder &b, Location loc, Region &region,
 }
 
 kern::RowOp fuse::writeRow(OpBuilder &b, Location loc, TypeRange types,
-                           ArrayRef<Operand> operands, Body body) {
-  auto op = kern::RowOp::create(b, loc, types, tensors(operands), ValueRange(),
-                                Value(), accesses(b, operands),
-                                resultAccesses(b, types, AccessKind::row));
+                           ArrayRef<Operand> operands, Body body,
+                           AccessKind rankTwo) {
+  auto op =
+      kern::RowOp::create(b, loc, types, tensors(operands), ValueRange(),
+                          Value(), accesses(b, operands),
+                          resultAccesses(b, types, rankTwo, AccessKind::row));
   writeBody(b, loc, op.getBody(), 0, operands, types, body);
   return op;
 }
@@ -131,9 +135,10 @@ kern::RowOp fuse::writeRow(OpBuilder &b, Location loc, TypeRange types,
 kern::MapOp fuse::writeMap(OpBuilder &b, Location loc, TypeRange types,
                            ArrayRef<Operand> operands, ValueRange indices,
                            Body body) {
-  auto op = kern::MapOp::create(b, loc, types, tensors(operands), indices,
-                                ValueRange(), accesses(b, operands),
-                                resultAccesses(b, types, AccessKind::element));
+  auto op = kern::MapOp::create(
+      b, loc, types, tensors(operands), indices, ValueRange(),
+      accesses(b, operands),
+      resultAccesses(b, types, AccessKind::element, AccessKind::element));
   writeBody(b, loc, op.getBody(), 0, operands, types, body);
   return op;
 }
@@ -163,10 +168,12 @@ Value fuse::writeColumnSum(OpBuilder &b, Location loc, Value init,
 
 kern::MatmulOp fuse::writeMatmul(OpBuilder &b, Location loc, TypeRange types,
                                  Value a, Value packed, bool paired,
-                                 ArrayRef<Operand> operands, Body body) {
+                                 ArrayRef<Operand> operands, Body body,
+                                 AccessKind rankTwo) {
   auto op = kern::MatmulOp::create(
       b, loc, types, a, packed, Value(), tensors(operands),
-      accesses(b, operands), UnitAttr(), paired ? b.getUnitAttr() : UnitAttr());
+      accesses(b, operands), resultAccesses(b, types, rankTwo, rankTwo),
+      UnitAttr(), paired ? b.getUnitAttr() : UnitAttr());
   if (body)
     writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, types, body);
   return op;
@@ -176,6 +183,9 @@ Value fuse::writeWeightGradient(OpBuilder &b, Location loc, Value a, Value rhs,
                                 Value init) {
   auto op = kern::MatmulOp::create(b, loc, TypeRange(init.getType()), a, rhs,
                                    init, ValueRange(), b.getArrayAttr({}),
+                                   resultAccesses(b, init.getType(),
+                                                  AccessKind::element,
+                                                  AccessKind::element),
                                    b.getUnitAttr(), UnitAttr());
   return op.getResult(0);
 }

@@ -36,6 +36,7 @@ public:
   V equal(V x, V y);   // ordered, floats or integers
   V less(V x, V y);    // floats
   V atLeast(V x, V y); // floats
+  V isNan(V x);
   V select(V condition, V x, V y);
   V sum(V x) { return reduce(kern::ReduceKind::add, x); }
   V reduce(kern::ReduceKind kind, V x);
@@ -72,10 +73,12 @@ inline Operand gather(mlir::Value v) {
 using Body = llvm::function_ref<llvm::SmallVector<mlir::Value>(
     Scalars &, llvm::ArrayRef<mlir::Value>)>;
 
-/// Rows of `types` columns (rank 2) or one value a row (rank 1).
+/// Rows of `types` columns (rank 2; or chunks of columns) or one value a row
+/// (rank 1).
 kern::RowOp writeRow(mlir::OpBuilder &b, mlir::Location loc,
                      mlir::TypeRange types, llvm::ArrayRef<Operand> operands,
-                     Body body);
+                     Body body,
+                     kern::AccessKind rankTwo = kern::AccessKind::element);
 
 /// An elementwise map; `indices` are what gather operands refer to.
 kern::MapOp writeMap(mlir::OpBuilder &b, mlir::Location loc,
@@ -91,10 +94,12 @@ mlir::Value writeColumnSum(mlir::OpBuilder &b, mlir::Location loc,
                            Body body);
 
 /// a · packed, with the epilogue `body` (none: the product itself is stored).
-kern::MatmulOp writeMatmul(mlir::OpBuilder &b, mlir::Location loc,
-                           mlir::TypeRange types, mlir::Value a,
-                           mlir::Value packed, bool paired,
-                           llvm::ArrayRef<Operand> operands, Body body);
+/// `types`: of columns, or of chunks of columns.
+kern::MatmulOp
+writeMatmul(mlir::OpBuilder &b, mlir::Location loc, mlir::TypeRange types,
+            mlir::Value a, mlir::Value packed, bool paired,
+            llvm::ArrayRef<Operand> operands, Body body,
+            kern::AccessKind rankTwo = kern::AccessKind::element);
 
 /// init + aᵀ · b, both rows × columns.
 mlir::Value writeWeightGradient(mlir::OpBuilder &b, mlir::Location loc,

@@ -275,8 +275,8 @@ LogicalResult Fuser::write(lm::RMSNormOp op) {
 }
 
 LogicalResult Fuser::write(lm::LinearOp op) {
-  if (pairOf(op))
-    return success(); // written with its lm.silu_mul
+  if (pairOf(op) || isDrawnFrom(op))
+    return success(); // written with its lm.silu_mul or lm.sample
   writeProduct(op.getLoc(), op.getResult(), operand(op.getInput()),
                packed(op.getWeight(), "forward"),
                op.getBias() ? lookup(op.getBias()) : Value());
@@ -365,17 +365,6 @@ LogicalResult Fuser::write(lm::AddOp op) {
   return success();
 }
 
-LogicalResult Fuser::write(lm::HeadOp op) {
-  Value logits =
-      writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
-  LogProb of = logProb(b, op.getLoc(), logits, lookup(op.getTargets()),
-                       lookup(op.getTemperature()), optional(op.getKept()));
-  map[op.getLogp()] = of.logp;
-  map[op.getEntropy()] = of.entropy;
-  map[op.getLse()] = of.lse;
-  return success();
-}
-
 Value Fuser::writeLogits(Operation *op, Value x, Value weight, Value targets) {
   auto shape = cast<RankedTensorType>(weight.getType());
   Type type = RankedTensorType::get(
@@ -388,27 +377,10 @@ Value Fuser::writeLogits(Operation *op, Value x, Value weight, Value targets) {
       .getResult(0);
 }
 
-LogicalResult Fuser::write(lm::LogProbOp op) {
-  LogProb of =
-      logProb(b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTargets()),
-              lookup(op.getTemperature()), optional(op.getKept()));
-  map[op.getLogp()] = of.logp;
-  map[op.getEntropy()] = of.entropy;
-  map[op.getLse()] = of.lse;
-  return success();
-}
-
 LogicalResult Fuser::write(lm::KeepOp op) {
   map[op.getKept()] =
       keep(b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTemperature()),
            lookup(op.getTopK()), lookup(op.getTopP()), lookup(op.getMinP()));
-  return success();
-}
-
-LogicalResult Fuser::write(lm::SampleOp op) {
-  map[op.getToken()] = sample(
-      b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTemperature()),
-      lookup(op.getCounter()), lookup(op.getKey()), optional(op.getKept()));
   return success();
 }
 

@@ -50,6 +50,9 @@ private:
   lm::AddOp absorbedAdd(mlir::Value value, mlir::Value &other);
   /// The lm.silu_mul that `op` is written together with, if any.
   lm::SiluMulOp pairOf(lm::LinearOp op);
+  /// Whether `op` gives the logits of one lm.sample and nothing else, and is
+  /// written together with it.
+  bool isDrawnFrom(lm::LinearOp op);
   void writeProduct(mlir::Location loc, mlir::Value result, mlir::Value a,
                     mlir::Value weights, mlir::Value bias);
   mlir::Value writeLogits(mlir::Operation *op, mlir::Value x,

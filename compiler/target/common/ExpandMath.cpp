@@ -11,6 +11,7 @@
 
 #include "compiler/target/common/ExpandMath.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -25,6 +26,7 @@ struct M {
   OpBuilder &b;
   Location loc;
   Type type;
+  bool hasScalef = false; ///< the machine has AVX-512's scalef
 
   bool isF64() const { return getElementTypeOrSelf(type).isF64(); }
   Type like(Type element) const {
@@ -143,8 +145,21 @@ struct M {
     return isF64() ? real(shl(iadd(n, ci(1023)), 52))
                    : real(shl(iadd(n, ci(127)), 23));
   }
-  /// x * 2^n with one rounding, for subnormal results too: two exact halves.
-  Value scale(Value x, Value n) const {
+  /// x * 2^n with one rounding, for subnormal results too: two exact halves,
+  /// or the one instruction that does it. n as a float and as an integer.
+  Value scale(Value x, Value real, Value n) const {
+    if (hasScalef && type == VectorType::get(16, b.getF32Type())) {
+      auto constant = [&](Type t, int64_t v) -> Value {
+        return LLVM::ConstantOp::create(b, loc, t, IntegerAttr::get(t, v));
+      };
+      Value all = constant(b.getI16Type(), -1);
+      Value rounding = constant(b.getI32Type(), 4); // as the control register
+      return LLVM::CallIntrinsicOp::create(
+                 b, loc, type,
+                 b.getStringAttr("llvm.x86.avx512.mask.scalef.ps.512"),
+                 ValueRange{x, real, x, all, rounding})
+          .getResult(0);
+    }
     Value half = shr(n, 1);
     return mul(mul(x, power2(half)), power2(isub(n, half)));
   }
@@ -178,14 +193,14 @@ struct M {
   Value exp(Value x) const {
     x = isF64() ? clamp(x, -750, 711) : clamp(x, -110, 90);
     auto [n, i] = nearest(x, 1.4426950408889634);
-    return scale(horner(reduceLn2(x, n), expSeries(isF64())), i);
+    return scale(horner(reduceLn2(x, n), expSeries(isF64())), n, i);
   }
 
   Value exp2(Value x) const { // f64
     x = clamp(x, -1080, 1026);
     auto [n, i] = nearest(x, 1.0);
     return scale(
-        horner(mul(sub(x, n), c(0.693147180559945286)), expSeries(true)), i);
+        horner(mul(sub(x, n), c(0.693147180559945286)), expSeries(true)), n, i);
   }
 
   Value expm1(Value x) const { // f64
@@ -398,7 +413,7 @@ Value expandTruncF(OpBuilder &b, arith::TruncFOp op) {
 }
 
 /// The value to put in the op's place; null: leave it.
-Value expand(OpBuilder &b, Operation *op) {
+Value expand(OpBuilder &b, Operation *op, bool hasScalef) {
   Location loc = op->getLoc();
   if (auto ext = dyn_cast<arith::ExtFOp>(op))
     return getElementTypeOrSelf(ext.getIn()).isBF16() ? expandExtF(b, ext)
@@ -414,11 +429,12 @@ Value expand(OpBuilder &b, Operation *op) {
   Type element = getElementTypeOrSelf(x);
   if (!element.isF32() && !element.isF64())
     return {};
-  M m{b, loc, x.getType()};
+  M m{b, loc, x.getType(), hasScalef};
+  // The inner select is one instruction, which gives y where either is a NaN.
   if (isa<arith::MaximumFOp>(op))
-    return m.select(m.either(m.gt(x, y), m.isNan(x)), x, y);
+    return m.select(m.isNan(x), x, m.select(m.gt(x, y), x, y));
   if (isa<arith::MinimumFOp>(op))
-    return m.select(m.either(m.lt(x, y), m.isNan(x)), x, y);
+    return m.select(m.isNan(x), x, m.select(m.lt(x, y), x, y));
   if (isa<arith::MaxNumFOp>(op))
     return m.select(m.either(m.gt(x, y), m.isNan(y)), x, y);
   if (isa<arith::MinNumFOp>(op))
@@ -489,12 +505,16 @@ bool isNative(Operation *op) {
 
 struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExpandMathPass)
+  explicit ExpandMathPass(bool hasScalef) : hasScalef(hasScalef) {}
+  bool hasScalef;
+
   StringRef getArgument() const override { return "r1c-expand-math"; }
   StringRef getDescription() const override {
     return "math and bf16 conversions as explicit IEEE operations";
   }
   void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<arith::ArithDialect, math::MathDialect>();
+    registry
+        .insert<arith::ArithDialect, LLVM::LLVMDialect, math::MathDialect>();
   }
 
   void runOnOperation() override {
@@ -506,7 +526,7 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
     });
     for (Operation *op : ops) {
       OpBuilder b(op);
-      if (Value v = expand(b, op)) {
+      if (Value v = expand(b, op, hasScalef)) {
         op->getResult(0).replaceAllUsesWith(v);
         op->erase();
         continue;
@@ -523,8 +543,10 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
 
 } // namespace
 
-std::unique_ptr<Pass> r1c::createExpandMathPass() {
-  return std::make_unique<ExpandMathPass>();
+std::unique_ptr<Pass> r1c::createExpandMathPass(bool hasScalef) {
+  return std::make_unique<ExpandMathPass>(hasScalef);
 }
 
-void r1c::registerExpandMathPass() { registerPass(createExpandMathPass); }
+void r1c::registerExpandMathPass() {
+  registerPass([] { return createExpandMathPass(); });
+}

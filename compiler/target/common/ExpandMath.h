@@ -34,8 +34,9 @@ namespace r1c {
 /// (zeros are equal) | 0 | | extf, truncf with bf16 | integers; nearest even,
 /// NaN stays NaN | 0 |
 ///
-/// Subnormal numbers are neither flushed on input nor on output.
-std::unique_ptr<mlir::Pass> createExpandMathPass();
+/// Subnormal numbers are neither flushed on input nor on output. `hasScalef`:
+/// exp of vector<16xf32> may end in AVX-512's scalef, with the same bits.
+std::unique_ptr<mlir::Pass> createExpandMathPass(bool hasScalef = false);
 
 void registerExpandMathPass();
 

@@ -254,7 +254,7 @@ FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
       copy->push_back(kernels[k]->clone());
     PassManager pm(context);
     pm.addPass(createKernToLoopsPass(options));
-    buildLowerToLLVMPipeline(pm);
+    buildLowerToLLVMPipeline(pm, target->avx512);
     auto machine = makeMachine(loc, target->cpu, target->features);
     if (failed(machine) || failed(pm.run(*copy)))
       return failure();

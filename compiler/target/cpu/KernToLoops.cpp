@@ -150,10 +150,10 @@ std::unique_ptr<Pass> cpu::createKernToLoopsPass(const TargetOptions &options) {
   return std::make_unique<KernToLoopsPass>(options);
 }
 
-void cpu::buildLowerToLLVMPipeline(OpPassManager &pm) {
+void cpu::buildLowerToLLVMPipeline(OpPassManager &pm, bool avx512) {
   // Before anything that folds: folders evaluate math on constants with the
   // host's libm, and a constant must have the bits that the kernel would give.
-  pm.addPass(createExpandMathPass());
+  pm.addPass(createExpandMathPass(/*hasScalef=*/avx512));
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createSCFToControlFlowPass());
@@ -173,5 +173,7 @@ void cpu::registerCpuPasses() {
   PassRegistration<KernToLoopsPass>();
   PassPipelineRegistration<>("r1c-kernels-to-llvm",
                              "what follows kern-to-loops, to the LLVM dialect",
-                             buildLowerToLLVMPipeline);
+                             [](OpPassManager &pm) {
+                               buildLowerToLLVMPipeline(pm, /*avx512=*/false);
+                             });
 }
