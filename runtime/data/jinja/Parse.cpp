@@ -25,6 +25,18 @@ public:
   }
 
 private:
+  /// Trees are built and walked by recursion.
+  struct Nesting {
+    explicit Nesting(Parser &parser) : depth(parser.depth) {
+      if (++depth > 200) {
+        --depth;
+        parser.fail("nested too deeply");
+      }
+    }
+    ~Nesting() { --depth; }
+    int &depth;
+  };
+
   const Token &token(size_t ahead = 0) const {
     return tokens[std::min(at + ahead, tokens.size() - 1)];
   }
@@ -78,15 +90,12 @@ private:
   /// taken and returned; empty at the end of the template.
   std::string body(std::vector<StatementPtr> &list,
                    std::initializer_list<std::string_view> stops) {
-    // Trees are walked by recursion.
-    if (++depth > 200)
-      fail("nested too deeply");
+    Nesting nesting(*this);
     for (;;) {
       switch (token().kind) {
       case Token::end:
         if (stops.size())
           fail(concat("'", *(stops.end() - 1), "' is missing"));
-        --depth;
         return "";
       case Token::text:
         list.push_back(statement(Statement::text));
@@ -105,7 +114,6 @@ private:
             kind.starts_with("end") || kind == "else" || kind == "elif") {
           if (std::find(stops.begin(), stops.end(), kind) == stops.end())
             fail(concat("'", kind, "' closes nothing"));
-          --depth;
           return kind;
         }
         list.push_back(block(kind));
@@ -147,6 +155,7 @@ private:
   }
 
   StatementPtr choice() {
+    Nesting nesting(*this);
     auto result = statement(Statement::choice);
     result->first = tuple();
     close(Token::blockEnd);
@@ -214,8 +223,7 @@ private:
   }
 
   ExpressionPtr full() {
-    if (++depth > 200)
-      fail("nested too deeply");
+    Nesting nesting(*this);
     ExpressionPtr result = orExpression();
     while (word("if")) {
       auto whole = expression(Expression::choice);
@@ -224,7 +232,6 @@ private:
       whole->children.push_back(word("else") ? full() : nullptr);
       result = std::move(whole);
     }
-    --depth;
     return result;
   }
 
@@ -253,6 +260,7 @@ private:
   ExpressionPtr notExpression() {
     if (!word("not"))
       return comparison();
+    Nesting nesting(*this);
     auto result = expression(Expression::unary, "not");
     result->children.push_back(notExpression());
     return result;

@@ -117,7 +117,11 @@ private:
   void inside(std::string_view close) {
     // A closing mark inside brackets is two brackets: {{ {"a": {}} }}.
     std::string open;
+    // Trees are no deeper than this, and they are walked by recursion.
+    size_t most = tokens.size() + 1000;
     for (;;) {
+      if (tokens.size() > most)
+        fail("more than 1000 words between two marks");
       while (at < source.size() && isBlank(source[at]))
         advance(at + 1);
       if (at >= source.size())
