@@ -7,6 +7,7 @@ usage: example.py R1C EXAMPLE_DIR MODEL_DIR WORK_DIR
 """
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,9 @@ for name in ("train", "held_out"):
         json.dumps({"question": f"What is {a} + {b}?", "answer": str(a + b)}) + "\n" for a in range(1, 4) for b in range(1, 4)))
 
 step = (example / "step.r1").read_text()
-for old, new in (("groups = 64", "groups = 4"), ("groups = 8", "groups = 2"), ("group_size = 8", "group_size = 4"),
-                 ("max_new_tokens = 32", "max_new_tokens = 8")):
-    assert old in step, f"the example has no '{old}' any more"
-    step = step.replace(old, new)
+for name, most in (("groups", 2), ("group_size", 4), ("max_new_tokens", 8)):
+    step, count = re.subn(rf"\b{name} = \d+", f"{name} = {most}", step)
+    assert count, f"the example has no '{name}' any more"
 (work / "step.r1").write_text(step)
 subprocess.run([r1c, "run", str(work / "step.r1"), "--out", str(work / "out"), "--steps", "2", "--quiet"], check=True)
 rows = [json.loads(line) for line in open(work / "out" / "metrics.jsonl")]
