@@ -129,7 +129,9 @@ LogicalResult NetworkCheck::build() {
   if (failed(fuse.run(*fused)))
     return failure();
   // Code generation is most of what the check costs.
-  for (StringRef unused : {"logits", "sample.filtered"})
+  for (StringRef unused :
+       {"logits", "sample.filtered", "head.filtered", "head.filtered.backward",
+        "head.filtered.backward.logp"})
     functionOf(*fused, unused).erase();
   if (options.mistake == "network")
     spoil("layer.train", 1.001);

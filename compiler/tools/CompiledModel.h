@@ -14,8 +14,8 @@
 namespace r1c {
 
 /// The functions of a module after lm-to-kern, each of their ops a compiled
-/// kernel, run op by op. Values are float32, bfloat16 and int32; outputs
-/// start as NaN.
+/// kernel, run op by op. Values are floats, int32 and flags; outputs start as
+/// NaN.
 class CompiledModel {
 public:
   /// `fused` must outlive what this gives. Errors are diagnostics.

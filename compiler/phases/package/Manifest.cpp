@@ -129,7 +129,7 @@ json::Value r1c::manifestFrom(ModuleOp module,
     stages.push_back(std::move(object));
   }
   return json::Object{
-      {"format", json::Object{{"major", 0}, {"minor", 1}}},
+      {"format", json::Object{{"major", 0}, {"minor", 2}}},
       {"producer", "r1c 0.1.0"},
       {"target", json::Object{{"kind", target.kind},
                               {"cpu", target.cpu},
