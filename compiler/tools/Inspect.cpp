@@ -10,6 +10,7 @@
 #include "runtime/support/Error.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace r1c;
@@ -29,13 +30,24 @@ std::string bytesText(double bytes) {
 
 void printMemory(const json::Object &manifest) {
   double total = 0;
+  std::map<std::string, double> apart;
+  for (const json::Value &buffer : *manifest.getArray("buffers")) {
+    const json::Object &object = *buffer.getAsObject();
+    // As the plan rounds them.
+    apart[object.getString("arena")->str()] += llvm::alignTo(
+        std::max<int64_t>(object.getInteger("bytes").value_or(0), 1), 64);
+  }
   llvm::outs() << "memory plan\n";
   for (const json::Value &arena : *manifest.getArray("arenas")) {
     const json::Object &object = *arena.getAsObject();
     double bytes = object.getNumber("bytes").value_or(0);
     total += bytes;
-    llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n",
-                                  *object.getString("name"), bytesText(bytes));
+    llvm::StringRef name = *object.getString("name");
+    llvm::outs() << llvm::formatv("  {0,-28} {1,12}", name, bytesText(bytes));
+    if (apart[name.str()] > bytes)
+      llvm::outs() << ", " << bytesText(apart[name.str()])
+                   << " if each buffer had its own";
+    llvm::outs() << "\n";
   }
   llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "all", bytesText(total));
 }

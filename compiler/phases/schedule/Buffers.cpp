@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/schedule/Buffers.h"
+#include "compiler/phases/schedule/Lifetimes.h"
 #include "dialects/kern/Kern.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -31,11 +32,10 @@ rt::RefAttr Buffers::allocate(Location loc, StringRef name, StringRef arena,
     unique = (name + "." + Twine(names[name]++)).str();
   names[unique] = 1;
   names.try_emplace(arena, 1);
-  Arena &space = sizes[arena];
-  int64_t offset = space.top;
+  int64_t &size = sizes[arena];
+  int64_t offset = size;
   // Kernels may read, never write, up to the next multiple of 64.
-  space.top += llvm::alignTo(std::max<int64_t>(bytes, 1), 64);
-  space.peak = std::max(space.peak, space.top);
+  size += llvm::alignTo(std::max<int64_t>(bytes, 1), 64);
   OpBuilder builder = OpBuilder::atBlockEnd(declarations);
   rt::BufferOp::create(builder, loc, unique, arena, offset, bytes, dtype, data);
   return rt::RefAttr::get(builder.getContext(),
@@ -72,9 +72,10 @@ rt::RefAttr Buffers::allocateFor(Location loc, StringRef name, StringRef arena,
 }
 
 void Buffers::finish() {
+  sizes["activations"] = shareArena(*declarations, "activations");
   OpBuilder builder = OpBuilder::atBlockBegin(declarations);
   SmallVector<StringRef> order(sizes.keys());
   llvm::sort(order);
   for (StringRef name : order)
-    rt::ArenaOp::create(builder, module.getLoc(), name, sizes[name].peak);
+    rt::ArenaOp::create(builder, module.getLoc(), name, sizes[name]);
 }

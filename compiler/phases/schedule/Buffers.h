@@ -30,7 +30,8 @@ struct Slot {
   Extent rows;
 };
 
-/// Lays out buffers in arenas, one after the other, and declares them.
+/// Lays out buffers in arenas and declares them: one after the other, but those
+/// of the arena "activations", which share memory where their lifetimes allow.
 class Buffers {
 public:
   Buffers(mlir::ModuleOp module, mlir::Block *declarations)
@@ -57,21 +58,13 @@ public:
   rt::RefAttr allocateFor(mlir::Location loc, llvm::StringRef name,
                           llvm::StringRef arena, mlir::Type type, Extent rows);
 
-  /// Bytes of the arena so far, which is also the mark to `rewind` to.
-  int64_t mark(llvm::StringRef arena) const { return sizes.lookup(arena).top; }
-  /// Later buffers of the arena reuse the space after `mark`.
-  void rewind(llvm::StringRef arena, int64_t mark) { sizes[arena].top = mark; }
-
   /// Declares the arenas; call once, at the end.
   void finish();
 
 private:
-  struct Arena {
-    int64_t top = 0, peak = 0;
-  };
   mlir::ModuleOp module;
   mlir::Block *declarations;
-  llvm::StringMap<Arena> sizes;
+  llvm::StringMap<int64_t> sizes; ///< of arenas, in bytes
   llvm::StringMap<unsigned> names;
   llvm::DenseMap<uint64_t, rt::RefAttr> numbers;
 };

@@ -114,7 +114,6 @@ LogicalResult Models::rollout(Policy &policy) {
   Slot in{perLayer(activations, activationBytes), rows};
   Slot out{perLayer(activations, activationBytes, 1), rows};
   auto write = [&](OpBuilder builder, StringRef head) -> LogicalResult {
-    int64_t mark = buffers.mark("activations");
     llvm::StringMap<Slot> cacheRows;
     if (failed(call(
             builder, policy, "embed",
@@ -168,8 +167,6 @@ LogicalResult Models::rollout(Policy &policy) {
                           role);
             })))
       return failure();
-    // What outlives a call is in the cache and in the tables.
-    buffers.rewind("activations", mark);
     return success();
   };
   // The filter passes over the logits some sixty times: samples without one do
@@ -394,7 +391,6 @@ LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
   Chunk &chunk = chunkOf(policy);
   if (failed(body(inside, loc, policy, keep)))
     return failure();
-  int64_t mark = buffers.mark("activations");
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
   llvm::StringMap<Slot> head;
@@ -415,8 +411,6 @@ LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
                           std::pair(StringRef("lse"), results.lse)})
     if (to)
       scatter(inside, kernels, loc, chunk, head[what], to, axes.tokens());
-  // Nothing of the head outlives the chunk.
-  buffers.rewind("activations", mark);
   return success();
 }
 
@@ -456,7 +450,6 @@ LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
                                     TokenResults results, Seeds seeds) {
   Chunk &chunk = chunkOf(policy);
   Type f64 = inside.getF64Type(), f32 = inside.getF32Type();
-  int64_t mark = buffers.mark("activations");
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   rt::RefAttr gradients = buffers.allocate(
       loc, (policy.model.getSymName() + ".chunk.gradients").str(),
@@ -537,6 +530,5 @@ LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
           },
           none)))
     return failure();
-  buffers.rewind("activations", mark);
   return success();
 }
