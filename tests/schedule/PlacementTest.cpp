@@ -43,9 +43,8 @@ TEST(Placement, TenantsThatMeetAreDisjoint) {
       EXPECT_GE(start, 0);
       end = std::max(end, start + occupied(tenants[a]));
       for (size_t b = 0; b < a; ++b) {
-        bool apart =
-            start + occupied(tenants[a]) <= placement.offsets[b] ||
-            placement.offsets[b] + occupied(tenants[b]) <= start;
+        bool apart = start + occupied(tenants[a]) <= placement.offsets[b] ||
+                     placement.offsets[b] + occupied(tenants[b]) <= start;
         EXPECT_TRUE(apart || !tenants[a].meets(tenants[b])) << a << ", " << b;
       }
     }
@@ -57,12 +56,8 @@ TEST(Placement, TenantsThatMeetAreDisjoint) {
 
 TEST(Placement, TheSmallestGapThatFits) {
   // At moment 1 there are gaps of 960 and of 640 bytes between the living.
-  std::vector<Tenant> gaps{{1024, {{0, 1}}},
-                               {960, {{0, 0}}},
-                               {896, {{0, 1}}},
-                               {640, {{0, 0}}},
-                               {576, {{0, 1}}},
-                               {512, {{1, 1}}}};
+  std::vector<Tenant> gaps{{1024, {{0, 1}}}, {960, {{0, 0}}}, {896, {{0, 1}}},
+                           {640, {{0, 0}}},  {576, {{0, 1}}}, {512, {{1, 1}}}};
   Placement placement = place(gaps);
   EXPECT_EQ(placement.offsets[5], 1024 + 960 + 896);
   EXPECT_EQ(placement.peak, 1024 + 960 + 896 + 640 + 576);

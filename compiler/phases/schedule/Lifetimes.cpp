@@ -60,10 +60,11 @@ private:
 
 void Clock::runPrograms(StringRef policy) {
   auto info = policies.find(policy);
-  auto names = info == policies.end() ? DictionaryAttr()
-                                      : info->second.getInfo()
-                                            .getAs<DictionaryAttr>("programs");
-  for (NamedAttribute entry : names ? names.getValue() : ArrayRef<NamedAttribute>())
+  auto names = info == policies.end()
+                   ? DictionaryAttr()
+                   : info->second.getInfo().getAs<DictionaryAttr>("programs");
+  for (NamedAttribute entry :
+       names ? names.getValue() : ArrayRef<NamedAttribute>())
     run(programs.lookup(cast<FlatSymbolRefAttr>(entry.getValue()).getValue()));
 }
 

@@ -16,11 +16,12 @@ namespace r1c::schedule {
 /// are alive at the same time are disjoint; gives the bytes of the arena.
 ///
 /// A buffer lives from the first to the last command that names it, inside the
-/// innermost body that holds them all: what a body leaves in it does not outlive
-/// a passage. So whatever stands in such an arena must be written before it is
-/// read in every passage, which holds for results of kernels; and what one
-/// passage of a loop leaves to the next is addressed by the loop's variable, and
-/// lives as long as the loop. Nothing outlives a program or a round.
+/// innermost body that holds them all: what a body leaves in it does not
+/// outlive a passage. So whatever stands in such an arena must be written
+/// before it is read in every passage, which holds for results of kernels; and
+/// what one passage of a loop leaves to the next is addressed by the loop's
+/// variable, and lives as long as the loop. Nothing outlives a program or a
+/// round.
 int64_t shareArena(mlir::Block &declarations, llvm::StringRef arena);
 
 } // namespace r1c::schedule
