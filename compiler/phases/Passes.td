@@ -11,7 +11,7 @@
 include "mlir/Pass/PassBase.td"
 
 def AddMetricsPass : Pass<"rl-add-metrics", "mlir::ModuleOp"> {
-  let summary = "record loss, ratio/max_deviation, reward/mean and reward/std";
+  let summary = "record loss, ratio/max_deviation, entropy, reward/mean and reward/std";
   let description = [{
     Metrics that every run has without the step file naming them. They are
     ordinary formulas from here on.

@@ -218,6 +218,11 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
                   "this tokenizer has " + Twine(vocabulary) +
                       " tokens: leave 'vocabulary' out");
   } else if (tokenizer.isText() && tokenizer.constant) {
+    if (!size.count("vocabulary"))
+      return fail(tokenizer.loc,
+                  "a policy with the tokenizer of a directory needs "
+                  "'vocabulary', its number of tokens ('vocab_size' in " +
+                      Twine(*tokenizer.constant) + "/config.json)");
     tokenizer.fields["kind"] = builder.getStringAttr("huggingface");
     tokenizer.fields["path"] = builder.getStringAttr(*tokenizer.constant);
   } else {

@@ -43,9 +43,31 @@ bool hasRecordedLogprob(Value outputs) {
   });
 }
 
+/// The mean entropy of the updated policy's tokens, where the loss computes
+/// entropies and the step file has no metric of that name.
+void addEntropyMetric(rl::UpdateOp update) {
+  bool hasOwn = false;
+  update->getParentOfType<rl::StageOp>().walk(
+      [&](rl::MetricOp metric) { hasOwn |= metric.getName() == "entropy"; });
+  if (hasOwn)
+    return;
+  for (auto entropy : update.getBody().getOps<rl::EntropyOp>()) {
+    if (entropy.getPolicy() != update.getPolicy())
+      continue;
+    OpBuilder b(entropy->getContext());
+    b.setInsertionPointAfter(entropy);
+    Location loc = entropy.getLoc();
+    rl::MetricOp::create(b, loc, "entropy",
+                         reduceToOne(b, loc, rl::ReduceKind::mean,
+                                     entropy.getResult(), rl::Domain::batch));
+    return;
+  }
+}
+
 /// loss, and max |exp(l - recorded l) - 1| over the tokens of the update: how
 /// far the policy has moved from the one that sampled, never folded away.
 void addUpdateMetrics(rl::UpdateOp update) {
+  addEntropyMetric(update);
   for (auto gradient :
        llvm::make_early_inc_range(update.getBody().getOps<rl::GradientOp>())) {
     OpBuilder b(gradient);

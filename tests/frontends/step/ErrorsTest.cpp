@@ -95,6 +95,9 @@ TEST(Errors, Declarations) {
         "intermediate = 8, tokenizer = characters(\"aba\"))",
         "characters(...) has 'a' twice"},
        {"policy p = llama(layers = 2, hidden = 32, heads = 4, context = 8, "
+        "intermediate = 8, tokenizer = \"models/qwen\")",
+        "a policy with the tokenizer of a directory needs 'vocabulary'"},
+       {"policy p = llama(layers = 2, hidden = 32, heads = 4, context = 8, "
         "intermediate = 8, vocabulary = 9, tokenizer = characters(\"ab\"))",
         "this tokenizer has 3 tokens: leave 'vocabulary' out"},
        {"policy p = llama(layers = 1.5, hidden = 32, heads = 4, context = 8, "
