@@ -10,7 +10,6 @@
 #include "compiler/reference/Loss.h"
 #include "compiler/tools/Driver.h"
 #include "compiler/tools/Register.h"
-#include "frontends/step/Step.h"
 #include "llvm/Support/SourceMgr.h"
 
 using namespace mlir;
@@ -141,12 +140,7 @@ int r1c::checkMain(const DriverOptions &options) {
   context.printOpOnDiagnostic(false);
   llvm::SourceMgr sources;
   SourceMgrDiagnosticHandler diagnostics(sources, &context);
-  step::Options stepOptions;
-  for (llvm::StringRef set : options.sets) {
-    auto [name, value] = set.split('=');
-    stepOptions.overrides.push_back({name.str(), value.str()});
-  }
-  auto module = step::compileStepFile(options.file, context, stepOptions);
+  OwningOpRef<ModuleOp> module = compileStepFile(options, context);
   if (!module)
     return 1;
   CheckOptions checkOptions;

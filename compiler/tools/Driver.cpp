@@ -39,6 +39,16 @@ static int fail(const llvm::Twine &message) {
   return 1;
 }
 
+OwningOpRef<ModuleOp> r1c::compileStepFile(const DriverOptions &options,
+                                           MLIRContext &context) {
+  step::Options stepOptions;
+  for (llvm::StringRef set : options.sets) {
+    auto [name, value] = set.split('=');
+    stepOptions.overrides.push_back({name.str(), value.str()});
+  }
+  return step::compileStepFile(options.file, context, stepOptions);
+}
+
 /// A compilation: what it needs to live as long as its module.
 namespace {
 struct Compilation {
@@ -65,12 +75,7 @@ struct Compilation {
           parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
       return module && isAfter(options.phases);
     }
-    step::Options stepOptions;
-    for (llvm::StringRef set : options.sets) {
-      auto [name, value] = set.split('=');
-      stepOptions.overrides.push_back({name.str(), value.str()});
-    }
-    module = step::compileStepFile(options.file, *context, stepOptions);
+    module = compileStepFile(options, *context);
     return module && readPolicies(options);
   }
 

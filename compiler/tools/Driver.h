@@ -9,6 +9,8 @@
 #define R1C_COMPILER_TOOLS_DRIVER_H
 
 #include "compiler/phases/Compile.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
 #include "runtime/execute/Session.h"
 
 #include <string>
@@ -28,6 +30,10 @@ struct DriverOptions {
   bool skipNetwork = false;                // of check
   std::string mistake;                     // of check: CheckOptions
 };
+
+/// The step file as rl, with what --set says; null after errors.
+mlir::OwningOpRef<mlir::ModuleOp> compileStepFile(const DriverOptions &options,
+                                                  mlir::MLIRContext &context);
 
 /// Each gives the exit status: 0, or 1 after an error has been printed.
 int compileMain(const DriverOptions &options);

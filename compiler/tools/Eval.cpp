@@ -9,7 +9,6 @@
 #include "compiler/tools/Driver.h"
 #include "compiler/tools/EvalInput.h"
 #include "compiler/tools/Register.h"
-#include "frontends/step/Step.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
 
@@ -299,12 +298,7 @@ int r1c::evalMain(const DriverOptions &options) {
   MLIRContext context(registry);
   llvm::SourceMgr sources;
   SourceMgrDiagnosticHandler diagnostics(sources, &context);
-  step::Options stepOptions;
-  for (llvm::StringRef set : options.sets) {
-    auto [name, value] = set.split('=');
-    stepOptions.overrides.push_back({name.str(), value.str()});
-  }
-  auto module = step::compileStepFile(options.file, context, stepOptions);
+  OwningOpRef<ModuleOp> module = compileStepFile(options, context);
   if (!module)
     return 1;
   return Evaluation(*module, *input, options).run() ? 0 : 1;
