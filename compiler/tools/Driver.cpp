@@ -41,6 +41,10 @@ static int fail(const llvm::Twine &message) {
 
 OwningOpRef<ModuleOp> r1c::compileStepFile(const DriverOptions &options,
                                            MLIRContext &context) {
+  if (llvm::StringRef(options.file).ends_with(".r1x")) {
+    fail(options.file + " is an artifact: give the step file");
+    return nullptr;
+  }
   step::Options stepOptions;
   for (llvm::StringRef set : options.sets) {
     auto [name, value] = set.split('=');
@@ -307,6 +311,11 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
                 error.message());
   run.artifact = (run.out / "step.r1x").string();
   if (run.resume && fs::exists(run.artifact)) {
+    if (!options.weights.empty() || options.cpu != "native")
+      return fail(
+          "--weights and --cpu are of the compilation, and a resumed run "
+          "goes on with the artifact that it began with: leave them "
+          "out, or start again in another --out");
     if (int status = requireSameSource(options.file, run.artifact))
       return status;
   } else {

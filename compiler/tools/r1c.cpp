@@ -140,8 +140,10 @@ int main(int argc, char **argv) {
       ->required()
       ->type_name("FILE");
   compile
-      ->add_option("-o", options.output,
-                   "the artifact; - writes IR to standard output")
+      ->add_option(
+          "-o", options.output,
+          "the artifact (default: the name of FILE with .r1x, here); - "
+          "writes IR to standard output")
       ->type_name("STEP.r1x");
   addCompileOptions(*compile, options);
   compile

@@ -9,6 +9,7 @@
 #include "runtime/checkpoint/Safetensors.h"
 #include "runtime/support/Files.h"
 #include "runtime/support/Philox.h"
+#include <set>
 
 namespace r1c::runtime {
 
@@ -124,9 +125,13 @@ void Policy::load(const std::filesystem::path &directory) const {
   within([&] { return "policy '" + name + "'"; },
          [&] {
            Safetensors file(directory);
+           // A tied model's file may hold its head a second time, and old ones
+           // tables that a rotary embedding computes.
+           std::set<std::string> read{"lm_head.weight"};
            for (const Parameter &parameter : parameters)
              for (int64_t layer = 0; layer < parameter.copies(); ++layer) {
                const Tensor &tensor = file.get(parameter.nameOf(layer));
+               read.insert(parameter.nameOf(layer));
                if (tensor.shape != parameter.shape)
                  throw Error(directory.string(), ": tensor '",
                              parameter.nameOf(layer), "' has shape ",
@@ -141,6 +146,12 @@ void Policy::load(const std::filesystem::path &directory) const {
                    },
                    [&] { parameter.layer(layer).write(tensor.floats()); });
              }
+           for (const auto &[tensor, contents] : file.all())
+             if (!read.count(tensor) &&
+                 tensor.find("rotary_emb.inv_freq") == std::string::npos)
+               throw Error(directory.string(), ": holds the tensor '", tensor,
+                           "', which the model of its config.json does not "
+                           "have");
          });
 }
 

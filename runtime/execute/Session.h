@@ -146,6 +146,8 @@ public:
   int64_t roundInStage = 0, round = 0, sampledTokens = 0;
   int64_t chunks = 0; ///< of the pass that is under way
   bool checkpointAsked = false;
+  /// The last round ended at the stage's last step with updates left to do.
+  bool roundCut = false;
 
 private:
   void loadData();

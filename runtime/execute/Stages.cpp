@@ -186,6 +186,12 @@ bool Session::run() {
     recorderOwner->beginStage(stage.name,
                               plan->updatesPerRound ? stageSteps(stage) : -1);
     while (!finished(stage)) {
+      if (roundCut)
+        recorderOwner->warn(concat(
+            "the run had ended inside round ", round - 1, ", at step ", step,
+            ": the rest of that round is left out, so what follows "
+            "is not what a run without that end would do"));
+      roundCut = false;
       int64_t before = step;
       runRound(stage);
       ++round;
@@ -261,6 +267,7 @@ Json Session::saveState() {
   state["total_steps"] = totalSteps;
   state["round_in_stage"] = roundInStage;
   state["round"] = round;
+  state["round_cut"] = roundCut;
   for (const auto &[key, cursor] : cursors)
     state["cursors"][key] = cursor.save();
   state["last_passed"] = lastPassed;
@@ -288,6 +295,7 @@ void Session::restoreState(const Json &state) {
   totalSteps = lastCheckpointStep = count(fields, "total_steps");
   roundInStage = count(fields, "round_in_stage");
   round = lastCheckpointRound = count(fields, "round");
+  roundCut = fields.flag("round_cut", false);
   for (const char *name : {"metrics", "samples"})
     count(fields.object("files"), name);
   Json none = Json::object();

@@ -210,12 +210,12 @@ void Recorder::endRound(int64_t step, const Clock::Seconds &rest,
     addToCurve(line);
     lastLine = std::move(line);
   }
-  for (OrderedJson &trace : traces) {
+  for (const OrderedJson &trace : traces) {
     OrderedJson line = {{"step", step}, {"stage", stage}, {"round", round}};
     // A column of the data may have one of these names.
     for (auto &[name, value] : trace.items())
       if (!line.contains(name))
-        line[name] = std::move(value);
+        line[name] = value; // the summary shows the traces again
     std::string text =
         line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
     std::fprintf(samples, "%s\n", text.c_str());

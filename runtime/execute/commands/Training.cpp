@@ -49,8 +49,10 @@ public:
            deal(state.outputs, minibatches, tearGroups, session.seed(),
                 static_cast<uint32_t>(session.round),
                 static_cast<uint32_t>(epoch))) {
-        if (!session.mayUpdate())
+        if (!session.mayUpdate()) {
+          session.roundCut = true;
           return;
+        }
         state.view = Axes::view(state.outputs, std::move(sequences));
         body.run(session);
         state.view.reset();

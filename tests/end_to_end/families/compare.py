@@ -50,3 +50,12 @@ for family in ("llama3", "qwen2", "qwen3"):
         assert written.get(key) == kept.get(key), (family, key, written.get(key), kept.get(key))
     again, _ = logprobs(family + "-saved", saved.resolve())
     assert again == ours, family
+
+# A configuration with fewer layers than the file would silently be another model.
+shutil.copytree(work / "llama3", work / "shallow")
+config = json.loads((work / "shallow" / "config.json").read_text())
+(work / "shallow" / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
+(work / "shallow.r1").write_text((work / "llama3.r1").read_text().replace('load("llama3"', 'load("shallow"'))
+result = subprocess.run([r1c, "run", str(work / "shallow.r1"), "--out", str(work / "shallow-run"), "--quiet"],
+                        capture_output=True, text=True)
+assert result.returncode == 1 and "holds the tensor 'model.layers.2." in result.stderr, result.stderr
