@@ -58,13 +58,39 @@ std::string r1c::phaseNames() {
 
 namespace {
 
+/// A pass at a border of a phase. The phase is an option by name, so that the
+/// pipeline that a reproducer prints can be parsed again.
+template <typename Derived>
+class PhasePass : public PassWrapper<Derived, OperationPass<ModuleOp>> {
+public:
+  PhasePass() = default;
+  PhasePass(const PhasePass &other)
+      : PassWrapper<Derived, OperationPass<ModuleOp>>(other) {}
+  explicit PhasePass(StringRef phase) { name = phase.str(); }
+
+protected:
+  /// The phase, or null after an error.
+  const Phase *phase() {
+    const Phase *found = findPhase(name);
+    if (found && !found->pipeline.empty())
+      return found;
+    this->getOperation()->emitError()
+        << "no phase with passes is called '" << name << "'";
+    this->signalPassFailure();
+    return nullptr;
+  }
+
+private:
+  Pass::Option<std::string> name{*this, "phase",
+                                 llvm::cl::desc("the phase's name")};
+};
+
 /// Refuses what another phase than the one before has left. A module that does
 /// not say what it is is taken at its word: tests of passes write such.
-class BeginPhasePass
-    : public PassWrapper<BeginPhasePass, OperationPass<ModuleOp>> {
+class BeginPhasePass : public PhasePass<BeginPhasePass> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(BeginPhasePass)
-  explicit BeginPhasePass(const Phase &phase) : phase(&phase) {}
+  using PhasePass::PhasePass;
 
   StringRef getArgument() const final { return "r1c-begin-phase"; }
   StringRef getDescription() const final {
@@ -72,6 +98,9 @@ public:
   }
 
   void runOnOperation() override {
+    const Phase *phase = this->phase();
+    if (!phase)
+      return;
     auto after = getOperation()->getAttrOfType<StringAttr>(phaseAttribute);
     StringRef wanted = std::prev(phase)->name;
     if (!after || after.getValue() == wanted)
@@ -81,16 +110,13 @@ public:
         << phase->name << "' takes that after '" << wanted << "'";
     signalPassFailure();
   }
-
-private:
-  const Phase *phase;
 };
 
 /// Verifies what a phase leaves, and signs it.
-class EndPhasePass : public PassWrapper<EndPhasePass, OperationPass<ModuleOp>> {
+class EndPhasePass : public PhasePass<EndPhasePass> {
 public:
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(EndPhasePass)
-  explicit EndPhasePass(const Phase &phase) : phase(&phase) {}
+  using PhasePass::PhasePass;
 
   StringRef getArgument() const final { return "r1c-end-phase"; }
   StringRef getDescription() const final {
@@ -98,6 +124,9 @@ public:
   }
 
   void runOnOperation() override {
+    const Phase *phase = this->phase();
+    if (!phase)
+      return;
     getOperation()->setAttr(phaseAttribute,
                             StringAttr::get(&getContext(), phase->name));
     getOperation().walk([&](Operation *op) {
@@ -113,32 +142,23 @@ public:
       }
     });
   }
-
-private:
-  const Phase *phase;
 };
 
 } // namespace
 
-std::unique_ptr<Pass> r1c::createBeginPhasePass(const Phase &phase) {
-  return std::make_unique<BeginPhasePass>(phase);
-}
-
-std::unique_ptr<Pass> r1c::createEndPhasePass(const Phase &phase) {
-  return std::make_unique<EndPhasePass>(phase);
-}
-
 LogicalResult r1c::addPhase(const Phase &phase, OpPassManager &pm) {
-  pm.addPass(createBeginPhasePass(phase));
+  pm.addPass(std::make_unique<BeginPhasePass>(phase.name));
   if (failed(parsePassPipeline(phase.pipeline, pm)))
     return failure();
-  pm.addPass(createEndPhasePass(phase));
+  pm.addPass(std::make_unique<EndPhasePass>(phase.name));
   return success();
 }
 
 void r1c::registerPhases() {
   registerPhasesPasses();
   registerNetworkPasses();
+  PassRegistration<BeginPhasePass>();
+  PassRegistration<EndPhasePass>();
   for (const Phase &phase : allPhases) {
     if (phase.pipeline.empty())
       continue;

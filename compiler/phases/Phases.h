@@ -47,10 +47,6 @@ std::string phaseNames();
 /// Adds a phase's passes and its verifier to `pm`.
 llvm::LogicalResult addPhase(const Phase &phase, mlir::OpPassManager &pm);
 
-/// A pass that lists every op which must not survive `phase`, all in one run.
-std::unique_ptr<mlir::Pass> createBeginPhasePass(const Phase &phase);
-std::unique_ptr<mlir::Pass> createEndPhasePass(const Phase &phase);
-
 /// Registers the pipelines `r1c-phase-<phase>` and r1c's passes.
 void registerPhases();
 
