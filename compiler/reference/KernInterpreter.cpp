@@ -428,11 +428,8 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
   return true;
 }
 
-Context contextOf(const Tensor &positions, const Tensor &bases) {
-  Context context;
-  context.positions.assign(positions.values.begin(), positions.values.end());
-  context.bases.assign(bases.values.begin(), bases.values.end());
-  return context;
+std::vector<int64_t> integers(const Tensor &x) {
+  return {x.values.begin(), x.values.end()};
 }
 
 bool evaluateRope(kern::RopeOp op, Frame &f) {
@@ -456,10 +453,16 @@ bool evaluateRope(kern::RopeOp op, Frame &f) {
 }
 
 bool evaluateAttention(kern::AttentionOp op, Frame &f) {
-  Attention of =
-      attention(f.tensor(op.getQ()), f.tensor(op.getK()), f.tensor(op.getV()),
-                contextOf(f.tensor(op.getPositions()), f.tensor(op.getBases())),
-                op.getHeads(), op.getKvHeads(), op.getScale().convertToFloat());
+  Context context;
+  context.positions = integers(f.tensor(op.getPositions()));
+  context.bases = integers(f.tensor(op.getBases()));
+  if (op.getShared()) {
+    context.shared = integers(f.tensor(op.getShared()));
+    context.sharedBases = integers(f.tensor(op.getSharedBases()));
+  }
+  Attention of = attention(f.tensor(op.getQ()), f.tensor(op.getK()),
+                           f.tensor(op.getV()), context, op.getHeads(),
+                           op.getKvHeads(), op.getScale().convertToFloat());
   f.set(op.getOut(), of.result);
   if (op.getLse())
     f.set(op.getLse(), of.lse);
@@ -471,11 +474,18 @@ bool evaluateAttentionBackward(kern::AttentionBackwardOp op, Frame &f) {
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i + 1 < offsets.count(); ++i)
     lengths.push_back(offsets(i + 1) - offsets(i));
+  Context context = packedContext(lengths);
+  if (op.getShared()) {
+    context.sharedBases = context.bases;
+    context.shared = integers(f.tensor(op.getShared()));
+    context.bases = integers(f.tensor(op.getBases()));
+    for (size_t i = 0; i < context.positions.size(); ++i)
+      context.positions[i] = offsets(0) + int64_t(i) - context.bases.at(i);
+  }
   AttentionGradient of = attentionGradient(
       f.tensor(op.getDOut()), f.tensor(op.getQ()), f.tensor(op.getK()),
       f.tensor(op.getV()), f.tensor(op.getOut()), f.tensor(op.getLse()),
-      packedContext(lengths), op.getHeads(), op.getKvHeads(),
-      op.getScale().convertToFloat());
+      context, op.getHeads(), op.getKvHeads(), op.getScale().convertToFloat());
   f.set(op.getDq(), of.query);
   f.set(op.getDk(), of.key);
   f.set(op.getDv(), of.value);

@@ -140,11 +140,11 @@ Attention attention(const Tensor &query, const Tensor &key, const Tensor &value,
   for (int64_t i = 0; i < query.rows(); ++i)
     for (int64_t head = 0; head < heads; ++head) {
       int64_t q = head * width, kv = head / (heads / keyHeads) * width;
-      int64_t base = context.bases.at(i);
       std::vector<double> scores(context.positions.at(i) + 1);
       for (size_t p = 0; p < scores.size(); ++p)
         for (int64_t c = 0; c < width; ++c)
-          scores[p] += scale * query(i, q + c) * key(base + p, kv + c);
+          scores[p] +=
+              scale * query(i, q + c) * key(context.keyRow(i, p), kv + c);
       double maximum = *std::max_element(scores.begin(), scores.end());
       double sum = 0;
       for (double score : scores)
@@ -154,7 +154,7 @@ Attention attention(const Tensor &query, const Tensor &key, const Tensor &value,
       for (size_t p = 0; p < scores.size(); ++p)
         for (int64_t c = 0; c < width; ++c)
           result.result(i, q + c) +=
-              std::exp(scores[p] - lse) * value(base + p, kv + c);
+              std::exp(scores[p] - lse) * value(context.keyRow(i, p), kv + c);
     }
   return result;
 }
@@ -174,7 +174,7 @@ AttentionGradient attentionGradient(const Tensor &gradient, const Tensor &query,
       for (int64_t c = 0; c < width; ++c)
         delta += gradient(i, q + c) * result(i, q + c);
       for (int64_t p = 0; p <= context.positions.at(i); ++p) {
-        int64_t j = context.bases.at(i) + p;
+        int64_t j = context.keyRow(i, p);
         double score = 0, along = 0;
         for (int64_t c = 0; c < width; ++c) {
           score += scale * query(i, q + c) * key(j, kv + c);

@@ -51,9 +51,16 @@ struct Tensor {
 };
 
 /// A value of type !lm.context: for each row its position in its sequence and
-/// the key row of that sequence's position 0.
+/// the key row of that sequence's position 0. Of a prompt that sequences share,
+/// the keys before `shared` lie from `sharedBases` on (both empty: of none).
 struct Context {
-  std::vector<int64_t> positions, bases;
+  std::vector<int64_t> positions, bases, shared, sharedBases;
+
+  /// The key row that row i sees at position p.
+  int64_t keyRow(int64_t i, int64_t p) const {
+    bool ofPrompt = !shared.empty() && p < shared.at(i);
+    return (ofPrompt ? sharedBases.at(i) : bases.at(i)) + p;
+  }
 };
 
 /// The context of whole sequences of these lengths, one behind the other.

@@ -353,49 +353,56 @@ def Kern_ScatterAddOp : Kern_Op<"scatter_add", [Pure, AllTypesMatch<["init", "re
   let hasVerifier = 1;
 }
 
-def Kern_AttentionOp : Kern_Op<"attention", [Pure]> {
+def Kern_AttentionOp : Kern_Op<"attention", [Pure, AttrSizedOperandSegments]> {
   let summary = "causal attention over key rows base[r] ... base[r] + position[r]";
   let description = [{
     q `tensor<Rx(heads*d)xT>`, k and v `tensor<Sx(kv_heads*d)xT>`; query row r of head h reads the head h / (heads/kv_heads) of
     key rows base[r] + p, p = 0 ... position[r]: out = sum softmax(scale * q.k) v. A packed chunk has base = first row of the
     sequence; a cache has base = slot * capacity.
 
-    Key blocks start at base[r] and hold 64 keys, so the bits of a row depend on its own inputs only. The second result, if
-    present, is `tensor<Rxheadsxf32>`: the natural logarithm of the sum of exp(scale * q.k).
+    A prompt that several sequences share is read where it lies once: with `shared %s from %b`, key p < s[r] is the row b[r] + p, and
+    only keys p >= s[r] are the rows base[r] + p (base[r] + s[r] is the first row of the sequence's own; base[r] itself may be any number).
 
-    ABI: q, k, v, positions, bases in the order of the function's arguments; results; `rows` (of q).
+    Key blocks start at position 0 and hold 64 keys, so the bits of a row depend on its own inputs only, wherever they lie. The second
+    result, if present, is `tensor<Rxheadsxf32>`: the natural logarithm of the sum of exp(scale * q.k).
+
+    ABI: q, k, v, positions, bases, shared, shared_bases in the order of the function's arguments; results; `rows` (of q).
   }];
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$q, RankedTensorOf<[F32, BF16]>:$k,
                        RankedTensorOf<[F32, BF16]>:$v, 1DTensorOf<[I32]>:$positions,
-                       1DTensorOf<[I32]>:$bases, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
+                       1DTensorOf<[I32]>:$bases, Optional<1DTensorOf<[I32]>>:$shared,
+                       Optional<1DTensorOf<[I32]>>:$shared_bases, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
   let results = (outs RankedTensorOf<[F32, BF16]>:$out, Optional<RankedTensorOf<[F32]>>:$lse);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `at` $positions `from` $bases attr-dict
-    `:` type($q) `,` type($k) `,` type($v) `,` type($positions) `,` type($bases) `->` type($out) (`,` type($lse)^)?
+    $q `,` $k `,` $v `at` $positions `from` $bases (`shared` $shared^ `from` $shared_bases)? attr-dict
+    `:` type($q) `,` type($k) `,` type($v) `,` type($positions) `,` type($bases)
+    (`shared` type($shared)^ `from` type($shared_bases))? `->` type($out) (`,` type($lse)^)?
   }];
   let hasVerifier = 1;
 }
 
-def Kern_AttentionBackwardOp : Kern_Op<"attention_backward", [Pure]> {
+def Kern_AttentionBackwardOp : Kern_Op<"attention_backward", [Pure, AttrSizedOperandSegments]> {
   let summary = "gradients of a packed kern.attention";
   let description = [{
-    For a chunk of whole sequences: sequence s has rows offsets[s] ... offsets[s+1] (queries and keys alike, positions 0, 1, ...).
-    Reads what the forward read and gave (out, lse) and d_out; gives dq, dk, dv. One worker does a pair
-    (sequence, kv head) alone, in a fixed order, so the bits do not depend on the workers or on the other sequences. Rows outside every
-    sequence are not written.
+    For a chunk of whole units: unit u has rows offsets[u] ... offsets[u+1] (queries and keys alike). A unit is a sequence, or with
+    `from %bases shared %shared` a prompt's rows and behind them the rows of each sequence that shares it: with u0 = offsets[u], row i sees
+    row j of its unit iff j <= i and (j - u0 < shared[i] or j >= bases[i] + shared[i]). (A prompt's own rows: shared = 0, bases = u0.)
+    Reads what the forward read and gave (out, lse) and d_out; gives dq, dk, dv. Every sum has a fixed order inside the unit, so the bits do
+    not depend on the workers or on the other units. Rows outside every unit are not written.
 
-    ABI: q, k, v, out, lse, d_out, offsets in the order of the function's arguments; dq, dk, dv; `sequences`.
+    ABI: q, k, v, out, lse, d_out, offsets, bases, shared in the order of the function's arguments; dq, dk, dv; `sequences` (the number of units).
   }];
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$q, RankedTensorOf<[F32, BF16]>:$k,
                        RankedTensorOf<[F32, BF16]>:$v, RankedTensorOf<[F32, BF16]>:$out,
                        RankedTensorOf<[F32]>:$lse, RankedTensorOf<[F32, BF16]>:$d_out,
-                       1DTensorOf<[I32]>:$offsets, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
+                       1DTensorOf<[I32]>:$offsets, Optional<1DTensorOf<[I32]>>:$bases,
+                       Optional<1DTensorOf<[I32]>>:$shared, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
   let results = (outs RankedTensorOf<[F32, BF16]>:$dq, RankedTensorOf<[F32, BF16]>:$dk,
                       RankedTensorOf<[F32, BF16]>:$dv);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `out` $out `lse` $lse `seed` $d_out `offsets` $offsets attr-dict
+    $q `,` $k `,` $v `out` $out `lse` $lse `seed` $d_out `offsets` $offsets (`from` $bases^ `shared` $shared)? attr-dict
     `:` type($q) `,` type($k) `,` type($v) `,` type($out) `,` type($lse) `,` type($d_out) `,` type($offsets)
-    `->` type($dq) `,` type($dk) `,` type($dv)
+    (`from` type($bases)^ `shared` type($shared))? `->` type($dq) `,` type($dk) `,` type($dv)
   }];
   let hasVerifier = 1;
 }

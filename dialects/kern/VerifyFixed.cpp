@@ -93,6 +93,20 @@ static LogicalResult verifyHeads(Operation *op, RankedTensorType q,
   return success();
 }
 
+/// Both or none, one number a row of q.
+static LogicalResult verifyShared(Operation *op, RankedTensorType q,
+                                  StringRef firstName, Value first,
+                                  StringRef secondName, Value second) {
+  if (!first != !second)
+    return op->emitOpError() << firstName << " and " << secondName
+                             << " stand together or not at all";
+  if (first && (tensorOf(first).getDimSize(0) != q.getDimSize(0) ||
+                tensorOf(second).getDimSize(0) != q.getDimSize(0)))
+    return op->emitOpError()
+           << "q, " << firstName << " and " << secondName << " differ in rows";
+  return success();
+}
+
 LogicalResult AttentionOp::verify() {
   RankedTensorType q = tensorOf(getQ());
   if (failed(verifyHeads(*this, q, tensorOf(getK()), tensorOf(getV()),
@@ -103,6 +117,9 @@ LogicalResult AttentionOp::verify() {
   if (tensorOf(getPositions()).getDimSize(0) != q.getDimSize(0) ||
       tensorOf(getBases()).getDimSize(0) != q.getDimSize(0))
     return emitOpError("q, positions and bases differ in rows");
+  if (failed(verifyShared(*this, q, "shared", getShared(), "shared_bases",
+                          getSharedBases())))
+    return failure();
   if (getLse()) {
     RankedTensorType lse = tensorOf(getLse());
     if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads() ||
@@ -127,7 +144,7 @@ LogicalResult AttentionBackwardOp::verify() {
   if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads())
     return emitOpError("lse must be tensor<?x")
            << getHeads() << "xf32>, not " << lse;
-  return success();
+  return verifyShared(*this, q, "bases", getBases(), "shared", getShared());
 }
 
 LogicalResult ScanOp::verify() {

@@ -389,11 +389,15 @@ struct Backward {
 } // namespace
 
 LogicalResult r1c::kernels::buildAttentionCpu(Kernel &k) {
+  if (cast<kern::AttentionOp>(k.op).getShared())
+    return buildAttentionReference(k);
   Forward{k}.build();
   return success();
 }
 
 LogicalResult r1c::kernels::buildAttentionBackwardCpu(Kernel &k) {
+  if (cast<kern::AttentionBackwardOp>(k.op).getShared())
+    return buildAttentionBackwardReference(k);
   Backward{k}.build();
   return success();
 }

@@ -82,12 +82,19 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
   e.loop(k.worker, k.size, k.workers, [&](Value row) {
     Value keys = e.add(
         e.toI64(e.load(e.at(k.pointer(op.getPositions()), row, i32), i32)), 1);
-    Value base = e.toI64(e.load(e.at(k.pointer(op.getBases()), row, i32), i32));
+    auto number = [&](Value tensor) {
+      return e.toI64(e.load(e.at(k.pointer(tensor), row, i32), i32));
+    };
+    Value base = number(op.getBases()), shared, sharedBase;
+    if (op.getShared())
+      shared = number(op.getShared()), sharedBase = number(op.getSharedBases());
     e.loop(0, e.i64(heads), 1, [&](Value h) {
       Value at = e.add(e.mul(row, heads * width), e.mul(h, width));
       Value q = e.at(k.pointer(op.getQ()), at, element);
       auto keyRow = [&](Value tensor, Value p) {
-        Value offset = e.add(e.mul(e.add(base, p), kvHeads * width),
+        Value from =
+            shared ? e.select(e.less(p, shared), sharedBase, base) : base;
+        Value offset = e.add(e.mul(e.add(from, p), kvHeads * width),
                              e.mul(e.div(h, heads / kvHeads), width));
         return e.at(k.pointer(tensor), offset, element);
       };
@@ -206,6 +213,18 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
       s.put(e.load(e.at(memory, c, f32), f32), target, c);
     });
   };
+  // Of j <= i in the unit from `first`.
+  auto whenSeen = [&](Value i, Value j, Value first, function_ref<void()> f) {
+    if (!op.getShared())
+      return f();
+    auto number = [&](Value tensor) {
+      return e.toI64(e.load(e.at(k.pointer(tensor), i, i32), i32));
+    };
+    Value shared = number(op.getShared());
+    Value own = e.add(number(op.getBases()), shared);
+    e.when(e.less(j, e.add(first, shared)), f);
+    e.when(e.less(e.max(e.add(first, shared), own), e.add(j, 1)), f);
+  };
   Value offsets = k.pointer(op.getOffsets());
   e.loop(0, k.size, 1, [&](Value sequence) {
     Value first = e.toI64(e.load(e.at(offsets, sequence, i32), i32));
@@ -214,8 +233,10 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
       e.loop(0, e.i64(heads), 1, [&](Value h) {
         clear(sum);
         e.loop(first, e.add(row, 1), e.i64(1), [&](Value j) {
-          auto [p, ds] = pair(row, j, h);
-          accumulate(sum, ds, key(op.getK(), j, e.div(h, each)));
+          whenSeen(row, j, first, [&] {
+            auto [p, ds] = pair(row, j, h);
+            accumulate(sum, ds, key(op.getK(), j, e.div(h, each)));
+          });
         });
         write(sum, query(op.getDq(), row, h));
       });
@@ -225,9 +246,11 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
         Value h0 = e.mul(group, each);
         e.loop(h0, e.add(h0, each), e.i64(1), [&](Value h) {
           e.loop(row, last, e.i64(1), [&](Value i) {
-            auto [p, ds] = pair(i, row, h);
-            accumulate(sum, ds, query(op.getQ(), i, h));
-            accumulate(sum2, p, query(op.getDOut(), i, h));
+            whenSeen(i, row, first, [&] {
+              auto [p, ds] = pair(i, row, h);
+              accumulate(sum, ds, query(op.getQ(), i, h));
+              accumulate(sum2, p, query(op.getDOut(), i, h));
+            });
           });
         });
         write(sum, key(op.getDk(), row, group));

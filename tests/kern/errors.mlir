@@ -214,6 +214,38 @@ func.func @heads(%q: tensor<?x12xf32>, %k: tensor<?x8xf32>, %p: tensor<?xi32>) {
 
 // -----
 
+func.func @shared_rows(%q: tensor<?x8xf32>, %p: tensor<?xi32>, %s: tensor<4xi32>) {
+  // expected-error@+1 {{q, shared and shared_bases differ in rows}}
+  %0 = kern.attention %q, %q, %q at %p from %p shared %p from %s {heads = 2, kv_heads = 2, scale = 1.0 : f32} : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?xi32>, tensor<?xi32> shared tensor<?xi32> from tensor<4xi32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @half_shared(%q: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{shared and shared_bases stand together or not at all}}
+  %0 = "kern.attention"(%q, %q, %q, %p, %p, %p) <{heads = 2, kv_heads = 2, scale = 1.0 : f32, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>}> : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @unit_rows(%q: tensor<?x8xf32>, %l: tensor<?x2xf32>, %p: tensor<?xi32>, %s: tensor<4xi32>) {
+  // expected-error@+1 {{q, bases and shared differ in rows}}
+  %0:3 = kern.attention_backward %q, %q, %q out %q lse %l seed %q offsets %p from %s shared %p {heads = 2, kv_heads = 2, scale = 1.0 : f32} : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xf32>, tensor<?xi32> from tensor<4xi32> shared tensor<?xi32> -> tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @half_unit(%q: tensor<?x8xf32>, %l: tensor<?x2xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{bases and shared stand together or not at all}}
+  %0:3 = "kern.attention_backward"(%q, %q, %q, %q, %l, %q, %p, %p) <{heads = 2, kv_heads = 2, scale = 1.0 : f32, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 1, 0, 1>}> : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xf32>, tensor<?xi32>, tensor<?xi32>) -> (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>)
+  return
+}
+
+// -----
+
 func.func @quantile(%x: tensor<?xf64>, %o: tensor<?xi32>) {
   // expected-error@+1 {{q must be between 0 and 1}}
   %0 = kern.quantile 1.5 of %x offsets %o : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>

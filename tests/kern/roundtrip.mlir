@@ -103,6 +103,10 @@ func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf3
   // CHECK: kern.attention
   %2:2 = kern.attention %q, %k, %k at %p from %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x4xf32>
   %3:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<?x4xf32>, tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
+  // CHECK: kern.attention %{{.*}} at %{{.*}} from %{{.*}} shared %{{.*}} from %{{.*}} {{{.*}}} : {{.*}} shared tensor<?xi32> from tensor<?xi32> ->
+  %8 = kern.attention %q, %k, %k at %p from %p shared %p from %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?xi32>, tensor<?xi32> shared tensor<?xi32> from tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: kern.attention_backward {{.*}} offsets %{{.*}} from %{{.*}} shared %{{.*}} {{{.*}}} : {{.*}} from tensor<?xi32> shared tensor<?xi32> ->
+  %9:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %p from %p shared %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<?x4xf32>, tensor<?x64xf32>, tensor<?xi32> from tensor<?xi32> shared tensor<?xi32> -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
   // CHECK: kern.scatter_add
   %4 = kern.scatter_add %p, %q init(%dw) : tensor<?xi32>, tensor<?x64xf32> -> tensor<100x64xf32>
   // CHECK: kern.scan suffix_sum %{{.*}} offsets %{{.*}} : tensor<?xf64>, tensor<?xi32> -> tensor<?xf64>

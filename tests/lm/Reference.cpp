@@ -49,7 +49,7 @@ TEST(Reference, LogProbOfMinusInfinity) {
 }
 
 TEST(Reference, RopeTurnsByThePosition) {
-  Context context{{0, 2}, {0, 0}};
+  Context context{{0, 2}, {0, 0}, {}, {}};
   Tensor y = rope(Tensor({2, 2}, {1, 0, 1, 0}), context, 1, {1.0}, false);
   EXPECT_EQ(y(0, 0), 1);
   EXPECT_NEAR(y(1, 0), std::cos(2), 1e-15);
