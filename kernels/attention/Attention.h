@@ -12,6 +12,9 @@
 
 namespace r1c::kernels {
 
+/// Keys of a block of the forward: part of a row's meaning.
+constexpr int64_t blockKeys = 64;
+
 /// Vectors of one head in registers: parts of 16 lanes, f32, the last one
 /// filled up with zeros.
 struct Head {
@@ -20,38 +23,36 @@ struct Head {
   Emit &e;
   Type element;
   int64_t width, parts;
+  int64_t padded; ///< to whole panels of 32
   Type f32;
 
   SmallVector<Value> load(Value pointer);
   void store(mlir::ArrayRef<Value> v, Value pointer);
-  SmallVector<Value> zero();
+  /// The same in floats and whole parts: to and from scratch.
+  SmallVector<Value> loadFloats(Value pointer);
+  void storeFloats(mlir::ArrayRef<Value> v, Value pointer);
   /// sum + scale * v, fused
   SmallVector<Value> addScaled(mlir::ArrayRef<Value> sum, Value scale,
                                mlir::ArrayRef<Value> v);
   SmallVector<Value> times(mlir::ArrayRef<Value> v, Value scale);
-  /// Lane l: the chain over c = l, l + 16, ... of a[c] * b[c].
-  Value lanewise(mlir::ArrayRef<Value> a, mlir::ArrayRef<Value> b);
-  /// 16 vectors -> one: each folded by halves (l takes in l + 8, 4, 2, 1).
-  /// `vector(i)` is asked for as late as possible: 16 at once would not fit
-  /// into the registers.
-  Value reduce16(llvm::function_ref<Value(int64_t)> vector);
 
 private:
-  Value fold(llvm::function_ref<Value(int64_t)> vector, int64_t first,
-             int64_t count);
   Value mask(int64_t part);
 };
 
-/// For 16 rows from `first` of which those before `end` exist: calls `body`
-/// with a function that gives row i. Missing rows repeat the last one, since
-/// memory behind it is not ours to read; a full group needs no such care.
-SmallVector<Value> group16(
-    Emit &e, Value first, Value end, mlir::TypeRange types,
-    llvm::function_ref<SmallVector<Value>(llvm::function_ref<Value(int64_t)>)>
-        body);
+/// Folds a vector's lanes by halves: lane l takes in l + 8, 4, 2, 1.
+Value foldLanes(Emit &e, Value v,
+                llvm::function_ref<Value(Value, Value)> combine);
 
-/// Folds a vector's lanes by halves, with addition or maximum.
-Value foldLanes(Emit &e, Value v, bool max);
+/// Rows 0 ... count - 1, given by their addresses, as columns of panels
+/// [count / 32][width][32] of floats. Columns from `count` on, up to a multiple
+/// of 16, repeat the last one: memory behind it is not ours to read.
+void packColumns(Head &head, llvm::function_ref<Value(Value)> row, Value count,
+                 Value to);
+/// The same as rows of panels [padded / 32][depth][32], of which `count` are
+/// written.
+void packRows(Head &head, llvm::function_ref<Value(Value)> row, Value count,
+              int64_t depth, Value to);
 
 } // namespace r1c::kernels
 

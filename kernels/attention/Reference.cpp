@@ -91,6 +91,7 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
     e.loop(0, e.i64(heads), 1, [&](Value h) {
       Value at = e.add(e.mul(row, heads * width), e.mul(h, width));
       Value q = e.at(k.pointer(op.getQ()), at, element);
+      Value scale = s.f(op.getScale().convertToDouble());
       auto keyRow = [&](Value tensor, Value p) {
         Value from =
             shared ? e.select(e.less(p, shared), sharedBase, base) : base;
@@ -113,9 +114,11 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
             e.loop(0, count, 1, [&](Value c) {
               Value kRow = keyRow(op.getK(), e.add(first, c));
               Value score =
-                  s.mul(s.dot([&](Value x) { return s.get(q, x); },
-                              [&](Value x) { return s.get(kRow, x); }),
-                        s.f(op.getScale().convertToDouble()));
+                  e.loop(e.i64(0), e.i64(width), e.i64(1), s.f(0),
+                         [&](Value x, ValueRange sum) -> SmallVector<Value> {
+                           return {e.fma(s.mul(s.get(q, x), scale),
+                                         s.get(kRow, x), sum[0])};
+                         })[0];
               e.store(score, e.at(scores, c, f32), f32);
               Value lane = e.at(folds, e.rem(c, 16), f32);
               e.store(arith::MaximumFOp::create(e.b, e.loc, e.load(lane, f32),

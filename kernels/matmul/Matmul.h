@@ -20,6 +20,7 @@ inline int64_t tileRows(const CpuFeatures &f) { return f.avx512 ? 14 : 3; }
 ///   (a, b, out, outStride, panels, depth)
 /// out[r][32 p + c] (f32, rows outStride apart) = or += sum over depth steps.
 struct Tiles {
+  const char *name;     ///< of the functions, followed by the row count
   Type element;         ///< of A and B: f32, or bf16 with steps of two k
   int64_t aRowStride;   ///< in steps (f32: elements, bf16: pairs)
   int64_t aDepthStride; ///< in steps

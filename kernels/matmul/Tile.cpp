@@ -142,7 +142,7 @@ struct TileEmitter {
 void Tiles::make(Kernel &k) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
   for (int64_t rows = 1; rows <= tileRows(k.features); ++rows)
-    functions.push_back(k.outline("tile" + Twine(rows),
+    functions.push_back(k.outline(name + Twine(rows),
                                   {pointer, pointer, pointer, i64, i64, i64},
                                   [&](ValueRange arguments) {
                                     TileEmitter{k, *this, rows}.body(arguments);

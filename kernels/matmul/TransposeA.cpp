@@ -24,7 +24,7 @@ LogicalResult r1c::kernels::buildTransposeACpu(Kernel &k) {
   int64_t m = op.getRows(), n = op.getColumns();
   int64_t panels = (n + 31) / 32, height = tileRows(k.features);
 
-  Tiles tiles{f32, 1, aStride, chunk * 32 * 4, true, {}};
+  Tiles tiles{"tile", f32, 1, aStride, chunk * 32 * 4, true, {}};
   tiles.make(k);
   Value aBlock = e.scratch(chunk * aStride * 4);
   Value bBlock = e.scratch(blockPanels * chunk * 32 * 4);

@@ -1,0 +1,348 @@
+//===- Forward.cpp - kern.attention for CPUs ------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// Rows that see the same keys, times the heads that share them, are the rows
+// of matrix products with a block of 64 keys: scores, then probabilities times
+// values. Between them each row has a running maximum and sum. README.md gives
+// the order of every sum; it does not know about tiles.
+//===----------------------------------------------------------------------===//
+
+#include "kernels/attention/Attention.h"
+#include "kernels/matmul/Matmul.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+namespace {
+
+struct Forward {
+  Kernel &k;
+  kern::AttentionOp op = cast<kern::AttentionOp>(k.op);
+  Emit &e = k.e;
+  Type element = kern::elementTypeOf(op.getQ());
+  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads();
+  int64_t each = heads / kvHeads;
+  int64_t width =
+      cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
+  Head head{k, element, width};
+  Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type(), i64 = e.b.getI64Type();
+  Type pointer = k.args.getType();
+
+  /// Vectors (a row and a head) that keys are packed for once, and the rows
+  /// that they come from.
+  int64_t rowsAtOnce = std::max<int64_t>(1, (width <= 128 ? 84 : 42) / each);
+  int64_t vectors = rowsAtOnce * each;
+  int64_t qStride = head.parts * 16, outStride = head.padded;
+
+  /// Working memory, as offsets in bytes.
+  int64_t bytes = 0;
+  int64_t piece(int64_t size) {
+    int64_t offset = bytes;
+    bytes += (size + 63) / 64 * 64;
+    return offset;
+  }
+  int64_t qAt = piece(vectors * qStride * 4),
+          outAt = piece(vectors * outStride * 4),
+          keysAt = piece(blockKeys * width * 4),
+          valuesAt = piece(blockKeys * head.padded * 4),
+          scoresAt = piece(tileRows(k.features) * blockKeys * 4),
+          topAt = piece(vectors * 4), sumAt = piece(vectors * 4),
+          countAt = piece(vectors * 8);
+
+  Tiles scoreTiles{"scores", f32, qStride, 1, width * 32 * 4, false, {}};
+  Tiles valueTiles{"values", f32, blockKeys, 1, blockKeys * 32 * 4, true, {}};
+  func::FuncOp sweep = {};
+
+  Value f(double v) { return e.splat(f32, v); }
+  Value sub(Value a, Value b) {
+    return arith::SubFOp::create(e.b, e.loc, a, b);
+  }
+  Value add(Value a, Value b) {
+    return arith::AddFOp::create(e.b, e.loc, a, b);
+  }
+  Value exp(Value a) { return math::ExpOp::create(e.b, e.loc, a); }
+  /// What is no number does not get past the exponential; so it need not get
+  /// past the maximum.
+  Value larger(Value a, Value b) {
+    return e.select(
+        arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OGT, a, b), a,
+        b);
+  }
+  Value in(Value scratch, int64_t offset) {
+    return e.at(scratch, offset, e.b.getI8Type());
+  }
+  Value number(Value tensor, Value row) {
+    return e.toI64(e.load(e.at(k.pointer(tensor), row, i32), i32));
+  }
+  Value equal(Value tensor, Value a, Value b) {
+    return e.equal(number(tensor, a), number(tensor, b));
+  }
+  Value both(Value a, Value b) {
+    return arith::AndIOp::create(e.b, e.loc, a, b);
+  }
+
+  void build() {
+    scoreTiles.make(k);
+    valueTiles.make(k);
+    sweep = k.outline(
+        "sweep", {pointer, pointer, pointer, i64, i64, i64, i64, i64, i64, i64},
+        [&](ValueRange arguments) { sweepBody(arguments); });
+    Value scratch = e.scratch(bytes);
+    // Fewer rows at once where workers would go without.
+    Value fair = e.div(e.mul(k.size, kvHeads), e.mul(k.workers, 4));
+    Value limit = e.max(e.min(fair, e.i64(rowsAtOnce)), e.i64(1));
+    runs(
+        e.i64(0), k.size, limit, [&](Value a, Value b) { return same(a, b); },
+        [&](Value first, Value end, Value index) {
+          e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
+            Value item = e.add(e.mul(index, kvHeads), group);
+            e.when(e.equal(e.rem(item, k.workers), k.worker),
+                   [&] { rows(scratch, first, end, group); });
+          });
+        });
+  }
+
+  /// Cuts [first, end) into runs of at most `limit` neighbours that go
+  /// `together`; calls body(first, end, number of the run).
+  void runs(Value first, Value end, Value limit,
+            function_ref<Value(Value, Value)> together,
+            function_ref<void(Value, Value, Value)> body) {
+    Value lastRow = e.add(end, -1);
+    e.loop(first, end, e.i64(1), {first, e.i64(0)},
+           [&](Value row, ValueRange carried) -> SmallVector<Value> {
+             Value next = e.add(row, 1);
+             Value goesOn = both(together(row, e.min(next, lastRow)),
+                                 both(e.less(next, end),
+                                      e.less(e.sub(next, carried[0]), limit)));
+             return e.choose(
+                 goesOn, {i64, i64},
+                 [&] { return SmallVector<Value>(carried); },
+                 [&]() -> SmallVector<Value> {
+                   body(carried[0], next, carried[1]);
+                   return {next, e.add(carried[1], 1)};
+                 });
+           });
+  }
+
+  /// Whether two rows see the same keys, or at least the same first block.
+  Value same(Value a, Value b) {
+    Value base = equal(op.getBases(), a, b);
+    if (!op.getShared())
+      return base;
+    Value prompt =
+        both(equal(op.getShared(), a, b), equal(op.getSharedBases(), a, b));
+    Value block = e.less(e.i64(blockKeys - 1), number(op.getShared(), a));
+    return both(prompt, arith::OrIOp::create(e.b, e.loc, base, block));
+  }
+
+  /// The heads of `group` in rows of a run.
+  void rows(Value scratch, Value first, Value end, Value group) {
+    Value scale = f(op.getScale().convertToDouble());
+    auto eachVector = [&](function_ref<void(Value, Value, Value)> body) {
+      e.loop(first, end, e.i64(1), [&](Value row) {
+        e.loop(0, e.i64(each), 1, [&](Value i) {
+          Value h = e.add(e.mul(group, each), i);
+          body(row, h, e.add(e.mul(e.sub(row, first), each), i));
+        });
+      });
+    };
+    auto place = [&](Value tensor, Value row, Value h) {
+      return e.at(k.pointer(tensor),
+                  e.add(e.mul(row, heads * width), e.mul(h, width)), element);
+    };
+    auto at = [&](int64_t offset, Value v, int64_t stride) {
+      return e.at(in(scratch, offset), e.mul(v, stride), f32);
+    };
+    eachVector([&](Value row, Value h, Value v) {
+      head.storeFloats(head.times(head.load(place(op.getQ(), row, h)), scale),
+                       at(qAt, v, qStride));
+      Value zero = e.splat(lanesOf(f32, 16), 0.0);
+      for (int64_t c = 0; c < outStride; c += 16)
+        e.store(zero, e.at(at(outAt, v, outStride), c, f32), f32);
+      e.store(f(-INFINITY), at(topAt, v, 1), f32);
+      e.store(f(0), at(sumAt, v, 1), f32);
+      e.store(e.add(number(op.getPositions(), row), 1),
+              e.at(in(scratch, countAt), v, i64), i64);
+    });
+
+    Value offset = e.mul(group, width);
+    Value keys = e.at(k.pointer(op.getK()), offset, element),
+          values = e.at(k.pointer(op.getV()), offset, element);
+    auto vector = [&](Value row) { return e.mul(e.sub(row, first), each); };
+    auto call = [&](Value from, Value to, Value rowFrom, Value rowEnd) {
+      Value base = number(op.getBases(), rowFrom), none = e.i64(0);
+      bool shares = bool(op.getShared());
+      func::CallOp::create(
+          e.b, e.loc, sweep,
+          ValueRange{scratch, keys, values, base,
+                     shares ? number(op.getShared(), rowFrom) : none,
+                     shares ? number(op.getSharedBases(), rowFrom) : none,
+                     vector(rowFrom), vector(rowEnd), from, to});
+    };
+    Value all = e.i64(std::numeric_limits<int32_t>::max());
+    if (!op.getShared()) {
+      call(e.i64(0), all, first, end);
+    } else {
+      // Whole blocks of the prompt with all rows; then those that see the same
+      // keys of their own.
+      Value shared = number(op.getShared(), first);
+      Value own = e.sub(shared, e.rem(shared, blockKeys));
+      call(e.i64(0), own, first, end);
+      runs(
+          first, end, all,
+          [&](Value a, Value b) { return equal(op.getBases(), a, b); },
+          [&](Value a, Value b, Value) { call(own, all, a, b); });
+    }
+
+    eachVector([&](Value row, Value h, Value v) {
+      Value top = e.load(at(topAt, v, 1), f32),
+            sum = e.load(at(sumAt, v, 1), f32);
+      Value inverse = arith::DivFOp::create(e.b, e.loc, f(1), sum);
+      head.store(head.times(head.loadFloats(at(outAt, v, outStride)), inverse),
+                 place(op.getOut(), row, h));
+      if (op.getLse()) {
+        Value lse = add(top, math::LogOp::create(e.b, e.loc, sum));
+        e.store(lse,
+                e.at(k.pointer(op.getLse()), e.add(e.mul(row, heads), h), f32),
+                f32);
+      }
+    });
+  }
+
+  /// Keys [from, to) of vectors [first, end).
+  void sweepBody(ValueRange arguments) {
+    Value scratch = arguments[0], keys = arguments[1], values = arguments[2],
+          base = arguments[3], shared = arguments[4], sharedBase = arguments[5],
+          first = arguments[6], end = arguments[7], from = arguments[8],
+          to = arguments[9];
+    Value counts = in(scratch, countAt);
+    to = e.min(to, extremes(counts, first, end).second);
+    e.loop(from, to, e.i64(blockKeys), [&](Value block) {
+      Value count = e.min(e.i64(blockKeys), e.sub(to, block));
+      auto place = [&](Value tensor) {
+        return [&, tensor](Value i) {
+          Value p = e.add(block, i);
+          Value start = op.getShared()
+                            ? e.select(e.less(p, shared), sharedBase, base)
+                            : base;
+          return e.at(tensor, e.mul(e.add(start, p), kvHeads * width), element);
+        };
+      };
+      packColumns(head, place(keys), count, in(scratch, keysAt));
+      packRows(head, place(values), count, blockKeys, in(scratch, valuesAt));
+      forTiles(k, first, end, tileRows(k.features),
+               [&](Value v, Value n) { tile(scratch, v, n, block); });
+    });
+  }
+
+  /// Smallest and largest count of vectors [first, end).
+  std::pair<Value, Value> extremes(Value counts, Value first, Value end) {
+    Value start = e.load(e.at(counts, first, i64), i64);
+    SmallVector<Value> r =
+        e.loop(first, end, e.i64(1), {start, start},
+               [&](Value v, ValueRange carried) -> SmallVector<Value> {
+                 Value c = e.load(e.at(counts, v, i64), i64);
+                 return {e.min(carried[0], c), e.max(carried[1], c)};
+               });
+    return {r[0], r[1]};
+  }
+
+  void tile(Value scratch, Value first, Value n, Value block) {
+    Value counts = in(scratch, countAt), scores = in(scratch, scoresAt),
+          values = in(scratch, valuesAt);
+    Value out = e.at(in(scratch, outAt), e.mul(first, outStride), f32);
+    auto [low, high] = extremes(counts, first, e.add(first, n));
+    low = e.max(e.sub(low, block), e.i64(0));
+    low = e.min(low, e.i64(blockKeys));
+    high = e.min(e.sub(high, block), e.i64(blockKeys));
+    e.when(e.less(e.i64(0), high), [&] {
+      scoreTiles.call(k, n,
+                      {e.at(in(scratch, qAt), e.mul(first, qStride), f32),
+                       in(scratch, keysAt), scores, e.i64(blockKeys),
+                       e.div(e.add(high, 31), 32), e.i64(width)});
+      auto keysOf = [&](Value i) {
+        return e.sub(e.load(e.at(counts, e.add(first, i), i64), i64), block);
+      };
+      e.loop(0, n, 1, [&](Value i) {
+        Value left = keysOf(i);
+        e.when(e.less(e.i64(0), left), [&] {
+          probabilities(e.at(scores, e.mul(i, blockKeys), f32), left,
+                        e.at(in(scratch, topAt), e.add(first, i), f32),
+                        e.at(in(scratch, sumAt), e.add(first, i), f32),
+                        e.at(out, e.mul(i, outStride), f32));
+        });
+      });
+      // Keys that all rows of the tile see, then each row's others: an unseen
+      // key takes part in nothing.
+      valueTiles.call(k, n,
+                      {scores, values, out, e.i64(outStride),
+                       e.i64(head.padded / 32), low});
+      e.when(e.less(low, high), [&] {
+        e.loop(0, n, 1, [&](Value i) {
+          Value seen = e.min(keysOf(i), e.i64(blockKeys));
+          e.when(e.less(low, seen), [&] {
+            rest(e.at(scores, e.mul(i, blockKeys), f32), values,
+                 e.at(out, e.mul(i, outStride), f32), low, seen);
+          });
+        });
+      });
+    });
+  }
+
+  /// Scores of a row, of which `left` are seen, become probabilities.
+  void probabilities(Value scores, Value left, Value top, Value sum,
+                     Value out) {
+    Value lowest = e.splat(lanesOf(f32, 16), -INFINITY);
+    SmallVector<Value> s;
+    for (int64_t c = 0; c < blockKeys; c += 16)
+      s.push_back(e.select(e.maskBelow(16, e.add(left, -c)),
+                           e.load(e.at(scores, c, f32), f32, 16), lowest));
+    Value highest = larger(larger(larger(s[0], s[1]), s[2]), s[3]);
+    Value old = e.load(top, f32);
+    Value m = larger(old, foldLanes(e, highest, [&](Value a, Value b) {
+                       return larger(a, b);
+                     }));
+    Value wide = e.broadcast(m, 16), total;
+    for (int64_t c = 0; c < blockKeys; c += 16) {
+      Value p = exp(sub(s[c / 16], wide));
+      e.store(p, e.at(scores, c, f32), f32);
+      total = total ? add(total, p) : p;
+    }
+    Value shrink = exp(sub(old, m));
+    Value l = foldLanes(e, total, [&](Value a, Value b) { return add(a, b); });
+    e.store(m, top, f32);
+    e.store(e.fma(e.load(sum, f32), shrink, l), sum, f32);
+    head.storeFloats(head.times(head.loadFloats(out), shrink), out);
+  }
+
+  /// out += probabilities times values, keys [from, to).
+  void rest(Value p, Value values, Value out, Value from, Value to) {
+    SmallVector<Value> sums = e.loop(
+        from, to, e.i64(1), head.loadFloats(out),
+        [&](Value j, ValueRange carried) {
+          Value place = e.at(values, e.mul(j, 32), f32);
+          SmallVector<Value> v;
+          for (int64_t part = 0; part < head.parts; ++part)
+            v.push_back(e.load(
+                e.at(place, part / 2 * blockKeys * 32 + part % 2 * 16, f32),
+                f32, 16));
+          return head.addScaled(SmallVector<Value>(carried),
+                                e.load(e.at(p, j, f32), f32), v);
+        });
+    head.storeFloats(sums, out);
+  }
+};
+
+} // namespace
+
+LogicalResult r1c::kernels::buildAttentionCpu(Kernel &k) {
+  Forward{k}.build();
+  return success();
+}

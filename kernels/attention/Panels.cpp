@@ -1,0 +1,165 @@
+//===- Panels.cpp - rows of one head as operands of tiles -----------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "kernels/attention/Attention.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+Head::Head(Kernel &k, Type element, int64_t width)
+    : e(k.e), element(element), width(width), parts((width + 15) / 16),
+      padded((width + 31) / 32 * 32), f32(k.builder.getF32Type()) {}
+
+Value Head::mask(int64_t part) {
+  int64_t left = width - part * 16;
+  return left < 16 ? e.mask(16, left) : Value();
+}
+
+SmallVector<Value> Head::load(Value pointer) {
+  SmallVector<Value> v;
+  for (int64_t i = 0; i < parts; ++i)
+    v.push_back(
+        e.widen(e.load(e.at(pointer, i * 16, element), element, 16, mask(i))));
+  return v;
+}
+
+void Head::store(ArrayRef<Value> v, Value pointer) {
+  for (int64_t i = 0; i < parts; ++i)
+    e.store(e.narrow(v[i], element), e.at(pointer, i * 16, element), element,
+            mask(i));
+}
+
+SmallVector<Value> Head::loadFloats(Value pointer) {
+  SmallVector<Value> v;
+  for (int64_t i = 0; i < parts; ++i)
+    v.push_back(e.load(e.at(pointer, i * 16, f32), f32, 16));
+  return v;
+}
+
+void Head::storeFloats(ArrayRef<Value> v, Value pointer) {
+  for (int64_t i = 0; i < parts; ++i)
+    e.store(v[i], e.at(pointer, i * 16, f32), f32);
+}
+
+SmallVector<Value> Head::addScaled(ArrayRef<Value> sum, Value scale,
+                                   ArrayRef<Value> v) {
+  Value s = e.broadcast(scale, 16);
+  SmallVector<Value> result;
+  for (auto [x, y] : llvm::zip(sum, v))
+    result.push_back(e.fma(s, y, x));
+  return result;
+}
+
+SmallVector<Value> Head::times(ArrayRef<Value> v, Value scale) {
+  Value s = e.broadcast(scale, 16);
+  SmallVector<Value> result;
+  for (Value x : v)
+    result.push_back(arith::MulFOp::create(e.b, e.loc, x, s));
+  return result;
+}
+
+Value r1c::kernels::foldLanes(Emit &e, Value v,
+                              function_ref<Value(Value, Value)> combine) {
+  for (int64_t w = cast<VectorType>(v.getType()).getNumElements(); w > 1;
+       w /= 2) {
+    auto low = llvm::to_vector(llvm::seq<int64_t>(0, w / 2));
+    auto high = llvm::to_vector(llvm::seq<int64_t>(w / 2, w));
+    v = combine(e.shuffle(v, v, low), e.shuffle(v, v, high));
+  }
+  return e.extract(v, 0);
+}
+
+//===----------------------------------------------------------------------===//
+// Panels
+//===----------------------------------------------------------------------===//
+
+/// 16 vectors of 16 -> their columns. First inside groups of four lanes, then
+/// the groups: each step is one instruction of two operands.
+static SmallVector<Value> transpose16(Emit &e, ArrayRef<Value> rows) {
+  auto inGroups = [&](Value a, Value b, ArrayRef<int64_t> lanes) {
+    SmallVector<int64_t> all;
+    for (int64_t group = 0; group < 16; group += 4)
+      for (int64_t l : lanes)
+        all.push_back(group + (l < 4 ? l : l + 12));
+    return e.shuffle(a, b, all);
+  };
+  auto groups = [&](Value a, Value b, int64_t first) {
+    SmallVector<int64_t> all;
+    for (int64_t group : {first, first + 2, first + 4, first + 6})
+      for (int64_t l = 0; l < 4; ++l)
+        all.push_back(group * 4 + l);
+    return e.shuffle(a, b, all);
+  };
+  SmallVector<Value> columns(16);
+  // quad[q][c]: columns c, c + 4, c + 8, c + 12 of rows 4q ... 4q + 3.
+  Value quad[4][4];
+  for (int64_t q = 0; q < 4; ++q) {
+    Value low[2], high[2];
+    for (int64_t i = 0; i < 2; ++i) {
+      Value a = rows[4 * q + 2 * i], b = rows[4 * q + 2 * i + 1];
+      low[i] = inGroups(a, b, {0, 4, 1, 5});
+      high[i] = inGroups(a, b, {2, 6, 3, 7});
+    }
+    quad[q][0] = inGroups(low[0], low[1], {0, 1, 4, 5});
+    quad[q][1] = inGroups(low[0], low[1], {2, 3, 6, 7});
+    quad[q][2] = inGroups(high[0], high[1], {0, 1, 4, 5});
+    quad[q][3] = inGroups(high[0], high[1], {2, 3, 6, 7});
+  }
+  for (int64_t c = 0; c < 4; ++c)
+    for (int64_t odd = 0; odd < 2; ++odd) {
+      Value x = groups(quad[0][c], quad[1][c], odd);
+      Value y = groups(quad[2][c], quad[3][c], odd);
+      columns[c + 4 * odd] = groups(x, y, 0);
+      columns[c + 4 * odd + 8] = groups(x, y, 1);
+    }
+  return columns;
+}
+
+void r1c::kernels::packColumns(Head &head, function_ref<Value(Value)> row,
+                               Value count, Value to) {
+  Emit &e = head.e;
+  Value last = e.add(count, -1);
+  e.loop(0, count, 16, [&](Value first) {
+    SmallVector<Value> rows;
+    for (int64_t i = 0; i < 16; ++i)
+      rows.push_back(row(e.min(e.add(first, i), last)));
+    Value target = e.at(
+        to, e.add(e.mul(e.div(first, 32), head.width * 32), e.rem(first, 32)),
+        head.f32);
+    auto block = [&](Value c, int64_t columns) {
+      Value mask = columns < 16 ? e.mask(16, columns) : Value();
+      SmallVector<Value> v;
+      for (Value r : rows)
+        v.push_back(
+            e.widen(e.load(e.at(r, c, head.element), head.element, 16, mask)));
+      v = transpose16(e, v);
+      Value place = e.at(target, e.mul(c, 32), head.f32);
+      for (int64_t i = 0; i < columns; ++i)
+        e.store(v[i], e.at(place, i * 32, head.f32), head.f32);
+    };
+    int64_t whole = head.width / 16 * 16;
+    e.loop(0, e.i64(whole), 16, [&](Value c) { block(c, 16); });
+    if (whole < head.width)
+      block(e.i64(whole), head.width - whole);
+  });
+}
+
+void r1c::kernels::packRows(Head &head, function_ref<Value(Value)> row,
+                            Value count, int64_t depth, Value to) {
+  Emit &e = head.e;
+  e.loop(0, count, 1, [&](Value i) {
+    SmallVector<Value> v = head.load(row(i));
+    if (v.size() % 2)
+      v.push_back(e.splat(lanesOf(head.f32, 16), 0.0));
+    Value place = e.at(to, e.mul(i, 32), head.f32);
+    for (auto [part, x] : llvm::enumerate(v))
+      e.store(x, e.at(place, part / 2 * depth * 32 + part % 2 * 16, head.f32),
+              head.f32);
+  });
+}
