@@ -251,7 +251,8 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
 
     - Without `transpose_a`: A is `tensor<RxKxT>`, B `!kern.packed<KxNxT>`, T f32 or bf16.
     - `transpose_a`: A is `tensor<RxMxT>`, B `tensor<RxNxT>`, the sum runs over
-      the rows in increasing order, C is `tensor<MxN>`. Workers split C.
+      the rows in increasing order (bf16: pairs of rows; a last one alone has a
+      zero partner), C is `tensor<MxN>`. Workers split C.
     - `init(%c)`: f32; the sum starts from it; it is the (only) result's own buffer.
     - `paired`: B's columns are 16 of a gate, 16 of an up, and so on (`kern.pack`
       with `paired`); the region gets both accumulators, results have N/2 columns.

@@ -25,16 +25,36 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
   // The sum for row `row` and packed (or plain) column `n`.
   auto sum = [&](Value row, Value n, Value start) {
     int64_t m = op.getRows();
-    if (transposed)
-      return e.loop(
-          e.i64(0), k.size, e.i64(1), start,
-          [&](Value r, ValueRange c) -> SmallVector<Value> {
-            Value x =
-                e.load(e.at(a, e.add(e.mul(r, m), row), element), element);
-            Value y =
-                e.load(e.at(b, e.add(e.mul(r, columns), n), element), element);
-            return {e.fma(e.widen(x), e.widen(y), c[0])};
-          })[0];
+    if (transposed) {
+      auto at = [&](Value r) -> std::pair<Value, Value> {
+        return {e.load(e.at(a, e.add(e.mul(r, m), row), element), element),
+                e.load(e.at(b, e.add(e.mul(r, columns), n), element), element)};
+      };
+      if (!pairs)
+        return e.loop(e.i64(0), k.size, e.i64(1), start,
+                      [&](Value r, ValueRange c) -> SmallVector<Value> {
+                        auto [x, y] = at(r);
+                        return {e.fma(x, y, c[0])};
+                      })[0];
+      // Pairs of rows, the second one first; a last row alone has a zero
+      // partner.
+      auto step = [&](Value sum, Value x, Value y) {
+        return e.fma(e.widen(x), e.widen(y), sum);
+      };
+      Value whole = e.mul(e.div(k.size, 2), 2);
+      Value sums = e.loop(e.i64(0), whole, e.i64(2), start,
+                          [&](Value r, ValueRange c) -> SmallVector<Value> {
+                            auto [x0, y0] = at(r);
+                            auto [x1, y1] = at(e.add(r, 1));
+                            return {step(step(c[0], x1, y1), x0, y0)};
+                          })[0];
+      return e.loop(whole, k.size, e.i64(1), sums,
+                    [&](Value r, ValueRange c) -> SmallVector<Value> {
+                      auto [x, y] = at(r);
+                      Value none = e.splat(element, 0.0);
+                      return {step(step(c[0], none, none), x, y)};
+                    })[0];
+    }
     Value panel =
         e.at(b, e.mul(e.div(n, 32), packed.getPanelElements()), element);
     Value column = e.rem(n, 32);

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 // C[m,n] (+)= sum over rows r of A[r,m] * B[r,n]. The rows are taken in chunks;
 // the sums pass through C between chunks, exactly, so a chunk's size changes no
-// bit.
+// bit. bf16 takes rows in pairs, so that only the last chunk may be odd.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/matmul/Matmul.h"
@@ -15,25 +15,55 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
-LogicalResult r1c::kernels::buildTransposeACpu(Kernel &k) {
+namespace {
+
+struct TransposeAEmitter {
   // A chunk of a panel is 32 KiB, of eight panels 256 KiB.
-  constexpr int64_t chunk = 256, blockPanels = 8, aStride = 16;
+  static constexpr int64_t chunkSteps = 256, blockPanels = 8, aStride = 16;
+  Kernel &k;
   Emit &e = k.e;
-  auto op = cast<kern::MatmulOp>(k.op);
-  Type element = kern::elementTypeOf(op.getA()), f32 = e.b.getF32Type();
+  kern::MatmulOp op = cast<kern::MatmulOp>(k.op);
+  Type element = kern::elementTypeOf(op.getA()), f32 = e.b.getF32Type(),
+       i16 = e.b.getI16Type(), i8 = e.b.getI8Type();
+  bool pairs = element.isBF16();
   int64_t m = op.getRows(), n = op.getColumns();
   int64_t panels = (n + 31) / 32, height = tileRows(k.features);
-
-  Tiles tiles{"tile", f32, 1, aStride, chunk * 32 * 4, true, {}};
-  tiles.make(k);
-  Value aBlock = e.scratch(chunk * aStride * 4);
-  Value bBlock = e.scratch(blockPanels * chunk * 32 * 4);
-  Value edge = e.scratch(height * 32 * 4);
-  Share share = shareProduct(k, e.i64(m), panels, height);
+  int64_t chunkRows = chunkSteps * (pairs ? 2 : 1);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
 
-  if (!op.getInit()) {
+  /// Copies `rows` rows of a matrix from `from` on, `width` elements apart:
+  /// for each step (a row, or the pairs of two rows) 16 columns for each mask
+  /// (null: all), `stride` bytes from step to step.
+  void copy(Value from, int64_t width, Value rows, ArrayRef<Value> masks,
+            Value to, int64_t stride) {
+    auto step = [&](Value s, bool alone) {
+      Value first = e.at(from, e.mul(s, pairs ? 2 * width : width), element);
+      Value target = e.at(to, e.mul(s, stride), i8);
+      for (auto [i, mask] : llvm::enumerate(masks)) {
+        Value at = e.at(first, 16 * i, element);
+        Value out = e.at(target, 64 * i, i8);
+        if (!pairs) {
+          e.store(e.load(at, f32, 16, mask), out, f32);
+          continue;
+        }
+        Value x = e.load(at, i16, 16, mask);
+        Value y = alone ? e.splatInt(x.getType(), 0)
+                        : e.load(e.at(at, width, element), i16, 16, mask);
+        SmallVector<int64_t> order;
+        for (int64_t lane = 0; lane < 16; ++lane)
+          order.append({lane, 16 + lane});
+        e.store(e.shuffle(x, y, order), out, i16);
+      }
+    };
+    Value whole = pairs ? e.div(rows, 2) : rows;
+    e.loop(0, whole, 1, [&](Value s) { step(s, false); });
+    if (pairs)
+      e.when(e.equal(e.rem(rows, 2), e.i64(1)), [&] { step(whole, true); });
+  }
+
+  /// Without an init the chains start from zeros.
+  void clear(const Share &share) {
     Value zero = e.splat(lanesOf(f32, 16), 0.0);
     Value from = e.mul(share.firstPanel, 32);
     Value to = e.min(e.mul(share.lastPanel, 32), e.i64(n));
@@ -45,64 +75,75 @@ LogicalResult r1c::kernels::buildTransposeACpu(Kernel &k) {
     });
   }
 
-  e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
-    Value count = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
-    e.loop(e.i64(0), k.size, e.i64(chunk), [&](Value r0) {
-      Value depth = e.min(e.i64(chunk), e.sub(k.size, r0));
-      // B's rows, panel by panel.
-      e.loop(0, depth, 1, [&](Value r) {
-        Value line = e.at(b, e.mul(e.add(r0, r), n), element);
-        e.loop(0, e.mul(count, 2), 1, [&](Value h) {
-          Value column = e.add(e.mul(p, 32), e.mul(h, 16));
-          Value mask =
-              n % 32 ? e.maskBelow(16, e.sub(e.i64(n), column)) : Value();
-          Value v =
-              e.widen(e.load(e.at(line, column, element), element, 16, mask));
-          Value target = e.add(e.mul(e.div(h, 2), chunk * 32),
-                               e.add(e.mul(r, 32), e.mul(e.rem(h, 2), 16)));
-          e.store(v, e.at(bBlock, target, f32), f32);
-        });
-      });
-      forTiles(
-          k, share.firstRow, share.lastRow, height, [&](Value row, Value rows) {
-            Value mask = e.maskBelow(16, rows);
-            e.loop(0, depth, 1, [&](Value r) {
-              Value from = e.at(a, e.add(e.mul(e.add(r0, r), m), row), element);
-              e.store(e.widen(e.load(from, element, 16, mask)),
-                      e.at(aBlock, e.mul(r, aStride), f32), f32);
-            });
-            Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
-            Value whole =
-                e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
-            tiles.call(k, rows,
-                       {aBlock, bBlock, target, e.i64(n), whole, depth});
-            if (n % 32 == 0)
-              return;
-            // The last, partial panel goes through a small block.
-            e.when(e.less(whole, count), [&] {
-              auto copy = [&](bool in) {
-                e.loop(0, rows, 1, [&](Value r) {
-                  for (int64_t x = 0; x < n % 32; x += 16) {
-                    Value part = e.mask(16, n % 32 - x);
-                    Value there =
-                        e.at(c, e.add(e.mul(e.add(row, r), n), n / 32 * 32 + x),
-                             f32);
-                    Value here = e.at(edge, e.add(e.mul(r, 32), x), f32);
-                    if (in)
-                      e.store(e.load(there, f32, 16, part), here, f32);
-                    else
-                      e.store(e.load(here, f32, 16), there, f32, part);
-                  }
-                });
-              };
-              copy(true);
-              tiles.call(k, rows,
-                         {aBlock, e.at(bBlock, e.mul(whole, chunk * 32), f32),
-                          edge, e.i64(32), e.i64(1), depth});
-              copy(false);
-            });
-          });
+  /// A last panel of fewer than 32 columns, out to `edge` or back.
+  void copyEdge(Value edge, Value row, Value rows, bool back) {
+    e.loop(0, rows, 1, [&](Value r) {
+      for (int64_t x = 0; x < n % 32; x += 16) {
+        Value part = e.mask(16, n % 32 - x);
+        Value there =
+            e.at(c, e.add(e.mul(e.add(row, r), n), n / 32 * 32 + x), f32);
+        Value here = e.at(edge, e.add(e.mul(r, 32), x), f32);
+        if (back)
+          e.store(e.load(here, f32, 16), there, f32, part);
+        else
+          e.store(e.load(there, f32, 16, part), here, f32);
+      }
     });
-  });
+  }
+
+  void build() {
+    Tiles tiles{"tile", element, 1, aStride, chunkSteps * 128, true, {}};
+    tiles.make(k);
+    Value aBlock = e.scratch(chunkSteps * aStride * 4);
+    Value bBlock = e.scratch(blockPanels * chunkSteps * 128);
+    Value edge = e.scratch(height * 32 * 4);
+    Share share = shareProduct(k, e.i64(m), panels, height);
+    if (!op.getInit())
+      clear(share);
+
+    e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
+      Value count = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
+      e.loop(e.i64(0), k.size, e.i64(chunkRows), [&](Value r0) {
+        Value depth = e.min(e.i64(chunkRows), e.sub(k.size, r0));
+        Value steps = pairs ? e.div(e.add(depth, 1), 2) : depth;
+        e.loop(0, count, 1, [&](Value q) {
+          Value column = e.mul(e.add(p, q), 32);
+          SmallVector<Value> masks(2);
+          if (n % 32)
+            for (int64_t i : {0, 1})
+              masks[i] = e.maskBelow(16, e.sub(e.i64(n - 16 * i), column));
+          copy(e.at(b, e.add(e.mul(r0, n), column), element), n, depth, masks,
+               e.at(bBlock, e.mul(q, chunkSteps * 128), i8), 128);
+        });
+        forTiles(
+            k, share.firstRow, share.lastRow, height,
+            [&](Value row, Value rows) {
+              copy(e.at(a, e.add(e.mul(r0, m), row), element), m, depth,
+                   e.maskBelow(16, rows), aBlock, aStride * 4);
+              Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
+              Value whole =
+                  e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
+              tiles.call(k, rows,
+                         {aBlock, bBlock, target, e.i64(n), whole, steps});
+              if (n % 32 == 0)
+                return;
+              e.when(e.less(whole, count), [&] {
+                copyEdge(edge, row, rows, false);
+                tiles.call(k, rows,
+                           {aBlock,
+                            e.at(bBlock, e.mul(whole, chunkSteps * 128), i8),
+                            edge, e.i64(32), e.i64(1), steps});
+                copyEdge(edge, row, rows, true);
+              });
+            });
+      });
+    });
+  }
+};
+
+} // namespace
+
+LogicalResult r1c::kernels::buildTransposeACpu(Kernel &k) {
+  TransposeAEmitter{k}.build();
   return success();
 }

@@ -243,64 +243,85 @@ func.func @pack_gated(%g: tensor<48x48xf32>, %u: tensor<48x48xf32>) -> !kern.pac
   }
 }
 
+std::string transposed(int64_t m, int64_t n, const std::string &type,
+                       bool init) {
+  std::string M = std::to_string(m), N = std::to_string(n);
+  std::string a = "tensor<?x" + M + "x" + type + ">",
+              b = "tensor<?x" + N + "x" + type + ">",
+              c = "tensor<" + M + "x" + N + "xf32>";
+  return "func.func @mm(%a: " + a + ", %b: " + b + (init ? ", %c: " + c : "") +
+         ") -> " + c +
+         " attributes {kern.kernel} {\n  %0 = kern.matmul %a, %b "
+         "transpose_a : " +
+         a + ", " + b + (init ? " init(%c : " + c + ")" : "") + " -> (" + c +
+         ")\n  return %0 : " + c + "\n}\n";
+}
+
 TEST(Matmul, TransposeA) {
-  for (auto [mm, n] : {Shape{64, 128}, Shape{37, 50}, Shape{15, 33}}) {
-    for (std::string type : {"f32", "bf16"}) {
-      std::string M = std::to_string(mm), N = std::to_string(n);
-      auto make = [&](bool init) {
-        std::string a = "tensor<?x" + M + "x" + type + ">",
-                    b = "tensor<?x" + N + "x" + type + ">",
-                    c = "tensor<" + M + "x" + N + "xf32>";
-        return "func.func @mm(%a: " + a + ", %b: " + b +
-               (init ? ", %c: " + c : "") + ") -> " + c +
-               " attributes {kern.kernel} {\n  %0 = kern.matmul %a, %b "
-               "transpose_a : " +
-               a + ", " + b + (init ? " init(%c : " + c + ")" : "") + " -> (" +
-               c + ")\n  return %0 : " + c + "\n}\n";
-      };
-      Kernels tuned(make(false)), naive(make(false), true), more(make(true));
-      int64_t rows = 700;
-      auto a = randomFloats(rows * mm), b = randomFloats(rows * n);
-      bool bf = type == "bf16";
-      if (bf)
-        a = fromBf16(toBf16(a)), b = fromBf16(toBf16(b));
-      auto buffer = [&](const std::vector<float> &v) {
-        return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
-      };
-      std::vector<double> c(mm * n), size(mm * n);
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < mm; ++i)
-          for (int64_t j = 0; j < n; ++j) {
-            double p = double(a[r * mm + i]) * b[r * n + j];
-            c[i * n + j] += p, size[i * n + j] += std::fabs(p);
+  for (auto [mm, n] : {Shape{64, 128}, Shape{37, 50}, Shape{15, 33}})
+    for (std::string type : {"f32", "bf16"})
+      for (std::string cpu : {"native", "x86-64-v3"}) {
+        Kernels tuned(transposed(mm, n, type, false), false, cpu),
+            naive(transposed(mm, n, type, false), true, cpu),
+            more(transposed(mm, n, type, true), false, cpu),
+            moreNaive(transposed(mm, n, type, true), true, cpu);
+        bool bf = type == "bf16";
+        // Also fewer rows than a chunk, and odd ones.
+        for (int64_t rows : {1400, 1, 2, 3, 257, 701}) {
+          auto a = randomFloats(rows * mm), b = randomFloats(rows * n);
+          if (bf)
+            a = fromBf16(toBf16(a)), b = fromBf16(toBf16(b));
+          auto buffer = [&](const std::vector<float> &v) {
+            return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
+          };
+          std::vector<double> c(mm * n), size(mm * n);
+          for (int64_t r = 0; r < rows; ++r)
+            for (int64_t i = 0; i < mm; ++i)
+              for (int64_t j = 0; j < n; ++j) {
+                double p = double(a[r * mm + i]) * b[r * n + j];
+                c[i * n + j] += p, size[i * n + j] += std::fabs(p);
+              }
+          Buffer A = buffer(a), B = buffer(b),
+                 C = Buffer::poisoned<float>(mm * n),
+                 D = Buffer::poisoned<float>(mm * n);
+          tuned.run("mm", {&A, &B, &C}, rows);
+          naive.run("mm", {&A, &B, &D}, rows, 2);
+          auto got = C.values<float>();
+          expectClose(got, c, size, rows * 6e-8);
+          EXPECT_TRUE(sameBits(got, D.values<float>()))
+              << type << ", " << rows << " rows on " << cpu;
+          for (int64_t workers : {2, 3, 8}) {
+            Buffer E = Buffer::poisoned<float>(mm * n);
+            tuned.run("mm", {&A, &B, &E}, rows, workers);
+            EXPECT_TRUE(sameBits(got, E.values<float>()));
           }
-      Buffer A = buffer(a), B = buffer(b), C = Buffer::poisoned<float>(mm * n),
-             D = Buffer::poisoned<float>(mm * n);
-      tuned.run("mm", {&A, &B, &C}, rows);
-      naive.run("mm", {&A, &B, &D}, rows, 2);
-      auto got = C.values<float>();
-      expectClose(got, c, size, rows * 6e-8);
-      EXPECT_TRUE(sameBits(got, D.values<float>()));
-      for (int64_t workers : {2, 3, 8}) {
-        Buffer E = Buffer::poisoned<float>(mm * n);
-        tuned.run("mm", {&A, &B, &E}, rows, workers);
-        EXPECT_TRUE(sameBits(got, E.values<float>()));
+          // Added to something.
+          auto c0 = randomFloats(mm * n);
+          Buffer F = Buffer::of(c0), G = Buffer::of(c0);
+          more.run("mm", {&A, &B, &F}, rows, 3);
+          moreNaive.run("mm", {&A, &B, &G}, rows);
+          EXPECT_TRUE(sameBits(F.values<float>(), G.values<float>()));
+          for (size_t i = 0; i < c.size(); ++i)
+            c[i] += c0[i], size[i] += 1;
+          expectClose(F.values<float>(), c, size, (rows + 1) * 6e-8);
+          // Two parts, the second added: the same chain (of pairs of rows,
+          // for bf16).
+          int64_t cut = rng()() % (rows + 1);
+          cut -= bf ? cut % 2 : 0;
+          Buffer A1 = buffer({a.begin(), a.begin() + cut * mm}),
+                 B1 = buffer({b.begin(), b.begin() + cut * n}),
+                 A2 = buffer({a.begin() + cut * mm, a.end()}),
+                 B2 = buffer({b.begin() + cut * n, b.end()}),
+                 H = Buffer::poisoned<float>(mm * n);
+          tuned.run("mm", {&A1, &B1, &H}, cut);
+          more.run("mm", {&A2, &B2, &H}, rows - cut, 2);
+          EXPECT_TRUE(sameBits(got, H.values<float>()));
+        }
+        Buffer none = Buffer::of(std::vector<float>(1)),
+               Z = Buffer::poisoned<float>(mm * n);
+        tuned.run("mm", {&none, &none, &Z}, 0);
+        EXPECT_EQ(Z.values<float>(), std::vector<float>(mm * n, 0.0f));
       }
-      // Two chunks of rows, the second added: the same chain.
-      int64_t cut = 1 + rng()() % (rows - 1);
-      Buffer A1 = buffer({a.begin(), a.begin() + cut * mm}),
-             B1 = buffer({b.begin(), b.begin() + cut * n}),
-             A2 = buffer({a.begin() + cut * mm, a.end()}),
-             B2 = buffer({b.begin() + cut * n, b.end()}),
-             F = Buffer::poisoned<float>(mm * n);
-      tuned.run("mm", {&A1, &B1, &F}, cut);
-      more.run("mm", {&A2, &B2, &F}, rows - cut, 2);
-      EXPECT_TRUE(sameBits(got, F.values<float>()));
-      Buffer Z = Buffer::poisoned<float>(mm * n);
-      tuned.run("mm", {&A, &B, &Z}, 0);
-      EXPECT_EQ(Z.values<float>(), std::vector<float>(mm * n, 0.0f));
-    }
-  }
 }
 
 TEST(Pack, Layouts) {
