@@ -15,6 +15,18 @@ namespace r1c::kernels {
 /// Keys of a block of the forward: part of a row's meaning.
 constexpr int64_t blockKeys = 64;
 
+/// The grid over a unit that the backward sums along: rows of queries (each
+/// with the heads of one key head) and keys of a tile. Part of the meaning.
+struct BackwardGrid {
+  BackwardGrid(int64_t width, int64_t headsOfKey)
+      : rows(std::max<int64_t>(1, (width <= 64    ? 64
+                                   : width <= 128 ? 32
+                                                  : 16) /
+                                      headsOfKey)),
+        keys(width <= 64 ? 64 : 32) {}
+  int64_t rows, keys;
+};
+
 /// Vectors of one head in registers: parts of 16 lanes, f32, the last one
 /// filled up with zeros.
 struct Head {
@@ -31,6 +43,8 @@ struct Head {
   /// The same in floats and whole parts: to and from scratch.
   SmallVector<Value> loadFloats(Value pointer);
   void storeFloats(mlir::ArrayRef<Value> v, Value pointer);
+  /// As one row of panels [padded / 32][depth][32], filled up with zeros.
+  void storePanelRow(SmallVector<Value> v, int64_t depth, Value pointer);
   /// sum + scale * v, fused
   SmallVector<Value> addScaled(mlir::ArrayRef<Value> sum, Value scale,
                                mlir::ArrayRef<Value> v);

@@ -47,6 +47,13 @@ void Head::storeFloats(ArrayRef<Value> v, Value pointer) {
     e.store(v[i], e.at(pointer, i * 16, f32), f32);
 }
 
+void Head::storePanelRow(SmallVector<Value> v, int64_t depth, Value pointer) {
+  if (v.size() % 2)
+    v.push_back(e.splat(lanesOf(f32, 16), 0.0));
+  for (auto [part, x] : llvm::enumerate(v))
+    e.store(x, e.at(pointer, part / 2 * depth * 32 + part % 2 * 16, f32), f32);
+}
+
 SmallVector<Value> Head::addScaled(ArrayRef<Value> sum, Value scale,
                                    ArrayRef<Value> v) {
   Value s = e.broadcast(scale, 16);
@@ -154,12 +161,7 @@ void r1c::kernels::packRows(Head &head, function_ref<Value(Value)> row,
                             Value count, int64_t depth, Value to) {
   Emit &e = head.e;
   e.loop(0, count, 1, [&](Value i) {
-    SmallVector<Value> v = head.load(row(i));
-    if (v.size() % 2)
-      v.push_back(e.splat(lanesOf(head.f32, 16), 0.0));
-    Value place = e.at(to, e.mul(i, 32), head.f32);
-    for (auto [part, x] : llvm::enumerate(v))
-      e.store(x, e.at(place, part / 2 * depth * 32 + part % 2 * 16, head.f32),
-              head.f32);
+    head.storePanelRow(head.load(row(i)), depth,
+                       e.at(to, e.mul(i, 32), head.f32));
   });
 }

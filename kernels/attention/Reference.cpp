@@ -54,7 +54,14 @@ struct Scalar {
       });
     return e.load(memory, f32);
   }
-  /// sum over c of x(c) * y(c), in 16 lanes.
+  /// sum over c of x(c) * y(c), one chain.
+  Value chain(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
+    return e.loop(e.i64(0), e.i64(width), e.i64(1), f(0),
+                  [&](Value c, ValueRange sum) -> SmallVector<Value> {
+                    return {e.fma(x(c), y(c), sum[0])};
+                  })[0];
+  }
+  /// The same in 16 lanes.
   Value dot(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
     e.loop(0, e.i64(16), 1,
            [&](Value l) { e.store(f(0), e.at(lanes, l, f32), f32); });
@@ -114,11 +121,8 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
             e.loop(0, count, 1, [&](Value c) {
               Value kRow = keyRow(op.getK(), e.add(first, c));
               Value score =
-                  e.loop(e.i64(0), e.i64(width), e.i64(1), s.f(0),
-                         [&](Value x, ValueRange sum) -> SmallVector<Value> {
-                           return {e.fma(s.mul(s.get(q, x), scale),
-                                         s.get(kRow, x), sum[0])};
-                         })[0];
+                  s.chain([&](Value x) { return s.mul(s.get(q, x), scale); },
+                          [&](Value x) { return s.get(kRow, x); });
               e.store(score, e.at(scores, c, f32), f32);
               Value lane = e.at(folds, e.rem(c, 16), f32);
               e.store(arith::MaximumFOp::create(e.b, e.loc, e.load(lane, f32),
@@ -185,79 +189,124 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
     return e.at(k.pointer(tensor),
                 e.add(e.mul(row, kvHeads * width), e.mul(h, width)), element);
   };
-  // p and ds of query i and key j, head h.
-  auto pair = [&](Value i, Value j, Value h) {
+  auto number = [&](Value tensor, Value row) {
+    return e.toI64(e.load(e.at(k.pointer(tensor), row, i32), i32));
+  };
+  bool shares = bool(op.getShared());
+  // Rows of the unit from `first`: where the keys that row i shares end, and
+  // where its own begin.
+  auto sharedEnd = [&](Value i, Value first) {
+    return e.add(first, number(op.getShared(), i));
+  };
+  auto ownFrom = [&](Value i) {
+    return e.add(number(op.getBases(), i), number(op.getShared(), i));
+  };
+  auto either = [&](Value a, Value b) -> Value {
+    return arith::OrIOp::create(e.b, e.loc, a, b);
+  };
+  // p and ds of query i and key j, head h; 0 where i does not see j.
+  auto pair = [&](Value i, Value j, Value h, Value first) {
     Value g = e.div(h, each);
     Value qi = query(op.getQ(), i, h), kj = key(op.getK(), j, g);
-    Value score = s.mul(s.dot([&](Value c) { return s.get(qi, c); },
-                              [&](Value c) { return s.get(kj, c); }),
-                        scale);
+    Value score = s.chain([&](Value c) { return s.mul(s.get(qi, c), scale); },
+                          [&](Value c) { return s.get(kj, c); });
     Value lse = e.load(
         e.at(k.pointer(op.getLse()), e.add(e.mul(i, heads), h), f32), f32);
-    Value p = s.exp(s.sub(score, lse));
     Value gi = query(op.getDOut(), i, h), oi = query(op.getOut(), i, h),
           vj = key(op.getV(), j, g);
-    Value d = s.dot([&](Value c) { return s.get(gi, c); },
-                    [&](Value c) { return s.sub(s.get(vj, c), s.get(oi, c)); });
-    return std::pair(p, s.mul(s.mul(p, d), scale));
+    auto seed = [&](Value c) { return s.get(gi, c); };
+    Value dp = s.chain(seed, [&](Value c) { return s.get(vj, c); });
+    Value mean = s.dot(seed, [&](Value c) { return s.get(oi, c); });
+    Value seen = e.less(j, e.add(i, 1));
+    if (shares) {
+      Value apart = either(e.less(j, sharedEnd(i, first)),
+                           e.less(ownFrom(i), e.add(j, 1)));
+      seen = arith::AndIOp::create(e.b, e.loc, seen, apart);
+    }
+    Value p = s.exp(s.sub(score, lse));
+    Value ds = s.mul(p, s.sub(dp, mean));
+    return std::pair(e.select(seen, p, s.f(0)), e.select(seen, ds, s.f(0)));
   };
   auto clear = [&](Value memory) {
     e.loop(0, e.i64(width), 1,
            [&](Value c) { e.store(s.f(0), e.at(memory, c, f32), f32); });
   };
-  auto accumulate = [&](Value memory, Value w, Value vector) {
+  auto accumulate = [&](Value memory, Value w, function_ref<Value(Value)> x) {
     e.loop(0, e.i64(width), 1, [&](Value c) {
       Value place = e.at(memory, c, f32);
-      e.store(e.fma(w, s.get(vector, c), e.load(place, f32)), place, f32);
+      e.store(e.fma(w, x(c), e.load(place, f32)), place, f32);
     });
   };
-  auto write = [&](Value memory, Value target) {
+  auto write = [&](Value memory, Value factor, Value target) {
     e.loop(0, e.i64(width), 1, [&](Value c) {
-      s.put(e.load(e.at(memory, c, f32), f32), target, c);
+      s.put(s.mul(e.load(e.at(memory, c, f32), f32), factor), target, c);
     });
   };
-  // Of j <= i in the unit from `first`.
-  auto whenSeen = [&](Value i, Value j, Value first, function_ref<void()> f) {
-    if (!op.getShared())
-      return f();
-    auto number = [&](Value tensor) {
-      return e.toI64(e.load(e.at(k.pointer(tensor), i, i32), i32));
-    };
-    Value shared = number(op.getShared());
-    Value own = e.add(number(op.getBases()), shared);
-    e.when(e.less(j, e.add(first, shared)), f);
-    e.when(e.less(e.max(e.add(first, shared), own), e.add(j, 1)), f);
+  BackwardGrid grid(width, each);
+  // Whether the tiles of queries [i0, iEnd) and of keys from j0 meet: also
+  // unseen pairs of these two then take part, as zeros.
+  auto meet = [&](Value i0, Value iEnd, Value j0, Value first) -> Value {
+    Value before = e.less(j0, iEnd);
+    if (!shares)
+      return before;
+    SmallVector<Value> bounds = e.loop(
+        i0, iEnd, e.i64(1), {sharedEnd(i0, first), ownFrom(i0)},
+        [&](Value i, ValueRange b) -> SmallVector<Value> {
+          return {e.max(b[0], sharedEnd(i, first)), e.min(b[1], ownFrom(i))};
+        });
+    Value apart =
+        either(e.less(j0, bounds[0]), e.less(bounds[1], e.add(j0, grid.keys)));
+    return arith::AndIOp::create(e.b, e.loc, before, apart);
+  };
+  auto tileOf = [&](Value row, Value first, int64_t size) {
+    Value within = e.sub(row, first);
+    return e.add(first, e.sub(within, e.rem(within, size)));
   };
   Value offsets = k.pointer(op.getOffsets());
-  e.loop(0, k.size, 1, [&](Value sequence) {
-    Value first = e.toI64(e.load(e.at(offsets, sequence, i32), i32));
-    Value last = e.toI64(e.load(e.at(offsets, e.add(sequence, 1), i32), i32));
+  e.loop(0, k.size, 1, [&](Value unit) {
+    Value first = e.toI64(e.load(e.at(offsets, unit, i32), i32));
+    Value last = e.toI64(e.load(e.at(offsets, e.add(unit, 1), i32), i32));
     e.loop(e.add(first, k.worker), last, k.workers, [&](Value row) {
       e.loop(0, e.i64(heads), 1, [&](Value h) {
         clear(sum);
-        e.loop(first, e.add(row, 1), e.i64(1), [&](Value j) {
-          whenSeen(row, j, first, [&] {
-            auto [p, ds] = pair(row, j, h);
-            accumulate(sum, ds, key(op.getK(), j, e.div(h, each)));
+        Value i0 = tileOf(row, first, grid.rows);
+        Value iEnd = e.min(e.add(i0, grid.rows), last);
+        e.loop(first, iEnd, e.i64(grid.keys), [&](Value j0) {
+          e.when(meet(i0, iEnd, j0, first), [&] {
+            e.loop(j0, e.min(e.add(j0, grid.keys), iEnd), e.i64(1),
+                   [&](Value j) {
+                     auto [p, ds] = pair(row, j, h, first);
+                     Value kj = key(op.getK(), j, e.div(h, each));
+                     accumulate(sum, ds, [&](Value c) { return s.get(kj, c); });
+                   });
           });
         });
-        write(sum, query(op.getDq(), row, h));
+        write(sum, scale, query(op.getDq(), row, h));
       });
       e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
         clear(sum);
         clear(sum2);
-        Value h0 = e.mul(group, each);
-        e.loop(h0, e.add(h0, each), e.i64(1), [&](Value h) {
-          e.loop(row, last, e.i64(1), [&](Value i) {
-            whenSeen(i, row, first, [&] {
-              auto [p, ds] = pair(i, row, h);
-              accumulate(sum, ds, query(op.getQ(), i, h));
-              accumulate(sum2, p, query(op.getDOut(), i, h));
-            });
-          });
-        });
-        write(sum, key(op.getDk(), row, group));
-        write(sum2, key(op.getDv(), row, group));
+        Value h0 = e.mul(group, each), j0 = tileOf(row, first, grid.keys);
+        e.loop(tileOf(row, first, grid.rows), last, e.i64(grid.rows),
+               [&](Value i0) {
+                 Value iEnd = e.min(e.add(i0, grid.rows), last);
+                 e.when(meet(i0, iEnd, j0, first), [&] {
+                   e.loop(i0, iEnd, e.i64(1), [&](Value i) {
+                     e.loop(h0, e.add(h0, each), e.i64(1), [&](Value h) {
+                       auto [p, ds] = pair(i, row, h, first);
+                       Value qi = query(op.getQ(), i, h),
+                             gi = query(op.getDOut(), i, h);
+                       accumulate(sum, ds, [&](Value c) {
+                         return s.mul(s.get(qi, c), scale);
+                       });
+                       accumulate(sum2, p,
+                                  [&](Value c) { return s.get(gi, c); });
+                     });
+                   });
+                 });
+               });
+        write(sum, s.f(1), key(op.getDk(), row, group));
+        write(sum2, s.f(1), key(op.getDv(), row, group));
       });
     });
   });
