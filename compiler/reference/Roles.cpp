@@ -66,7 +66,16 @@ std::optional<Datum> reference::bind(DictionaryAttr attributes,
     return Tensor::list({c.positions.begin(), c.positions.end()});
   if (key == "bases")
     return Tensor::list({c.bases.begin(), c.bases.end()});
+  if (key == "shared")
+    return c.shared.empty()
+               ? Tensor::list(std::vector<double>(c.positions.size()))
+               : Tensor::list({c.shared.begin(), c.shared.end()});
+  if (key == "shared_bases")
+    return c.shared.empty()
+               ? Tensor::list({c.bases.begin(), c.bases.end()})
+               : Tensor::list({c.sharedBases.begin(), c.sharedBases.end()});
   if (key == "offsets") {
+    // Each unit of rows begins with a position 0.
     std::vector<double> offsets;
     for (size_t i = 0; i < c.positions.size(); ++i)
       if (c.positions[i] == 0)

@@ -23,8 +23,9 @@ using Environment = std::map<std::string, Datum>;
 std::string keyOf(mlir::DictionaryAttr attributes);
 
 /// The value of an argument with these attributes: of its key, or made from
-/// others. Packed operands are made from parameters, "positions", "bases" and
-/// "offsets" from "context". None if a value is missing.
+/// others. Packed operands are made from parameters, "positions", "bases",
+/// "shared", "shared_bases" and "offsets" from "context". None if a value is
+/// missing.
 std::optional<Datum> bind(mlir::DictionaryAttr attributes,
                           const Environment &environment);
 

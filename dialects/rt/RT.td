@@ -246,6 +246,16 @@ def RT_ChunksOp : RT_HostBlock<"chunks"> {
   let summary = "once a chunk: pack whole sequences into rows, run the body";
   let arguments = (ins I64Attr:$set, BoolAttr:$view, FlatSymbolRefAttr:$policy,
                        I64Attr:$rows, OptionalAttr<I64Attr>:$vocabulary,
+                       OptionalAttr<TypedArrayAttrBase<RT_RefAttr, "references">>:$seeds,
+                       UnitAttr:$drop_idle, DictionaryAttr:$to);
+  let assemblyFormat = "attr-dict-with-keyword $body";
+}
+
+def RT_LearnOp : RT_HostBlock<"learn"> {
+  let summary = "in rt.chunks: leave only targets with a seed, run the body if there are any";
+  let arguments = (ins I64Attr:$set, BoolAttr:$view,
+                       OptionalAttr<I64Attr>:$vocabulary,
+                       TypedArrayAttrBase<RT_RefAttr, "references">:$seeds,
                        DictionaryAttr:$to);
   let assemblyFormat = "attr-dict-with-keyword $body";
 }

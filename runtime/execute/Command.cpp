@@ -74,6 +74,7 @@ Block Loader::loadBlock(const Json &list, const std::string &where,
     registerSets(result);
     registerTexts(result);
     registerTraining(result);
+    registerChunks(result);
     registerPolicies(result);
     return result;
   }();

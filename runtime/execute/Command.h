@@ -88,6 +88,7 @@ std::unique_ptr<Command> loadDeviceRun(Loader &loader, const Json &list,
 void registerSets(std::map<std::string, LoadCommand> &table);
 void registerTexts(std::map<std::string, LoadCommand> &table);
 void registerTraining(std::map<std::string, LoadCommand> &table);
+void registerChunks(std::map<std::string, LoadCommand> &table);
 void registerPolicies(std::map<std::string, LoadCommand> &table);
 
 } // namespace r1c::runtime

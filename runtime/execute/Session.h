@@ -11,6 +11,7 @@
 #include "runtime/artifact/Artifact.h"
 #include "runtime/collective/Collective.h"
 #include "runtime/execute/Command.h"
+#include "runtime/rollout/Chunks.h"
 #include "runtime/telemetry/Clock.h"
 #include "runtime/telemetry/Recorder.h"
 #include <chrono>
@@ -144,7 +145,8 @@ public:
   StagePlan *plan = nullptr; ///< the stage that is loaded or run
   int64_t step = 0;          ///< updates of this stage so far
   int64_t roundInStage = 0, round = 0, sampledTokens = 0;
-  int64_t chunks = 0; ///< of the pass that is under way
+  int64_t chunks = 0;     ///< of the pass that is under way
+  Chunk *chunk = nullptr; ///< the one that is under way
   bool checkpointAsked = false;
   /// The last round ended at the stage's last step with updates left to do.
   bool roundCut = false;

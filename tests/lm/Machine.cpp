@@ -268,6 +268,61 @@ TEST_P(Machine, CacheGivesTheBitsOfTraining) {
   }
 }
 
+/// A prompt of 21 tokens with three sequences behind it, and one of 10 alone:
+/// the bits of the same rows with the prompt in front of each sequence, and
+/// gradients that mean the same.
+TEST_P(Machine, SharedPromptGivesTheBitsOfWholeSequences) {
+  const std::vector<int64_t> lengths{7, 1, 44};
+  const int64_t prompt = 21;
+  Context shared;
+  std::vector<int64_t> places; // of the packed rows among the whole ones
+  auto add = [&](int64_t position, int64_t base, int64_t own, int64_t place) {
+    shared.positions.push_back(position);
+    shared.bases.push_back(base);
+    shared.shared.push_back(own);
+    shared.sharedBases.push_back(0);
+    places.push_back(place);
+  };
+  for (int64_t p = 0; p < prompt; ++p)
+    add(p, 0, 0, p);
+  int64_t first = 0;
+  for (int64_t length : lengths) {
+    int64_t base = shared.positions.size() - prompt;
+    for (int64_t p = prompt; p < prompt + length; ++p)
+      add(p, base, prompt, first + p);
+    first += prompt + length;
+  }
+  int64_t alone = shared.positions.size();
+  for (int64_t p = 0; p < 10; ++p)
+    add(p, alone, 0, first + p);
+  for (int64_t p = 0; p < 10; ++p)
+    shared.sharedBases[alone + p] = alone;
+
+  ASSERT_EQ(shared.positions.size(), 83u);
+  Tensor x = std::get<Tensor>(environment["activation"]);
+  Tensor whole({first + 10, x.columns()});
+  for (int64_t row = 0; row < 83; ++row)
+    for (int64_t j = 0; j < x.columns(); ++j) {
+      whole(places[row], j) = x(row, j);
+      if (row < prompt) // in front of the other sequences, too
+        for (int64_t at : {prompt + 7, 2 * prompt + 8})
+          whole(at + row, j) = x(row, j);
+    }
+  Environment apart = environment;
+  apart["activation"] = whole;
+  apart["context"] = reference::packedContext({28, 22, 65, 10});
+  environment["context"] = shared;
+  Environment packed = machine("layer.train", environment);
+  EXPECT_EQ(take(tensorOf(machine("layer.train", apart), "activation"), places)
+                .values,
+            tensorOf(packed, "activation").values);
+  near("layer.train", 2e-5);
+  addSaved(packed);
+  near("layer.backward", 5e-4);
+  same(machine("layer.backward", environment, 1),
+       machine("layer.backward", environment, 3));
+}
+
 /// The log-probability that sampling records is the one that training computes.
 TEST_P(Machine, SampledLogProbIsTheTrainedOne) {
   for (double temperature : {1.0, 0.75, 0.0}) {

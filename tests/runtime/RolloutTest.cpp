@@ -364,43 +364,118 @@ TEST(Deal, EverySequenceOnceAndGroupsWhole) {
   EXPECT_EQ(deal(set, 12, false, 9, 1, 0).size(), 10u); // never an empty one
 }
 
-TEST(Chunks, EveryTokenIsPredictedOnceByItsPredecessor) {
-  for (unsigned seed = 0; seed < 20; ++seed) {
+/// Every chosen token of the view has one target row, and what that row sees,
+/// through its own and the shared keys, is the text before the token.
+void checkChunks(const OutputSet &set, const Axes &axes, const Packing &packing,
+                 const std::vector<Chunk> &chunks) {
+  std::vector<int> seen(axes.tokens()), wanted(axes.tokens(), 1);
+  for (int64_t token = 0; token < axes.tokens(); ++token)
+    if (packing.dropIdle && packing.idle[axes.tokenSequence[token]])
+      wanted[token] = 0;
+  for (const Chunk &chunk : chunks) {
+    auto rows = static_cast<int32_t>(chunk.tokens.size());
+    EXPECT_LE(rows, packing.rows);
+    EXPECT_LE(chunk.units(), packing.units);
+    EXPECT_EQ(chunk.offsets.front(), 0);
+    EXPECT_EQ(chunk.offsets.back(), rows);
+    for (int64_t u = 0; u < chunk.units(); ++u)
+      for (int32_t r = chunk.offsets[u]; r < chunk.offsets[u + 1]; ++r) {
+        // The last key of a row is the row itself, and all lie in its unit.
+        EXPECT_EQ(chunk.bases[r] + chunk.positions[r], r);
+        EXPECT_LE(chunk.shared[r], chunk.positions[r]);
+        EXPECT_EQ(chunk.sharedBases[r], chunk.offsets[u]);
+        EXPECT_GE(chunk.bases[r] + chunk.shared[r], chunk.offsets[u]);
+      }
+    for (size_t t = 0; t < chunk.targets.size(); ++t) {
+      int32_t token = chunk.tokenIndex[t], row = chunk.targetRows[t];
+      ++seen[token];
+      int32_t in = axes.tokenSequence[token];
+      const Sequence &sequence = set.sequences[axes.viewSequences[in]];
+      std::vector<int32_t> text = set.groups[sequence.group].prompt;
+      int32_t place = token - axes.sequenceOffsets[in];
+      text.insert(text.end(), sequence.chosen.begin(),
+                  sequence.chosen.begin() + place);
+      EXPECT_EQ(chunk.targets[t], sequence.chosen[place]);
+      ASSERT_EQ(chunk.positions[row] + 1, static_cast<int32_t>(text.size()));
+      for (int32_t p = 0; p <= chunk.positions[row]; ++p) {
+        int32_t key =
+            (p < chunk.shared[row] ? chunk.sharedBases : chunk.bases)[row] + p;
+        EXPECT_EQ(chunk.tokens[key], text[p]);
+        EXPECT_EQ(chunk.positions[key], p);
+      }
+    }
+    EXPECT_TRUE(
+        std::adjacent_find(chunk.targetRows.begin(), chunk.targetRows.end()) ==
+        chunk.targetRows.end());
+  }
+  EXPECT_EQ(seen, wanted);
+}
+
+TEST(Chunks, EveryTokenIsPredictedOnceFromWhatStandsBeforeIt) {
+  for (unsigned seed = 0; seed < 40; ++seed) {
     OutputSet set = randomSet(seed, 6, 3, 12);
+    if (seed % 5 == 0)
+      for (Group &group : set.groups)
+        group.prompt.resize(1);
     std::vector<int32_t> chosen;
     for (int32_t i = 0; i < 18; ++i)
       if ((seed + i) % 3)
         chosen.push_back(i);
     Axes axes = Axes::view(set, chosen);
-    int64_t capacity = 24 + seed, most = seed % 4 == 0 ? 2 : 100;
-    std::vector<int> seen(axes.tokens());
-    for (const Chunk &chunk : packChunks(set, axes, capacity, most)) {
-      EXPECT_LE(static_cast<int64_t>(chunk.tokens.size()), capacity);
-      EXPECT_LE(static_cast<int64_t>(chunk.sequences.size()), most);
-      EXPECT_EQ(chunk.offsets.back(),
-                static_cast<int32_t>(chunk.tokens.size()));
-      for (size_t r = 0; r < chunk.tokens.size(); ++r) {
-        EXPECT_EQ(chunk.bases[r] + chunk.positions[r], static_cast<int32_t>(r));
-        EXPECT_TRUE(std::binary_search(chunk.offsets.begin(),
-                                       chunk.offsets.end(), chunk.bases[r]));
-      }
-      for (size_t t = 0; t < chunk.targets.size(); ++t) {
-        int32_t token = chunk.tokenIndex[t];
-        ++seen[token];
-        const Sequence &sequence =
-            set.sequences[axes.viewSequences[axes.tokenSequence[token]]];
-        const auto &prompt = set.groups[sequence.group].prompt;
-        int32_t place = token - axes.sequenceOffsets[axes.tokenSequence[token]];
-        EXPECT_EQ(chunk.targets[t], sequence.chosen[place]);
-        int32_t row = chunk.targetRows[t];
-        EXPECT_EQ(chunk.positions[row],
-                  static_cast<int32_t>(prompt.size()) - 1 + place);
-        EXPECT_EQ(chunk.tokens[row],
-                  place ? sequence.chosen[place - 1] : prompt.back());
-      }
-    }
-    EXPECT_EQ(seen, std::vector<int>(seen.size(), 1));
+    Packing packing{24 + seed};
+    if (seed % 4 == 0)
+      packing.units = 2;
+    if (seed % 2)
+      for (int64_t i = 0; i < axes.sequences(); ++i)
+        packing.idle.push_back((i + seed) % 5 < 2);
+    packing.dropIdle = seed % 4 == 3;
+    checkChunks(set, axes, packing, packChunks(set, axes, packing));
   }
+}
+
+OutputSet setOfLengths(int prompt, std::vector<int> lengths) {
+  OutputSet set;
+  set.groups.resize(1);
+  set.groups[0].prompt.resize(prompt, 1);
+  for (int length : lengths)
+    set.sequences.push_back(
+        {0, std::vector<int32_t>(length, 1), {}, "", false});
+  return set;
+}
+
+TEST(Chunks, AGroupSharesTheRowsOfItsPrompt) {
+  OutputSet set = setOfLengths(5, {3, 1, 4});
+  Axes axes = Axes::whole(set);
+  auto chunks = packChunks(set, axes, {100});
+  ASSERT_EQ(chunks.size(), 1u);
+  // Four rows once, then each sequence's last row of the prompt and its own.
+  EXPECT_EQ(chunks[0].tokens.size(), 4u + 3 + 1 + 4);
+  EXPECT_EQ(chunks[0].units(), 1);
+  EXPECT_EQ(chunks[0].sharedRows, 8);
+  EXPECT_EQ(chunks[0].targetRows,
+            (std::vector<int32_t>{4, 5, 6, 7, 8, 9, 10, 11}));
+  // Where a chunk ends, the prompt stands again.
+  chunks = packChunks(set, axes, {10});
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[0].tokens.size(), 4u + 3 + 1);
+  EXPECT_EQ(chunks[1].tokens.size(), 4u + 4);
+  EXPECT_EQ(chunks[1].shared, std::vector<int32_t>(8, 0));
+}
+
+TEST(Chunks, IdleSequencesStandApart) {
+  OutputSet set = setOfLengths(5, {3, 1, 4, 2});
+  Axes axes = Axes::whole(set);
+  Packing packing{100, 100, {false, true, false, true}};
+  auto chunks = packChunks(set, axes, packing);
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 2}));
+  EXPECT_EQ(chunks[1].sequences, (std::vector<int32_t>{1, 3}));
+  packing.dropIdle = true;
+  chunks = packChunks(set, axes, packing);
+  ASSERT_EQ(chunks.size(), 1u);
+  EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 2}));
+  chunks[0].keepTargets({true, false, false, true, false, true, false});
+  EXPECT_EQ(chunks[0].targetRows, (std::vector<int32_t>{4, 7, 9}));
 }
 
 TEST(Chunks, KeptSetsOfTheirTargets) {
@@ -416,7 +491,7 @@ TEST(Chunks, KeptSetsOfTheirTargets) {
     }
   Axes axes = Axes::view(set, {0, 2, 3, 7, 8, 11, 14});
   size_t targets = 0;
-  for (const Chunk &chunk : packChunks(set, axes, 20, 100)) {
+  for (const Chunk &chunk : packChunks(set, axes, {20})) {
     std::vector<int8_t> flags = keptOf(chunk, set, axes, vocabulary);
     ASSERT_EQ(flags.size(), chunk.targets.size() * vocabulary);
     for (size_t t = 0; t < chunk.targets.size(); ++t, ++targets) {
@@ -435,17 +510,13 @@ TEST(Chunks, KeptSetsOfTheirTargets) {
 }
 
 TEST(Chunks, BestFitDecreasing) {
-  OutputSet set;
-  set.groups.resize(1);
-  set.groups[0].prompt = {1};
-  for (int length : {3, 7, 5, 2, 3}) // rows = chosen, with a prompt of one
-    set.sequences.push_back(
-        {0, std::vector<int32_t>(length, 1), {}, "", false});
-  auto chunks = packChunks(set, Axes::whole(set), 10, 100);
+  // Rows = chosen, with a prompt of one.
+  OutputSet set = setOfLengths(1, {3, 7, 5, 2, 3});
+  auto chunks = packChunks(set, Axes::whole(set), {10});
   ASSERT_EQ(chunks.size(), 2u);
   EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 1}));
   EXPECT_EQ(chunks[1].sequences, (std::vector<int32_t>{2, 3, 4}));
-  EXPECT_THROW(packChunks(set, Axes::whole(set), 6, 100), Error);
+  EXPECT_THROW(packChunks(set, Axes::whole(set), {6}), Error);
 }
 
 } // namespace

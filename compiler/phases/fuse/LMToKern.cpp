@@ -345,9 +345,10 @@ LogicalResult Fuser::write(lm::AttentionOp op) {
   Type lse = op.getLse().use_empty() ? Type() : op.getLse().getType();
   auto attention = kern::AttentionOp::create(
       b, op.getLoc(), op.getResult().getType(), lse, lookup(op.getQuery()), key,
-      value, contextPart("positions"), contextPart("bases"), /*shared=*/Value(),
-      /*shared_bases=*/Value(), op.getHeadsAttr(), op.getKvHeadsAttr(),
-      b.getF32FloatAttr(op.getScale().convertToDouble()));
+      value, contextPart("positions"), contextPart("bases"),
+      cached ? Value() : contextPart("shared"),
+      cached ? Value() : contextPart("shared_bases"), op.getHeadsAttr(),
+      op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()));
   map[op.getResult()] = attention.getOut();
   if (lse)
     map[op.getLse()] = attention.getLse();
@@ -464,8 +465,8 @@ LogicalResult Fuser::write(lm::AttentionGradOp op) {
       b, op.getLoc(), op.getQuery().getType(), op.getKey().getType(),
       op.getValue().getType(), lookup(op.getQuery()), lookup(op.getKey()),
       lookup(op.getValue()), lookup(op.getResult()), lookup(op.getLse()),
-      lookup(op.getGradient()), contextPart("offsets"), /*bases=*/Value(),
-      /*shared=*/Value(), op.getHeadsAttr(), op.getKvHeadsAttr(),
+      lookup(op.getGradient()), contextPart("offsets"), contextPart("bases"),
+      contextPart("shared"), op.getHeadsAttr(), op.getKvHeadsAttr(),
       b.getF32FloatAttr(op.getScale().convertToDouble()));
   map[op.getQueryGradient()] = grad.getDq();
   map[op.getKeyGradient()] = grad.getDk();

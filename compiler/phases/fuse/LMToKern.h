@@ -31,7 +31,7 @@ private:
   /// An argument that the source does not have, once for equal attributes.
   mlir::Value extra(mlir::Type type, mlir::DictionaryAttr attributes,
                     llvm::StringRef name);
-  /// "positions", "bases", "offsets" or "cache_rows".
+  /// "positions", "bases", "shared", "shared_bases", "offsets" or "cache_rows".
   mlir::Value contextPart(llvm::StringRef part);
   /// The tensor as an operand of a matrix product: rounded to the products'
   /// element type where it is not stored in it.

@@ -223,8 +223,7 @@ Chunk &Models::chunkOf(Policy &policy) {
   std::string prefix = (policy.model.getSymName() + ".chunk.").str();
   chunk->capacity = std::max(chunkRows, policy.context);
   chunk->rows = buffers.extent(loc, prefix + "row_count", chunk->capacity);
-  chunk->sequences =
-      buffers.extent(loc, prefix + "sequence_count", chunk->capacity);
+  chunk->units = buffers.extent(loc, prefix + "unit_count", chunk->capacity);
   chunk->targets =
       buffers.extent(loc, prefix + "target_count", chunk->capacity);
   auto table = [&](StringRef what, int64_t extra = 0) {
@@ -234,6 +233,8 @@ Chunk &Models::chunkOf(Policy &policy) {
   chunk->tokens = table("tokens");
   chunk->positions = table("positions");
   chunk->bases = table("bases");
+  chunk->shared = table("shared");
+  chunk->sharedBases = table("shared_bases");
   chunk->offsets = table("offsets", 1);
   chunk->targetRows = table("target_rows");
   chunk->targetTokens = table("targets");
@@ -245,8 +246,18 @@ Chunk &Models::chunkOf(Policy &policy) {
   return *chunk;
 }
 
+/// The references of the seeds that there are.
+static ArrayAttr referencesOf(OpBuilder &builder, const Seeds &seeds) {
+  SmallVector<Attribute> all;
+  for (const Slot &slot : {seeds.logp, seeds.entropy})
+    if (slot.ref)
+      all.push_back(slot.ref);
+  return all.empty() ? ArrayAttr() : builder.getArrayAttr(all);
+}
+
 rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
-                                Policy &policy, Axes &axes, bool filtered) {
+                                Policy &policy, Axes &axes, bool filtered,
+                                const Seeds &seeds, bool dropIdle) {
   Chunk &chunk = chunkOf(policy);
   if (filtered && !chunk.kept)
     chunk.kept =
@@ -258,12 +269,14 @@ rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
            {"tokens", chunk.tokens},
            {"positions", chunk.positions},
            {"bases", chunk.bases},
+           {"shared", chunk.shared},
+           {"shared_bases", chunk.sharedBases},
            {"offsets", chunk.offsets},
            {"targets_rows", chunk.targetRows},
            {"targets", chunk.targetTokens},
            {"token_index", chunk.tokenIndex},
            {"row_count", chunk.rows.size},
-           {"sequence_count", chunk.sequences.size},
+           {"unit_count", chunk.units.size},
            {"target_count", chunk.targets.size}})
     to.set(name, ref.getBuffer());
   if (filtered)
@@ -272,9 +285,20 @@ rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
       builder, loc, axes.set(), axes.isView(), policy.op.getSymName(),
       chunk.capacity,
       filtered ? builder.getI64IntegerAttr(policy.vocabulary) : IntegerAttr(),
+      referencesOf(builder, seeds), dropIdle,
       to.getDictionary(builder.getContext()));
   op.getBody().emplaceBlock();
   return op;
+}
+
+/// An rt.learn inside `chunks`; returns its body.
+static OpBuilder makeLearn(OpBuilder &builder, rt::ChunksOp chunks,
+                           const Seeds &seeds) {
+  auto op =
+      rt::LearnOp::create(builder, chunks.getLoc(), chunks.getSetAttr(),
+                          chunks.getViewAttr(), chunks.getVocabularyAttr(),
+                          referencesOf(builder, seeds), chunks.getToAttr());
+  return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
 }
 
 /// Embedding and layers on the chunk; with `train` what the backward reads is
@@ -325,7 +349,9 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
         return pick({{"activation", in},
                      {"positions", {chunk.positions, chunk.rows}},
                      {"bases", {chunk.bases, chunk.rows}},
-                     {"offsets", {chunk.offsets, chunk.sequences}}},
+                     {"shared", {chunk.shared, chunk.rows}},
+                     {"shared_bases", {chunk.sharedBases, chunk.rows}},
+                     {"offsets", {chunk.offsets, chunk.units}}},
                     role);
       },
       results);
@@ -419,22 +445,24 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
                                TokenResults results, Seeds seeds) {
   Policy &policy = this->policy(name);
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
-  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
+  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered, seeds,
+                           /*dropIdle=*/true);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
   auto rebuild = rt::RebuildOp::create(inside, loc);
   OpBuilder again = OpBuilder::atBlockEnd(&rebuild.getBody().emplaceBlock());
   if (failed(body(again, loc, policy, true)))
     return failure();
-  return backwardChunk(inside, loc, policy, axes, of, results, seeds);
+  OpBuilder learn = makeLearn(inside, chunks, seeds);
+  return backwardChunk(learn, loc, policy, axes, of, results, seeds);
 }
 
 LogicalResult
 Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
-              Distribution of, TokenResults results,
+              Distribution of, TokenResults results, const Seeds &expected,
               function_ref<FailureOr<Seeds>(OpBuilder &)> writeSeeds) {
   Policy &policy = this->policy(name);
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
-  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
+  auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered, expected);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
   if (failed(forwardChunk(inside, loc, policy, axes, of, results,
                           /*keep=*/true)))
@@ -442,7 +470,8 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
   FailureOr<Seeds> seeds = writeSeeds(inside);
   if (failed(seeds))
     return failure();
-  return backwardChunk(inside, loc, policy, axes, of, results, *seeds);
+  OpBuilder learn = makeLearn(inside, chunks, *seeds);
+  return backwardChunk(learn, loc, policy, axes, of, results, *seeds);
 }
 
 LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
@@ -512,13 +541,15 @@ LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
                          {"gradient", gradientOut},
                          {"positions", {chunk.positions, chunk.rows}},
                          {"bases", {chunk.bases, chunk.rows}},
-                         {"offsets", {chunk.offsets, chunk.sequences}}},
+                         {"shared", {chunk.shared, chunk.rows}},
+                         {"shared_bases", {chunk.sharedBases, chunk.rows}},
+                         {"offsets", {chunk.offsets, chunk.units}}},
                         role);
           },
           [&](DictionaryAttr role, Type) {
             return pick({{"gradient", gradientIn}}, role);
           },
-          chunk.sequences)))
+          chunk.units)))
     return failure();
   Slot firstGradient{part(gradients, bytes, 0), chunk.rows};
   if (failed(call(

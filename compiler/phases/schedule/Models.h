@@ -29,9 +29,9 @@ struct Parameter {
 /// its passes leave. One for each model.
 struct Chunk {
   int64_t capacity = 0;
-  Extent rows, sequences, targets;
-  rt::RefAttr tokens, positions, bases, offsets, targetRows, targetTokens,
-      tokenIndex;
+  Extent rows, units, targets;
+  rt::RefAttr tokens, positions, bases, shared, sharedBases, offsets,
+      targetRows, targetTokens, tokenIndex;
   /// A flag a token of the vocabulary for each target: its kept set. Made when
   /// a pass over a filtered set first asks for it.
   rt::RefAttr kept;
@@ -109,9 +109,11 @@ public:
 
   /// Both in one pass over the chunks, for seeds that need no other token's
   /// results: `writeSeeds` writes what computes those of the chunk's tokens.
+  /// `expected` are the seeds if the policy still says what was recorded, or
+  /// nothing: sequences from which nothing would be learnt are kept together.
   llvm::LogicalResult sweep(
       mlir::OpBuilder &builder, mlir::Location loc, llvm::StringRef policy,
-      Axes &axes, Distribution of, TokenResults results,
+      Axes &axes, Distribution of, TokenResults results, const Seeds &expected,
       llvm::function_ref<mlir::FailureOr<Seeds>(mlir::OpBuilder &)> writeSeeds);
 
   /// One AdamW step on the accumulated gradient, then the packed layouts.
@@ -134,7 +136,8 @@ private:
   mlir::OpBuilder program(Policy &policy, llvm::StringRef what);
   Chunk &chunkOf(Policy &policy);
   rt::ChunksOp makeChunks(mlir::OpBuilder &builder, mlir::Location loc,
-                          Policy &policy, Axes &axes, bool filtered);
+                          Policy &policy, Axes &axes, bool filtered,
+                          const Seeds &seeds = {}, bool dropIdle = false);
   llvm::LogicalResult body(mlir::OpBuilder &builder, mlir::Location loc,
                            Policy &policy, bool train);
   llvm::LogicalResult forwardChunk(mlir::OpBuilder &inside, mlir::Location loc,

@@ -452,8 +452,19 @@ LogicalResult StageWriter::writeSweep(rl::UpdateOp op,
     return seedsOf(program.backward, axes);
   };
   OutputSet &set = setOf(op.getOutputs());
+  // Seeds at the recorded log-probabilities tell, exactly while the policy is
+  // the one that sampled, from which sequences nothing will be learnt.
+  Seeds expected;
+  if (set.sampler == op.getPolicyAttr() && !results.entropy) {
+    rt::ColumnOp::create(builder, op.getLoc(), axes.set(), axes.isView(),
+                         "logp", results.logp);
+    FailureOr<Seeds> seeds = writeSeeds(builder);
+    if (failed(seeds))
+      return failure();
+    expected = *seeds;
+  }
   if (failed(models.sweep(builder, op.getLoc(), op.getPolicy(), axes,
-                          {set.temperature, set.isFiltered}, results,
+                          {set.temperature, set.isFiltered}, results, expected,
                           writeSeeds)))
     return failure();
   return write(program.after);

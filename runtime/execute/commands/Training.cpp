@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/execute/Session.h"
-#include "runtime/rollout/Chunks.h"
 #include <algorithm>
 #include <cmath>
 
@@ -65,107 +64,6 @@ private:
   Policy &policy;
   int64_t minibatches, epochs;
   bool tearGroups;
-  Block body;
-};
-
-class Chunks : public Command {
-public:
-  Chunks(Loader &loader, const Fields &fields)
-      : number(loader.set(fields)), view(fields.flag("view", false)),
-        inUpdate(loader.inUpdate), rows(fields.integer("rows")),
-        vocabulary(fields.integer("vocabulary", 0)) {
-    Fields to = fields.has("to") ? fields.object("to") : fields;
-    auto range = [&](const char *name) {
-      return loader.memory.optional(to, name);
-    };
-    tokens = range("tokens");
-    positions = range("positions");
-    bases = range("bases");
-    offsets = range("offsets");
-    targetRows = range("targets_rows");
-    targets = range("targets");
-    tokenIndex = range("token_index");
-    kept = range("kept");
-    rowCount = range("row_count");
-    sequenceCount = range("sequence_count");
-    offsetCount = range("offset_count");
-    targetCount = range("target_count");
-    if (rows < 1)
-      throw Error("'rows' must be at least 1");
-    for (const Range *each : {&tokens, &positions, &bases})
-      if (*each && each->size() < rows)
-        throw Error("buffer '", each->name, "' holds ", each->size(),
-                    " elements, a chunk has ", rows, " rows");
-    if (kept && (vocabulary < 1 || kept.size() < rows * vocabulary))
-      throw Error("buffer '", kept.name, "' holds ", kept.size(),
-                  " flags, not a vocabulary of ", vocabulary, " for each of ",
-                  rows, " rows");
-    if (offsets)
-      maxSequences = offsets.size() - 1;
-    if (maxSequences < 1)
-      throw Error("buffer '", offsets.name, "' holds no sequence");
-    loader.session.limitRows(number, rows);
-    body =
-        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
-  }
-
-  void run(Session &session) override {
-    Clock::Scope part(session.clock, inUpdate ? Part::train : Part::score);
-    const SetState &state = session.set(number);
-    std::vector<Chunk> chunks =
-        packChunks(state.outputs, state.axes(view), rows, maxSequences);
-    session.chunks = static_cast<int64_t>(chunks.size());
-    for (const Chunk &chunk : chunks) {
-      write(tokens, chunk.tokens);
-      write(positions, chunk.positions);
-      write(bases, chunk.bases);
-      write(offsets, chunk.offsets);
-      write(targetRows, chunk.targetRows);
-      write(targets, chunk.targets);
-      write(tokenIndex, chunk.tokenIndex);
-      if (kept)
-        kept.write(keptOf(chunk, state.outputs, state.axes(view), vocabulary));
-      count(rowCount, chunk.tokens.size());
-      count(sequenceCount, chunk.sequences.size());
-      count(offsetCount, chunk.offsets.size());
-      count(targetCount, chunk.targets.size());
-      body.run(session);
-    }
-  }
-
-private:
-  static void write(const Range &range, const std::vector<int32_t> &values) {
-    if (range)
-      range.write(values);
-  }
-  static void count(const Range &range, size_t value) {
-    if (range)
-      range.setInteger(static_cast<int64_t>(value));
-  }
-
-  int64_t number;
-  bool view, inUpdate;
-  int64_t rows, maxSequences = INT64_MAX, vocabulary;
-  Range tokens, positions, bases, offsets, targetRows, targets, tokenIndex,
-      kept;
-  Range rowCount, sequenceCount, offsetCount, targetCount;
-  Block body;
-};
-
-/// What an earlier pass over the same view left in memory still stands if the
-/// view is one chunk.
-class Rebuild : public Command {
-public:
-  Rebuild(Loader &loader, const Fields &fields) {
-    body =
-        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
-  }
-  void run(Session &session) override {
-    if (session.chunks > 1)
-      body.run(session);
-  }
-
-private:
   Block body;
 };
 
@@ -245,8 +143,6 @@ std::unique_ptr<Command> make(Loader &loader, const Fields &fields) {
 
 void registerTraining(std::map<std::string, LoadCommand> &table) {
   table["update"] = make<Update>;
-  table["chunks"] = make<Chunks>;
-  table["rebuild"] = make<Rebuild>;
   table["metric"] = make<Metric>;
   table["every"] = make<Every>;
 }
