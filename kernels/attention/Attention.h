@@ -14,6 +14,9 @@ namespace r1c::kernels {
 
 /// Keys of a block of the forward: part of a row's meaning.
 constexpr int64_t blockKeys = 64;
+/// Columns of a head that one chain of a score runs over: longer ones would
+/// round too often.
+constexpr int64_t chainColumns = 64;
 
 /// The grid over a unit that the backward sums along: rows of queries (each
 /// with the heads of one key head) and keys of a tile. Part of the meaning.
@@ -67,6 +70,25 @@ void packColumns(Head &head, llvm::function_ref<Value(Value)> row, Value count,
 /// written.
 void packRows(Head &head, llvm::function_ref<Value(Value)> row, Value count,
               int64_t depth, Value to);
+
+struct Tiles;
+/// Dot products over a head of `rows` rows of `a` with columns of panels: a
+/// chain for 64 columns. The first chains' sums go to `out`, the others' to
+/// `more`, restFloats() in all; rows are `keys` floats apart.
+struct Chains {
+  Chains(Kernel &k, Head &head, Tiles &tiles, int64_t keys);
+  int64_t restFloats() const { return (count - 1) * part; }
+  void call(Value rows, Value a, Value columns, Value out, Value rest,
+            Value panels);
+  /// 16 of the sums, all chains in order.
+  Value load(Value out, Value rest);
+
+private:
+  Kernel &k;
+  Head &head;
+  Tiles &tiles;
+  int64_t keys, count, part;
+};
 
 } // namespace r1c::kernels
 

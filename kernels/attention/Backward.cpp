@@ -63,6 +63,9 @@ struct Backward {
   Tiles pairTiles{"pairs", f32, rowStride, 1, width * 32 * 4, false, {}};
   Tiles queryTiles{"queries", f32, grid.keys, 1, grid.keys * 32 * 4, true, {}};
   Tiles keyTiles{"keys", f32, 1, grid.keys, vectors * 32 * 4, true, {}};
+  Chains chains{k, head, pairTiles, grid.keys};
+  int64_t pRestAt = piece(chains.restFloats()),
+          dsRestAt = piece(chains.restFloats());
   func::FuncOp loadQueries = {}, loadKeys = {}, pair = {}, gather = {};
 
   Value f(double v) { return e.splat(f32, v); }
@@ -358,16 +361,15 @@ struct Backward {
     forTiles(k, e.i64(0), count, tileRows(k.features), [&](Value v, Value n) {
       Value p = at(scratch, pAt, v, grid.keys),
             ds = at(scratch, dsAt, v, grid.keys);
-      pairTiles.call(k, n,
-                     {at(scratch, qAt, v, rowStride), at(scratch, keyColumnsAt),
-                      p, e.i64(grid.keys), panels, e.i64(width)});
-      pairTiles.call(k, n,
-                     {at(scratch, seedAt, v, rowStride),
-                      at(scratch, valueColumnsAt), ds, e.i64(grid.keys), panels,
-                      e.i64(width)});
+      chains.call(n, at(scratch, qAt, v, rowStride), at(scratch, keyColumnsAt),
+                  p, at(scratch, pRestAt), panels);
+      chains.call(n, at(scratch, seedAt, v, rowStride),
+                  at(scratch, valueColumnsAt), ds, at(scratch, dsRestAt),
+                  panels);
       e.loop(0, n, 1, [&](Value i) {
         Value vector = e.add(v, i), at0 = e.mul(i, grid.keys);
         probabilities(e.at(p, at0, f32), e.at(ds, at0, f32),
+                      at(scratch, pRestAt, at0), at(scratch, dsRestAt, at0),
                       e.load(at(scratch, lseAt, vector), f32),
                       e.load(at(scratch, meanAt, vector), f32), first,
                       e.add(i0, e.div(vector, each)), j0, keys);
@@ -382,8 +384,8 @@ struct Backward {
   }
 
   /// Of query row i: p holds scores, ds the products of seed and values.
-  void probabilities(Value p, Value ds, Value lse, Value mean, Value first,
-                     Value i, Value j0, Value keys) {
+  void probabilities(Value p, Value ds, Value pRest, Value dsRest, Value lse,
+                     Value mean, Value first, Value i, Value j0, Value keys) {
     Value zero = e.splat(lanesOf(f32, 16), 0.0);
     Value lses = e.broadcast(lse, 16), means = e.broadcast(mean, 16);
     Value causal = e.sub(e.add(i, 1), j0), sharedKeys, otherKeys;
@@ -402,9 +404,10 @@ struct Backward {
         seen = both(seen, either(below(sharedKeys), own));
       }
       Value pAt = e.at(p, c, f32), dsAt = e.at(ds, c, f32);
-      Value prob =
-          math::ExpOp::create(e.b, e.loc, sub(e.load(pAt, f32, 16), lses));
-      Value grad = mul(prob, sub(e.load(dsAt, f32, 16), means));
+      Value prob = math::ExpOp::create(
+          e.b, e.loc, sub(chains.load(pAt, e.at(pRest, c, f32)), lses));
+      Value grad =
+          mul(prob, sub(chains.load(dsAt, e.at(dsRest, c, f32)), means));
       e.store(e.select(seen, prob, zero), pAt, f32);
       e.store(e.select(seen, grad, zero), dsAt, f32);
     });

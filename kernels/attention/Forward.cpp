@@ -58,6 +58,8 @@ struct Forward {
 
   Tiles scoreTiles{"scores", f32, qStride, 1, width * 32 * 4, false, {}};
   Tiles valueTiles{"values", f32, blockKeys, 1, blockKeys * 32 * 4, true, {}};
+  Chains chains{k, head, scoreTiles, blockKeys};
+  int64_t restAt = piece(chains.restFloats() * 4);
   func::FuncOp sweep = {};
 
   Value f(double v) { return e.splat(f32, v); }
@@ -236,7 +238,16 @@ struct Forward {
         };
       };
       packColumns(head, place(keys), count, in(scratch, keysAt));
-      packRows(head, place(values), count, blockKeys, in(scratch, valuesAt));
+      // The next block is fetched meanwhile: few rows wait for little else.
+      Value left = e.sub(to, block);
+      auto valueRow = [&](Value i) {
+        Value ahead = e.min(e.add(i, blockKeys), e.add(left, -1));
+        for (Value tensor : {keys, values})
+          for (int64_t c = 0; c < width; c += 64 / bytesOf(element))
+            e.prefetch(e.at(place(tensor)(ahead), c, element));
+        return place(values)(i);
+      };
+      packRows(head, valueRow, count, blockKeys, in(scratch, valuesAt));
       forTiles(k, first, end, tileRows(k.features),
                [&](Value v, Value n) { tile(scratch, v, n, block); });
     });
@@ -263,17 +274,18 @@ struct Forward {
     low = e.min(low, e.i64(blockKeys));
     high = e.min(e.sub(high, block), e.i64(blockKeys));
     e.when(e.less(e.i64(0), high), [&] {
-      scoreTiles.call(k, n,
-                      {e.at(in(scratch, qAt), e.mul(first, qStride), f32),
-                       in(scratch, keysAt), scores, e.i64(blockKeys),
-                       e.div(e.add(high, 31), 32), e.i64(width)});
+      chains.call(n, e.at(in(scratch, qAt), e.mul(first, qStride), f32),
+                  in(scratch, keysAt), scores, in(scratch, restAt),
+                  e.div(e.add(high, 31), 32));
       auto keysOf = [&](Value i) {
         return e.sub(e.load(e.at(counts, e.add(first, i), i64), i64), block);
       };
       e.loop(0, n, 1, [&](Value i) {
         Value left = keysOf(i);
         e.when(e.less(e.i64(0), left), [&] {
-          probabilities(e.at(scores, e.mul(i, blockKeys), f32), left,
+          Value row = e.mul(i, blockKeys);
+          probabilities(e.at(scores, row, f32),
+                        e.at(in(scratch, restAt), row, f32), left,
                         e.at(in(scratch, topAt), e.add(first, i), f32),
                         e.at(in(scratch, sumAt), e.add(first, i), f32),
                         e.at(out, e.mul(i, outStride), f32));
@@ -297,13 +309,14 @@ struct Forward {
   }
 
   /// Scores of a row, of which `left` are seen, become probabilities.
-  void probabilities(Value scores, Value left, Value top, Value sum,
+  void probabilities(Value scores, Value rest, Value left, Value top, Value sum,
                      Value out) {
     Value lowest = e.splat(lanesOf(f32, 16), -INFINITY);
     SmallVector<Value> s;
     for (int64_t c = 0; c < blockKeys; c += 16)
-      s.push_back(e.select(e.maskBelow(16, e.add(left, -c)),
-                           e.load(e.at(scores, c, f32), f32, 16), lowest));
+      s.push_back(e.select(
+          e.maskBelow(16, e.add(left, -c)),
+          chains.load(e.at(scores, c, f32), e.at(rest, c, f32)), lowest));
     Value highest = larger(larger(larger(s[0], s[1]), s[2]), s[3]);
     Value old = e.load(top, f32);
     Value m = larger(old, foldLanes(e, highest, [&](Value a, Value b) {

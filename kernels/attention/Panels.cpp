@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/attention/Attention.h"
+#include "kernels/matmul/Matmul.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
@@ -164,4 +165,35 @@ void r1c::kernels::packRows(Head &head, function_ref<Value(Value)> row,
     head.storePanelRow(head.load(row(i)), depth,
                        e.at(to, e.mul(i, 32), head.f32));
   });
+}
+
+//===----------------------------------------------------------------------===//
+// Dot products
+//===----------------------------------------------------------------------===//
+
+Chains::Chains(Kernel &k, Head &head, Tiles &tiles, int64_t keys)
+    : k(k), head(head), tiles(tiles), keys(keys),
+      count((head.width + chainColumns - 1) / chainColumns),
+      part(tileRows(k.features) * keys) {}
+
+void Chains::call(Value rows, Value a, Value columns, Value out, Value rest,
+                  Value panels) {
+  Emit &e = k.e;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t first = i * chainColumns;
+    tiles.call(k, rows,
+               {e.at(a, first, head.f32), e.at(columns, first * 32, head.f32),
+                i ? e.at(rest, (i - 1) * part, head.f32) : out, e.i64(keys),
+                panels, e.i64(std::min(chainColumns, head.width - first))});
+  }
+}
+
+Value Chains::load(Value out, Value rest) {
+  Emit &e = k.e;
+  Value sum = e.load(out, head.f32, 16);
+  for (int64_t i = 1; i < count; ++i)
+    sum = arith::AddFOp::create(
+        e.b, e.loc, sum,
+        e.load(e.at(rest, (i - 1) * part, head.f32), head.f32, 16));
+  return sum;
 }

@@ -54,12 +54,18 @@ struct Scalar {
       });
     return e.load(memory, f32);
   }
-  /// sum over c of x(c) * y(c), one chain.
+  /// sum over c of x(c) * y(c): a chain for 64 columns.
   Value chain(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
-    return e.loop(e.i64(0), e.i64(width), e.i64(1), f(0),
-                  [&](Value c, ValueRange sum) -> SmallVector<Value> {
-                    return {e.fma(x(c), y(c), sum[0])};
-                  })[0];
+    Value total;
+    for (int64_t first = 0; first < width; first += chainColumns) {
+      int64_t end = std::min(first + chainColumns, width);
+      Value sum = e.loop(e.i64(first), e.i64(end), e.i64(1), f(0),
+                         [&](Value c, ValueRange sum) -> SmallVector<Value> {
+                           return {e.fma(x(c), y(c), sum[0])};
+                         })[0];
+      total = total ? add(total, sum) : sum;
+    }
+    return total;
   }
   /// The same in 16 lanes.
   Value dot(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
