@@ -4,372 +4,247 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// bench_matmul --benchmark_out=FILE --benchmark_out_format=json
+// bench_matmul [--benchmark_filter=REGEX] [--benchmark_out=FILE]
 //
-// Rounds are interleaved at random, so that what else the machine does falls
-// on all alike; the table at the end has the best round of each. Weights are
-// packed before, by each in its own layout.
+// A benchmark is one product: in each round every way to compute it, and what
+// the machine can do at most, run once after the other. Rates are medians, and
+// ratios medians of ratios within a round: what else the machine does falls on
+// all alike. Weights are packed before, by each in its own layout.
 //===----------------------------------------------------------------------===//
 
 #include "bench/Kernels.h"
+#include "bench/Products.h"
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <functional>
+#include <ctime>
 #include <map>
-#include <memory>
-#include <random>
 #include <vector>
-#ifdef R1C_BENCH_ONEDNN
-#include <dnnl.hpp>
-// The threads of oneDNN's pool, through its runtime's stable entry points.
-extern "C" {
-void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
-int omp_get_thread_num();
-void omp_set_num_threads(int);
-}
-#endif
+
+using namespace r1c::bench;
 
 namespace {
 
-struct Shape {
-  int64_t m, n, k;
+// Those of a model of 135 M parameters: 576 wide, 192 of keys and of values,
+// 1536 in its layers' middle, vocabulary 49152.
+const Shape weights[] = {
+    {0, 576, 576}, {0, 1536, 576}, {0, 576, 1536}, {0, 49152, 576}};
+const Shape gradients[] = {
+    {576, 1536, 2048}, {1536, 576, 2048}, {576, 576, 2048},
+    {192, 576, 2048},  {576, 1536, 512},  {1536, 576, 512},
+    {576, 576, 512},   {192, 576, 512},   {49152, 576, 512}};
+
+struct Case {
+  Shape shape;
+  bool bf16, gradient;
+  int threads;
+
+  std::string name() const {
+    return std::string(bf16 ? "bf16 " : "f32 ") + std::to_string(threads) +
+           "T " + (gradient ? "gradient " : "") + std::to_string(shape.m) +
+           "x" + std::to_string(shape.n) + "x" + std::to_string(shape.k);
+  }
+  double bytes() const {
+    return (bf16 ? 2.0 : 4.0) * (shape.m + shape.n) * shape.k +
+           4.0 * shape.m * shape.n;
+  }
+  /// Bound by the memory that holds the weights: no cache does.
+  bool readsMemory() const { return shape.m <= 4 && bytes() > (40 << 20); }
+  /// In units of the rate that is printed.
+  double work() const { return shape.m <= 4 ? bytes() : shape.flops(); }
 };
-const Shape shapes[] = {{1024, 1024, 1024}, {4096, 576, 1536},
-                        {512, 49152, 576},  {2048, 2048, 2048},
-                        {16, 1536, 576},    {16, 49152, 576},
-                        {1, 49152, 576},    {128, 576, 1536}};
 
-using Buffer = std::shared_ptr<void>;
-Buffer allocate(size_t bytes) {
-  return Buffer(std::aligned_alloc(64, (bytes + 127) / 64 * 64), std::free);
-}
+/// A way to compute a product, or a limit.
+struct Way {
+  const char *name;
+  Run run;
+  double work;
+  int64_t repeats = 1;
+  std::vector<double> seconds = {};
+};
 
-/// Small random numbers, f32 or bf16; equal requests share them.
-Buffer randoms(size_t count, bool bf16) {
-  static std::map<std::pair<size_t, bool>, Buffer> known;
-  if (Buffer b = known[{count, bf16}])
-    return b;
-  std::mt19937 g(count);
-  std::uniform_real_distribution<float> d(-1, 1);
-  Buffer b = allocate(count * 4);
-  for (size_t i = 0; i < count; ++i) {
-    float v = d(g);
-    if (bf16)
-      std::memcpy((char *)b.get() + 2 * i, (char *)&v + 2, 2);
-    else
-      ((float *)b.get())[i] = v;
-  }
-  return known[{count, bf16}] = b;
-}
-
-void parallel(int threads, std::function<void(int)> body) {
-  if (threads == 1)
-    return body(0);
-#ifdef R1C_BENCH_ONEDNN
-  GOMP_parallel(
-      [](void *f) {
-        (*static_cast<std::function<void(int)> *>(f))(omp_get_thread_num());
-      },
-      &body, threads, 0);
-#else
-  for (int i = 0; i < threads; ++i)
-    body(i);
-#endif
-}
-
-enum class Epilogue { none, gated, residual };
-
-std::string text(Shape s, bool bf16, Epilogue epilogue) {
-  std::string t = bf16 ? "bf16" : "f32", K = std::to_string(s.k),
-              N = std::to_string(s.n);
-  std::string a = "tensor<?x" + K + "x" + t + ">",
-              b = "!kern.packed<" + K + "x" + N + "x" + t + ">";
-  std::string c = "tensor<?x" +
-                  (epilogue == Epilogue::gated ? std::to_string(s.n / 2) : N) +
-                  "x" + (epilogue == Epilogue::none ? "f32" : t) + ">";
-  std::string narrow =
-      bf16
-          ? "    %r = arith.truncf %q : f32 to bf16\n    kern.yield %r : bf16\n"
-          : "    kern.yield %q : f32\n";
-  std::string body;
-  if (epilogue == Epilogue::gated)
-    body = " paired : " + a + ", " + b + " acc(%g, %u) -> (" + c +
-           ") {\n"
-           "    %one = arith.constant 1.0 : f32\n    %n = arith.negf %g : "
-           "f32\n    %e = math.exp %n : f32\n"
-           "    %d = arith.addf %e, %one : f32\n    %p = arith.mulf %g, %u : "
-           "f32\n    %q = arith.divf %p, %d : f32\n" +
-           narrow + "  }\n";
-  else if (epilogue == Epilogue::residual)
-    body = " : " + a + ", " + b + " acc(%x) with (%res = %3 : element " + c +
-           ", %bias = %4 : column tensor<" + N + "xf32>) -> (" + c + ") {\n" +
-           (bf16 ? "    %w = arith.extf %res : bf16 to f32\n"
-                 : "    %z = arith.constant 0.0 : f32\n    %w = arith.addf "
-                   "%res, %z : f32\n") +
-           "    %p = arith.addf %x, %bias : f32\n    %q = arith.addf %p, %w : "
-           "f32\n" +
-           narrow + "  }\n";
-  else
-    body = " : " + a + ", " + b + " -> (" + c + ")\n";
-  std::string more = epilogue == Epilogue::residual
-                         ? ", %3: " + c + ", %4: tensor<" + N + "xf32>"
-                         : "";
-  return "func.func @mm(%1: " + a + ", %2: " + b + more + ") -> " + c +
-         " attributes {kern.kernel} {\n  %0 = kern.matmul %1, %2" + body +
-         "  return %0 : " + c + "\n}\n";
-}
-
-/// The head of a model as fuse writes it: the product's sums are reduced to
-/// four numbers for 256 columns, and those to log-probability, entropy and
-/// log-sum-exp a row.
-std::string headText(Shape s, bool bf16) {
-  std::string t = bf16 ? "bf16" : "f32", K = std::to_string(s.k),
-              N = std::to_string(s.n);
-  std::string a = "tensor<?x" + K + "x" + t + ">",
-              b = "!kern.packed<" + K + "x" + N + "x" + t + ">";
-  std::string c = "tensor<?x" + std::to_string((s.n + 255) / 256) + "xf32>";
-  std::string chunk = "chunk " + c, four = c + ", " + c + ", " + c + ", " + c;
-  return R"(func.func @mm(%1: )" + a + ", %2: " + b +
-         ", %3: tensor<?xi32>, %4: tensor<f32>) -> (" + four +
-         R"() attributes {kern.kernel} {
-  %0:4 = kern.matmul %1, %2 : )" +
-         a + ", " + b +
-         R"( acc(%z) with (%target = %3 : row tensor<?xi32>, %t = %4 : one tensor<f32>)
-      -> ()" +
-         chunk + ", " + chunk + ", " + chunk + ", " + chunk + R"() {
-    %one = arith.constant 1.0 : f32
-    %zero = arith.constant 0.0 : f32
-    %none = arith.constant 0xFF800000 : f32
-    %bound = arith.constant -110.0 : f32
-    %greedy = arith.cmpf oeq, %t, %zero : f32
-    %inverse = arith.divf %one, %t : f32
-    %factor = arith.select %greedy, %one, %inverse : f32
-    %u = arith.mulf %z, %factor : f32
-    %m = kern.reduce max %u : f32
-    %masked = arith.cmpf oeq, %m, %none : f32
-    %shift = arith.select %masked, %zero, %m : f32
-    %d = arith.subf %u, %shift : f32
-    %far = arith.cmpf olt, %d, %bound : f32
-    %db = arith.select %far, %bound, %d : f32
-    %e = math.exp %db : f32
-    %total = kern.reduce add %e : f32
-    %ed = arith.mulf %e, %db : f32
-    %weighted = kern.reduce add %ed : f32
-    %j = kern.index column
-    %hit = arith.cmpi eq, %j, %target : i32
-    %masked_u = arith.select %hit, %u, %zero : f32
-    %ut = kern.reduce add %masked_u : f32
-    kern.yield %m, %total, %weighted, %ut : f32, f32, f32, f32
-  }
-  return %0#0, %0#1, %0#2, %0#3 : )" +
-         four + R"(
-}
-func.func @row(%1: )" +
-         c + ", %2: " + c + ", %3: " + c + ", %4: " + c +
-         R"() -> (tensor<?xf32>, tensor<?xf32>, tensor<?xf32>) attributes {kern.kernel} {
-  %0:3 = kern.row (%cm = %1 : element )" +
-         c + ", %ct = %2 : element " + c + ", %cw = %3 : element " + c +
-         ", %cu = %4 : element " + c +
-         R"() -> (row tensor<?xf32>, row tensor<?xf32>, row tensor<?xf32>) {
-    %bound = arith.constant -110.0 : f32
-    %m = kern.reduce max %cm : f32
-    %d = arith.subf %cm, %m : f32
-    %far = arith.cmpf olt, %d, %bound : f32
-    %db = arith.select %far, %bound, %d : f32
-    %e = math.exp %db : f32
-    %te = arith.mulf %ct, %e : f32
-    %total = kern.reduce add %te : f32
-    %dt = arith.mulf %db, %ct : f32
-    %w = arith.addf %cw, %dt : f32
-    %we = arith.mulf %e, %w : f32
-    %weighted = kern.reduce add %we : f32
-    %u = kern.reduce add %cu : f32
-    %log = math.log %total : f32
-    %um = arith.subf %u, %m : f32
-    %logp = arith.subf %um, %log : f32
-    %mean = arith.divf %weighted, %total : f32
-    %entropy = arith.subf %log, %mean : f32
-    %lse = arith.addf %m, %log : f32
-    kern.yield %logp, %entropy, %lse : f32, f32, f32
-  }
-  return %0#0, %0#1, %0#2 : tensor<?xf32>, tensor<?xf32>, tensor<?xf32>
-}
-)";
-}
-
-void finish(benchmark::State &state, Shape s) {
-  state.counters["GF/s"] = benchmark::Counter(
-      2e-9 * s.m * s.n * s.k, benchmark::Counter::kIsIterationInvariantRate);
-}
-
-/// Epilogues read and write what a layer would.
-void ours(benchmark::State &state, Shape s, bool bf16, int threads,
-          Epilogue epilogue) {
-  auto kernel = r1c::bench::compile(text(s, bf16, epilogue), "mm");
-  size_t bytes = bf16 ? 2 : 4;
-  Buffer a = randoms(s.m * s.k, bf16),
-         b = randoms((s.n + 31) / 32 * 32 * s.k, bf16),
-         c = allocate(s.m * s.n * 4), residual = randoms(s.m * s.n, bf16),
-         bias = randoms(s.n, false);
-  (void)bytes;
-  int64_t rows = s.m;
-  std::vector<void *> args = {a.get(), b.get()};
-  if (epilogue == Epilogue::residual)
-    args.insert(args.end(), {residual.get(), bias.get()});
-  args.insert(args.end(), {c.get(), &rows});
-  for (auto _ : state)
-    parallel(threads,
-             [&](int worker) { kernel(args.data(), worker, threads); });
-  finish(state, s);
-}
-
-/// Both kernels of a head; flops are those of the product.
-void head(benchmark::State &state, Shape s, bool bf16, int threads) {
-  std::string text = headText(s, bf16);
-  auto product = r1c::bench::compile(text, "mm"),
-       rows = r1c::bench::compile(text, "row");
-  int64_t count = s.m, chunks = (s.n + 255) / 256;
-  std::vector<int32_t> targets(s.m, 7);
-  float temperature = 1;
-  std::vector<Buffer> buffers;
-  std::vector<void *> first = {randoms(s.m * s.k, bf16).get(),
-                               randoms((s.n + 31) / 32 * 32 * s.k, bf16).get(),
-                               targets.data(), &temperature},
-                      second;
-  auto add = [&](std::vector<void *> &args, int64_t size) {
-    buffers.push_back(allocate(size * 4));
-    args.push_back(buffers.back().get());
+std::vector<Way> waysOf(const Case &c) {
+  std::vector<Way> ways;
+  auto add = [&](const char *name, Run run, double work) {
+    if (run)
+      ways.push_back({name, run, work});
   };
-  for (int i = 0; i < 4; ++i) {
-    add(first, s.m * chunks);
-    second.push_back(first.back());
+  Shape s = c.shape;
+  double flops, bytes;
+  if (Run run = peakArithmetic(c.bf16, c.threads, flops);
+      !c.readsMemory() && run)
+    add("peak", run, flops);
+  if (Run run = peakRead(c.threads, bytes); c.readsMemory() && run)
+    add("peak", run, bytes);
+  if (c.gradient) {
+    add("r1c", weightGradient(s, c.bf16, c.threads), c.work());
+    add("onednn", oneDnnWeightGradient(s, c.bf16, c.threads), c.work());
+    return ways;
   }
-  for (int i = 0; i < 3; ++i)
-    add(second, s.m);
-  first.push_back(&count);
-  second.push_back(&count);
-  for (auto _ : state)
-    for (auto &[kernel, args] :
-         {std::pair(product, &first), std::pair(rows, &second)})
-      parallel(threads, [&, kernel = kernel, args = args](int worker) {
-        kernel(args->data(), worker, threads);
-      });
-  finish(state, s);
+  add("r1c", product(s, c.bf16, c.threads, Epilogue::none), c.work());
+  add("onednn", oneDnnProduct(s, c.bf16, c.threads), c.work());
+  if (s.m <= 16 && c.threads == 2)
+    add("split", splitProduct(s, c.bf16), c.work());
+  if (s.m != 16 && s.m != 512)
+    return ways;
+  if (s.n == 1536)
+    add("gated", product(s, c.bf16, c.threads, Epilogue::gated), c.work());
+  if (s.k == 1536)
+    add("residual", product(s, c.bf16, c.threads, Epilogue::residual),
+        c.work());
+  if (s.n == 49152)
+    add("head", head(s, c.bf16, c.threads), c.work());
+  return ways;
 }
 
-#ifdef R1C_BENCH_ONEDNN
-void oneDnn(benchmark::State &state, Shape s, bool bf16, int threads) {
-  using namespace dnnl;
-  omp_set_num_threads(threads);
-  engine e(engine::kind::cpu, 0);
-  stream stream(e);
-  auto type = bf16 ? memory::data_type::bf16 : memory::data_type::f32;
-  memory::desc a({s.m, s.k}, type, memory::format_tag::ab),
-      any({s.k, s.n}, type, memory::format_tag::any),
-      plain({s.k, s.n}, type, memory::format_tag::ab),
-      c({s.m, s.n}, memory::data_type::f32, memory::format_tag::ab);
-  matmul::primitive_desc description(matmul::desc(a, any, c), e);
-  Buffer av = randoms(s.m * s.k, bf16), bv = randoms(s.n * s.k, bf16),
-         cv = allocate(s.m * s.n * 4);
-  memory A(a, e, av.get()), B(plain, e, bv.get()), C(c, e, cv.get()),
-      packed(description.weights_desc(), e);
-  reorder(B, packed).execute(stream, B, packed);
-  matmul product(description);
+/// One thread is timed by its own clock, which stands still while another
+/// program has the core.
+double now(int threads) {
+  timespec t;
+  clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+double timed(const Run &run, int64_t repeats, int threads) {
+  double start = now(threads);
+  for (int64_t i = 0; i < repeats; ++i)
+    run();
+  return (now(threads) - start) / repeats;
+}
+
+double median(std::vector<double> v) {
+  std::nth_element(v.begin(), v.begin() + v.size() / 2, v.end());
+  return v[v.size() / 2];
+}
+
+/// How much of `a`'s rate `b` has.
+double ratio(const Way &a, const Way &b) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < a.seconds.size(); ++i)
+    ratios.push_back(a.seconds[i] / a.work * b.work / b.seconds[i]);
+  return median(ratios);
+}
+
+std::map<std::string, std::map<std::string, double>> results;
+
+void measure(benchmark::State &state, Case c) {
+  constexpr double slice = 4e-4, budget = 0.7;
+  std::vector<Way> ways = waysOf(c);
+  double round = 0;
+  for (Way &way : ways) {
+    way.run();
+    double once = timed(way.run, 1, c.threads);
+    way.repeats = std::max<int64_t>(1, slice / once);
+    round += once * way.repeats + (once < slice ? once : 0);
+  }
+  int64_t rounds = std::clamp<int64_t>(budget / round, 5, 151) | 1;
   for (auto _ : state) {
-    product.execute(
-        stream,
-        {{DNNL_ARG_SRC, A}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, C}});
-    stream.wait();
-  }
-  finish(state, s);
-}
-#endif
-
-/// Keeps the best round of each benchmark for the table.
-class Reporter : public benchmark::ConsoleReporter {
-public:
-  std::map<std::string, double> best;
-  void ReportRuns(const std::vector<Run> &runs) override {
-    for (const Run &run : runs) {
-      if (run.run_type != Run::RT_Iteration)
-        continue;
-      auto it = run.counters.find("GF/s");
-      if (it != run.counters.end()) {
-        double &value = best[run.run_name.function_name];
-        value = std::max<double>(value, it->second);
+    for (int64_t i = 0; i < rounds; ++i)
+      for (size_t j = 0; j < ways.size(); ++j) {
+        Way &way = ways[(i + j) % ways.size()];
+        if (way.repeats > 1)
+          way.run(); // its operands into the caches
+        way.seconds.push_back(timed(way.run, way.repeats, c.threads));
       }
-    }
+    auto find = [&](const std::string &name) {
+      return std::find_if(ways.begin(), ways.end(),
+                          [&](const Way &way) { return way.name == name; });
+    };
+    const Way &own = *find("r1c");
+    state.SetIterationTime(median(own.seconds));
+    auto &result = results[c.name()];
+    result["ms"] = 1e3 * median(own.seconds);
+    result[c.shape.m <= 4 ? "GB/s" : "GF/s"] =
+        1e-9 * own.work / median(own.seconds);
+    for (const Way &way : ways)
+      if (&way != &own)
+        result["/" + std::string(way.name)] = ratio(way, own);
+    result["rounds"] = rounds;
+    for (auto &[name, value] : result)
+      state.counters[name] = value;
   }
-};
+}
+
+void table(const std::vector<Case> &cases) {
+  std::printf("\n%-30s %9s %8s %6s %7s %6s   %s\n", "median", "ms", "rate",
+              "peak", "oneDNN", "1T", "cost over the plain product");
+  std::map<std::string, std::vector<double>> groups;
+  for (const Case &c : cases) {
+    if (!results.count(c.name()))
+      continue;
+    auto &r = results[c.name()];
+    auto number = [&](const char *key, int width, int digits, double scale,
+                      const char *unit) {
+      if (r.count(key))
+        std::printf(" %*.*f%s", width, digits, r[key] * scale, unit);
+      else
+        std::printf(" %*s", width + int(std::string(unit).size()), "");
+    };
+    std::printf("%-30s", c.name().c_str());
+    number("ms", 9, 3, 1, "");
+    number(c.shape.m <= 4 ? "GB/s" : "GF/s", 8, 1, 1, "");
+    number("/peak", 5, 0, 100, "%");
+    number("/onednn", 7, 2, 1, "");
+    Case single = c;
+    single.threads = 1;
+    if (c.threads > 1 && results.count(single.name()))
+      std::printf(" %6.2f", results[single.name()]["ms"] / r["ms"]);
+    else
+      std::printf(" %6s", "");
+    for (const char *name : {"gated", "residual", "head"})
+      if (r.count("/" + std::string(name)))
+        std::printf("   %s %+.1f%%", name,
+                    100 * (r["/" + std::string(name)] - 1));
+    if (r.count("/split"))
+      std::printf("   %+.1f%% over split", 100 * (1 / r["/split"] - 1));
+    std::printf("\n");
+    if (r.count("/onednn"))
+      groups[c.gradient        ? "gradients"
+             : c.shape.m <= 16 ? "M = 1, 4, 16"
+                               : "M >= 512"]
+          .push_back(r["/onednn"]);
+  }
+  for (auto &[name, ratios] : groups) {
+    double sum = 0;
+    for (double r : ratios)
+      sum += std::log(r);
+    std::printf("%-14s %3zu products, ratio to oneDNN: geometric mean %.3f, "
+                "least %.2f\n",
+                name.c_str(), ratios.size(), std::exp(sum / ratios.size()),
+                *std::min_element(ratios.begin(), ratios.end()));
+  }
+}
 
 } // namespace
 
 int main(int argc, char **argv) {
   benchmark::Initialize(&argc, argv);
-  benchmark::AddCustomContext("llvm", r1c::bench::llvmVersion());
-  benchmark::AddCustomContext("cpu", r1c::bench::cpuName());
+  benchmark::AddCustomContext("llvm", llvmVersion());
+  benchmark::AddCustomContext("cpu", cpuName());
   if (const char *commit = std::getenv("R1C_COMMIT"))
     benchmark::AddCustomContext("commit", commit);
-#ifdef R1C_BENCH_ONEDNN
-  auto *v = dnnl::version();
-  benchmark::AddCustomContext("onednn", std::to_string(v->major) + "." +
-                                            std::to_string(v->minor) + "." +
-                                            std::to_string(v->patch));
-#endif
-  std::vector<std::string> rows;
-  // One thread is timed by its own clock, which stands still while another
-  // program has the core.
-  auto add = [&](const std::string &name, int threads, auto function) {
-    auto *b = benchmark::RegisterBenchmark(name.c_str(), function);
-    b->Unit(benchmark::kMillisecond);
-    if (threads > 1)
-      b->UseRealTime();
-  };
+  benchmark::AddCustomContext("onednn", oneDnnVersion());
+
+  std::vector<Case> cases;
   for (bool bf16 : {false, true})
-    for (int threads : {1, 2})
-      for (Shape s : shapes) {
-        std::string name = std::string(bf16 ? "bf16" : "f32") + " " +
-                           std::to_string(threads) + "T " +
-                           std::to_string(s.m) + "x" + std::to_string(s.n) +
-                           "x" + std::to_string(s.k);
-        rows.push_back(name);
-        add(name + " r1c", threads, [=](benchmark::State &state) {
-          ours(state, s, bf16, threads, Epilogue::none);
-        });
-        if (threads == 1 && s.n % 32 == 0 && s.m > 1) {
-          add(name + " gated", threads, [=](benchmark::State &state) {
-            ours(state, s, bf16, threads, Epilogue::gated);
-          });
-          add(name + " residual", threads, [=](benchmark::State &state) {
-            ours(state, s, bf16, threads, Epilogue::residual);
-          });
-        }
-        if (s.n == 49152)
-          add(name + " head", threads,
-              [=](benchmark::State &state) { head(state, s, bf16, threads); });
-#ifdef R1C_BENCH_ONEDNN
-        add(name + " onednn", threads,
-            [=](benchmark::State &state) { oneDnn(state, s, bf16, threads); });
-#endif
-      }
-  Reporter reporter;
-  benchmark::RunSpecifiedBenchmarks(&reporter);
-  std::printf("%-28s %8s %8s %6s %8s %8s %8s\n", "GF/s, best round", "oneDNN",
-              "r1c", "ratio", "gated", "residual", "head");
-  for (const std::string &name : rows) {
-    auto get = [&](const char *kind) {
-      return reporter.best.count(name + kind) ? reporter.best[name + kind]
-                                              : NAN;
-    };
-    double peer = get(" onednn"), own = get(" r1c");
-    if (!std::isnan(own))
-      std::printf("%-28s %8.1f %8.1f %6.2f %8.1f %8.1f %8.1f\n", name.c_str(),
-                  peer, own, own / peer, get(" gated"), get(" residual"),
-                  get(" head"));
-  }
+    for (int threads : {1, 2}) {
+      for (int64_t size : {1024, 2048})
+        cases.push_back({{size, size, size}, bf16, false, threads});
+      for (int64_t m : {4096, 512, 16, 4, 1})
+        for (Shape s : weights)
+          cases.push_back({{m, s.n, s.k}, bf16, false, threads});
+      for (Shape s : gradients)
+        cases.push_back({s, bf16, true, threads});
+    }
+  for (const Case &c : cases)
+    benchmark::RegisterBenchmark(
+        c.name().c_str(), [=](benchmark::State &state) { measure(state, c); })
+        ->Unit(benchmark::kMillisecond)
+        ->UseManualTime()
+        ->Iterations(1);
+  benchmark::RunSpecifiedBenchmarks();
+  table(cases);
   return 0;
 }

@@ -16,8 +16,7 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 R1C_COMMIT=$(git rev-parse --short HEAD)
 export R1C_COMMIT
-build/bin/bench_matmul --benchmark_enable_random_interleaving=true --benchmark_repetitions=25 --benchmark_min_time=0.02 \
-  --benchmark_out="$out/matmul.json" --benchmark_out_format=json "$@"
+build/bin/bench_matmul --benchmark_out="$out/matmul.json" --benchmark_out_format=json "$@"
 build/bin/bench_layers --benchmark_repetitions=5 --benchmark_min_time=0.05 \
   --benchmark_out="$out/layers.json" --benchmark_out_format=json "$@"
 mkdir -p bench/results

@@ -1,4 +1,4 @@
-"""condense.py IN OUT: Google Benchmark's JSON -> context and, for each benchmark, its best and its median round."""
+"""condense.py IN OUT: Google Benchmark's JSON -> context and, for each benchmark, its best and its median round, or what it counted in its own rounds."""
 
 import json
 import statistics
@@ -6,13 +6,18 @@ import sys
 
 with open(sys.argv[1]) as f:
     full = json.load(f)
-rounds = {}
+rounds, results = {}, []
 for run in full["benchmarks"]:
-    if run["run_type"] == "iteration":
-        rates = {unit: run[unit] for unit in ("GF/s", "GB/s") if unit in run}
-        for unit, rate in rates.items():
-            rounds.setdefault((run["name"].removesuffix("/real_time"), unit), []).append(rate)
-results = [
+    if run["run_type"] != "iteration":
+        continue
+    name = run["name"].removesuffix("/real_time").removesuffix("/iterations:1/manual_time")
+    if "rounds" in run:
+        results.append({"name": name, **{key: float(f"{run[key]:.4g}") for key in run if key in ("ms", "GF/s", "GB/s", "rounds") or key[0] == "/"}})
+        continue
+    for unit in ("GF/s", "GB/s"):
+        if unit in run:
+            rounds.setdefault((name, unit), []).append(run[unit])
+results += [
     {"name": name, "unit": unit, "best": round(max(rates), 1), "median": round(statistics.median(rates), 1), "rounds": len(rates)}
     for (name, unit), rates in rounds.items()
 ]
