@@ -44,8 +44,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   bool copies = depth * bytesOf(element) % 4096 == 0;
   int64_t pad = copies ? 64 / bytesOf(element) : 0;
 
-  Tiles tiles{"tile", element, steps + (copies ? 16 : 0), 1, panelBytes,
-              init,   {}};
+  Tiles tiles{"tile", element, steps + (copies ? 16 : 0), 1, panelBytes, init, direct};
   tiles.make(k);
   func::FuncOp epilogue =
       direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
@@ -60,7 +59,8 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
     Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
     Value bBlock = e.at(b, e.mul(p, panelBytes), i8);
     forTiles(
-        k, share.firstRow, share.lastRow, height, [&](Value row, Value rows) {
+        k, share.firstRow, share.lastRow, height,
+        [&](Value, Value row, Value rows) {
           Value aRow = e.at(a, e.mul(row, depth), element);
           if (copies) {
             e.loop(0, rows, 1, [&](Value r) {

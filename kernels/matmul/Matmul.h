@@ -26,7 +26,10 @@ struct Tiles {
   int64_t aDepthStride; ///< in steps
   int64_t panelBytes;   ///< from one panel of B to the next
   bool load;            ///< start from what out holds
-  SmallVector<mlir::func::FuncOp> functions;
+  /// Fetch the next panel's place in out while a panel is computed: out is the
+  /// result itself, not a block in the first-level cache.
+  bool fetchOut = false;
+  SmallVector<mlir::func::FuncOp> functions = {};
 
   void make(Kernel &k);
   /// Calls the function for `rows` (i64).
@@ -46,10 +49,10 @@ struct Share {
 Share shareProduct(Kernel &k, Value rows, int64_t panels, int64_t rowUnit,
                    int64_t panelUnit = 1);
 
-/// Calls body(first, rows) for tiles of nearly equal height that cover
+/// Calls body(number, first, rows) for tiles of nearly equal height that cover
 /// [first, last).
 void forTiles(Kernel &k, Value first, Value last, int64_t height,
-              llvm::function_ref<void(Value, Value)> body);
+              llvm::function_ref<void(Value, Value, Value)> body);
 
 mlir::LogicalResult buildTransposeACpu(Kernel &k);
 

@@ -79,6 +79,12 @@ struct TileEmitter {
             tiles.load ? e.load(e.at(rowStart[r], v * lanes, f32), f32, lanes)
                        : e.splat(lanesOf(f32, lanes), 0.0));
     }
+    // The sums of the next panel, which may lie far away.
+    if (tiles.fetchOut)
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t line = 0; line < 2 * together; ++line)
+          e.prefetch(e.at(rowStart[r], 32 * together + 16 * line, f32),
+                     /*write=*/true);
     auto steps = [&](Value step, ValueRange carried, int64_t unroll) {
       SmallVector<Value> sums(carried);
       Value aStep = e.at(a, e.mul(step, tiles.aDepthStride), aType);
@@ -201,7 +207,7 @@ Share r1c::kernels::shareProduct(Kernel &k, Value rows, int64_t panels,
 }
 
 void r1c::kernels::forTiles(Kernel &k, Value first, Value last, int64_t height,
-                            function_ref<void(Value, Value)> body) {
+                            function_ref<void(Value, Value, Value)> body) {
   Emit &e = k.e;
   Value count = e.max(e.sub(last, first), e.i64(0));
   Value tiles = e.div(e.add(count, height - 1), height);
@@ -211,6 +217,6 @@ void r1c::kernels::forTiles(Kernel &k, Value first, Value last, int64_t height,
     Value extra =
         arith::ExtUIOp::create(e.b, e.loc, e.b.getI64Type(), e.less(t, more));
     Value row = e.add(first, e.add(e.mul(t, base), e.min(t, more)));
-    body(row, e.add(base, extra));
+    body(t, row, e.add(base, extra));
   });
 }

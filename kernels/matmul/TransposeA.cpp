@@ -18,8 +18,12 @@ using namespace r1c::kernels;
 namespace {
 
 struct TransposeAEmitter {
-  // A chunk of a panel is 32 KiB, of eight panels 256 KiB.
-  static constexpr int64_t chunkSteps = 256, blockPanels = 8, aStride = 16;
+  // A chunk of a tile of A takes 32 KiB, in the first-level cache; one of up to
+  // eight panels 512 KiB, in the second; A's tiles lie in the third until all
+  // panels have met them.
+  static constexpr int64_t chunkSteps = 512, aStride = 16,
+                           tileBytes = chunkSteps * aStride * 4,
+                           panelBytes = chunkSteps * 128, mostTiles = 64;
   Kernel &k;
   Emit &e = k.e;
   kern::MatmulOp op = cast<kern::MatmulOp>(k.op);
@@ -28,6 +32,9 @@ struct TransposeAEmitter {
   bool pairs = element.isBF16();
   int64_t m = op.getRows(), n = op.getColumns();
   int64_t panels = (n + 31) / 32, height = tileRows(k.features);
+  /// Of nearly equal size: a small block would not pay for reading A's tiles.
+  int64_t blocks = (panels + 7) / 8,
+          blockPanels = (panels + blocks - 1) / blocks;
   int64_t chunkRows = chunkSteps * (pairs ? 2 : 1);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
@@ -42,6 +49,10 @@ struct TransposeAEmitter {
       Value target = e.at(to, e.mul(s, stride), i8);
       for (auto [i, mask] : llvm::enumerate(masks)) {
         Value at = e.at(first, 16 * i, element);
+        // Rows are far apart: nothing else would fetch them.
+        for (int64_t row = 0; row < (pairs ? 2 : 1); ++row)
+          if (i % (pairs ? 2 : 1) == 0)
+            e.prefetch(e.at(at, (16 * (pairs ? 2 : 1) + row) * width, element));
         Value out = e.at(target, 64 * i, i8);
         if (!pairs) {
           e.store(e.load(at, f32, 16, mask), out, f32);
@@ -91,52 +102,74 @@ struct TransposeAEmitter {
     });
   }
 
+  /// Panels p ... p + count of rows r0 ... r0 + depth of B.
+  void packB(Value p, Value count, Value r0, Value depth, Value to) {
+    e.loop(0, count, 1, [&](Value q) {
+      Value column = e.mul(e.add(p, q), 32);
+      SmallVector<Value> masks(2);
+      if (n % 32)
+        for (int64_t i : {0, 1})
+          masks[i] = e.maskBelow(16, e.sub(e.i64(n - 16 * i), column));
+      copy(e.at(b, e.add(e.mul(r0, n), column), element), n, depth, masks,
+           e.at(to, e.mul(q, panelBytes), i8), 128);
+    });
+  }
+
   void build() {
-    Tiles tiles{"tile", element, 1, aStride, chunkSteps * 128, true, {}};
+    Tiles tiles{"tile", element, 1, aStride, panelBytes, true, true};
     tiles.make(k);
-    Value aBlock = e.scratch(chunkSteps * aStride * 4);
-    Value bBlock = e.scratch(blockPanels * chunkSteps * 128);
+    int64_t most = std::min(mostTiles, (m + height - 1) / height);
+    Value aTiles = e.scratch(most * tileBytes);
+    Value bBlock = e.scratch(blockPanels * panelBytes);
     Value edge = e.scratch(height * 32 * 4);
     Share share = shareProduct(k, e.i64(m), panels, height);
     if (!op.getInit())
       clear(share);
 
-    e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
-      Value count = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
-      e.loop(e.i64(0), k.size, e.i64(chunkRows), [&](Value r0) {
-        Value depth = e.min(e.i64(chunkRows), e.sub(k.size, r0));
-        Value steps = pairs ? e.div(e.add(depth, 1), 2) : depth;
-        e.loop(0, count, 1, [&](Value q) {
-          Value column = e.mul(e.add(p, q), 32);
-          SmallVector<Value> masks(2);
-          if (n % 32)
-            for (int64_t i : {0, 1})
-              masks[i] = e.maskBelow(16, e.sub(e.i64(n - 16 * i), column));
-          copy(e.at(b, e.add(e.mul(r0, n), column), element), n, depth, masks,
-               e.at(bBlock, e.mul(q, chunkSteps * 128), i8), 128);
-        });
-        forTiles(
-            k, share.firstRow, share.lastRow, height,
-            [&](Value row, Value rows) {
-              copy(e.at(a, e.add(e.mul(r0, m), row), element), m, depth,
-                   e.maskBelow(16, rows), aBlock, aStride * 4);
-              Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
-              Value whole =
-                  e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
-              tiles.call(k, rows,
-                         {aBlock, bBlock, target, e.i64(n), whole, steps});
-              if (n % 32 == 0)
-                return;
-              e.when(e.less(whole, count), [&] {
-                copyEdge(edge, row, rows, false);
-                tiles.call(k, rows,
-                           {aBlock,
-                            e.at(bBlock, e.mul(whole, chunkSteps * 128), i8),
-                            edge, e.i64(32), e.i64(1), steps});
-                copyEdge(edge, row, rows, true);
-              });
-            });
+    auto tile = [&](Value p, Value count, Value steps, Value aTile, Value row,
+                    Value rows) {
+      Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
+      // What comes next of C is far away, too.
+      Value next = e.at(target, e.mul(rows, n), f32);
+      for (int64_t r = 0; r < height; ++r)
+        for (int64_t line : {0, 16})
+          e.prefetch(e.at(next, r * n + line, f32), /*write=*/true);
+      Value whole = e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
+      tiles.call(k, rows, {aTile, bBlock, target, e.i64(n), whole, steps});
+      if (n % 32 == 0)
+        return;
+      e.when(e.less(whole, count), [&] {
+        copyEdge(edge, row, rows, false);
+        tiles.call(k, rows,
+                   {aTile, e.at(bBlock, e.mul(whole, panelBytes), i8), edge,
+                    e.i64(32), e.i64(1), steps});
+        copyEdge(edge, row, rows, true);
       });
+    };
+    e.loop(e.i64(0), k.size, e.i64(chunkRows), [&](Value r0) {
+      Value depth = e.min(e.i64(chunkRows), e.sub(k.size, r0));
+      Value steps = pairs ? e.div(e.add(depth, 1), 2) : depth;
+      e.loop(
+          share.firstRow, share.lastRow, e.i64(most * height), [&](Value m0) {
+            Value m1 = e.min(e.add(m0, most * height), share.lastRow);
+            e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels),
+                   [&](Value p) {
+                     Value count =
+                         e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
+                     packB(p, count, r0, depth, bBlock);
+                     forTiles(
+                         k, m0, m1, height,
+                         [&](Value i, Value row, Value rows) {
+                           Value aTile = e.at(aTiles, e.mul(i, tileBytes), i8);
+                           e.when(e.equal(p, share.firstPanel), [&] {
+                             copy(e.at(a, e.add(e.mul(r0, m), row), element), m,
+                                  depth, e.maskBelow(16, rows), aTile,
+                                  aStride * 4);
+                           });
+                           tile(p, count, steps, aTile, row, rows);
+                         });
+                   });
+          });
     });
   }
 };
