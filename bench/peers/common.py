@@ -106,10 +106,6 @@ def run_watched(command, timeout, **options):
         return out.read(), usage.ru_maxrss * 1024
 
 
-def metrics(directory):
-    return [json.loads(line) for line in open(pathlib.Path(directory) / "metrics.jsonl")]
-
-
 def machine():
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     memory = next(int(line.split()[1]) // 2**20 for line in open("/proc/meminfo") if line.startswith("MemTotal"))
@@ -151,3 +147,47 @@ def report(name, peer, rows, **context):
 
 def geometric_mean(values):
     return math.exp(statistics.fmean(math.log(v) for v in values))
+
+
+def need_model(directory):
+    """SmolLM2-135M as examples/smollm2/setup.sh gets it."""
+    if not (directory / "model.safetensors").exists():
+        setup = ROOT / "examples" / "smollm2" / "setup.sh"
+        say("getting SmolLM2-135M")
+        subprocess.run([setup, "--model-only", directory.parent], check=True)
+
+
+def endless(model):
+    """The model with an end token that it never says (no text of its training had it): every sample is of full
+    length. The weights are the same file."""
+    out = WORK / "endless"
+    out.mkdir(parents=True, exist_ok=True)
+    names = {t["id"]: t["content"] for t in json.loads((model / "tokenizer.json").read_text())["added_tokens"]}
+    for file in model.iterdir():
+        target = out / file.name
+        target.unlink(missing_ok=True)
+        if file.suffix == ".safetensors":
+            target.symlink_to(file.resolve())
+        elif file.suffix == ".json":
+            settings = json.loads(file.read_text())
+            for key, value in (("eos_token_id", 3), ("eos_token", names[3])):
+                if key in settings:
+                    settings[key] = value
+            target.write_text(json.dumps(settings))
+    return out
+
+
+def compile_step(name, text, *flags):
+    """The artifact of a step file."""
+    source, artifact = WORK / f"{name}.r1", WORK / f"{name}.r1x"
+    source.write_text(text)
+    subprocess.run([need_binary("r1c"), "compile", source, "-o", artifact, *flags], check=True, cwd=WORK)
+    return artifact
+
+
+def run_step(artifact, threads, *flags):
+    """Runs an artifact: its metrics, a line an update or round, and the largest resident size in bytes."""
+    with tempfile.TemporaryDirectory(dir=WORK) as out:
+        _, size = run_watched([need_binary("r1c-run"), artifact, "--base", WORK, "--out", out, "--threads", threads,
+                               "--checkpoint-every", 0, "--quiet", *flags], 300)
+        return [json.loads(line) for line in open(pathlib.Path(out) / "metrics.jsonl")], size

@@ -18,18 +18,16 @@ using cpu::Buffer;
 using reference::Environment;
 using reference::Tensor;
 
-static bool isKernel(Operation *op) {
+bool r1c::isKernelOp(Operation *op) {
   return isa_and_nonnull<kern::KernDialect>(op->getDialect()) &&
          isa<func::FuncOp>(op->getParentOp());
 }
 
-/// Operands, each once: the arguments of the kernel's function.
-static llvm::SetVector<Value> argumentsOf(Operation *op) {
+llvm::SetVector<Value> r1c::kernelArguments(Operation *op) {
   return {op->operand_begin(), op->operand_end()};
 }
 
-/// Operands that are the buffers of results.
-static llvm::SmallDenseMap<Value, unsigned> initsOf(Operation *op) {
+llvm::SmallDenseMap<Value, unsigned> r1c::kernelInits(Operation *op) {
   llvm::SmallDenseMap<Value, unsigned> inits;
   if (auto map = dyn_cast<kern::MapOp>(op)) {
     unsigned next = 0;
@@ -48,39 +46,45 @@ static llvm::SmallDenseMap<Value, unsigned> initsOf(Operation *op) {
   return inits;
 }
 
+OwningOpRef<ModuleOp> r1c::outlineKernel(Operation *op, StringRef name) {
+  OwningOpRef<ModuleOp> module = ModuleOp::create(op->getLoc());
+  auto arguments = kernelArguments(op);
+  OpBuilder at = OpBuilder::atBlockEnd(module->getBody());
+  auto func = func::FuncOp::create(
+      at, op->getLoc(), name,
+      at.getFunctionType(
+          llvm::map_to_vector(arguments, [](Value v) { return v.getType(); }),
+          op->getResultTypes()));
+  func->setAttr(kern::kernelAttrName, at.getUnitAttr());
+  Block *entry = func.addEntryBlock();
+  IRMapping map;
+  for (auto [value, argument] : llvm::zip(arguments, entry->getArguments()))
+    map.map(value, argument);
+  OpBuilder inside = OpBuilder::atBlockEnd(entry);
+  Operation *copy = inside.clone(*op, map);
+  func::ReturnOp::create(inside, op->getLoc(), copy->getResults());
+  return module;
+}
+
 FailureOr<std::unique_ptr<CompiledModel>>
 CompiledModel::compile(ModuleOp fused, StringRef cpuName) {
   std::unique_ptr<CompiledModel> model(new CompiledModel);
-  OpBuilder b(fused.getContext());
   OwningOpRef<ModuleOp> all = ModuleOp::create(fused.getLoc());
   std::map<std::string, std::string> byText;
   fused.walk([&](Operation *op) {
-    if (!isKernel(op))
+    if (!isKernelOp(op))
       return;
-    auto arguments = argumentsOf(op);
-    OpBuilder at = OpBuilder::atBlockEnd(all->getBody());
-    auto func = func::FuncOp::create(
-        at, op->getLoc(), "kernel",
-        at.getFunctionType(
-            llvm::map_to_vector(arguments, [](Value v) { return v.getType(); }),
-            op->getResultTypes()));
-    func->setAttr(kern::kernelAttrName, at.getUnitAttr());
-    Block *entry = func.addEntryBlock();
-    IRMapping map;
-    for (auto [value, argument] : llvm::zip(arguments, entry->getArguments()))
-      map.map(value, argument);
-    OpBuilder inside = OpBuilder::atBlockEnd(entry);
-    Operation *copy = inside.clone(*op, map);
-    func::ReturnOp::create(inside, op->getLoc(), copy->getResults());
+    OwningOpRef<ModuleOp> module = outlineKernel(op, "kernel");
+    auto func = *module->getOps<func::FuncOp>().begin();
     std::string text;
     llvm::raw_string_ostream(text) << func;
     auto [entryOf, fresh] =
         byText.emplace(text, "k" + std::to_string(byText.size()));
     model->symbols[op] = entryOf->second;
-    if (fresh)
+    if (fresh) {
       func.setName(entryOf->second);
-    else
-      func.erase();
+      func->moveBefore(all->getBody(), all->getBody()->end());
+    }
   });
   cpu::TargetOptions options;
   options.cpu = cpuName;
@@ -206,13 +210,13 @@ FailureOr<Environment> CompiledModel::run(func::FuncOp func,
       memory[op.getResult(0)] = view;
       continue;
     }
-    if (!isKernel(&op))
+    if (!isKernelOp(&op))
       continue; // sizes
-    auto inits = initsOf(&op);
+    auto inits = kernelInits(&op);
     int64_t size = sizeOf(&op, at);
     SmallVector<Memory> results(op.getNumResults());
     std::vector<const Buffer *> buffers;
-    for (Value argument : argumentsOf(&op)) {
+    for (Value argument : kernelArguments(&op)) {
       auto init = inits.find(argument);
       if (init == inits.end()) {
         buffers.push_back(at(argument).buffer.get());

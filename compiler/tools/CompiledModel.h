@@ -10,8 +10,19 @@
 
 #include "compiler/reference/Roles.h"
 #include "compiler/target/cpu/Loaded.h"
+#include "llvm/ADT/SetVector.h"
 
 namespace r1c {
+
+/// Whether an op of a function after lm-to-kern becomes a kernel.
+bool isKernelOp(mlir::Operation *op);
+/// Its operands, each once: the arguments of the kernel's function.
+llvm::SetVector<mlir::Value> kernelArguments(mlir::Operation *op);
+/// Those that are the buffers of results.
+llvm::SmallDenseMap<mlir::Value, unsigned> kernelInits(mlir::Operation *op);
+/// A module with the op alone in a kernel function.
+mlir::OwningOpRef<mlir::ModuleOp> outlineKernel(mlir::Operation *op,
+                                                llvm::StringRef name);
 
 /// The functions of a module after lm-to-kern, each of their ops a compiled
 /// kernel, run op by op. Values are floats, int32 and flags; outputs start as
