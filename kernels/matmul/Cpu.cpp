@@ -58,56 +58,53 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
     Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
     Value bBlock = e.at(b, e.mul(p, panelBytes), i8);
-    forTiles(
-        k, share.firstRow, share.lastRow, height,
-        [&](Value, Value row, Value rows) {
-          Value aRow = e.at(a, e.mul(row, depth), element);
-          if (copies) {
-            e.loop(0, rows, 1, [&](Value r) {
-              Value from = e.at(aRow, e.mul(r, depth), element);
-              Value to = e.at(aCopy, e.mul(r, depth + pad), element);
-              int64_t lanes = 64 / bytesOf(element);
-              e.loop(0, e.i64(depth), lanes, [&](Value x) {
-                e.store(e.load(e.at(from, x, element), element, lanes),
-                        e.at(to, x, element), element);
-              });
-            });
-            aRow = aCopy;
-          }
-          if (direct) {
-            Value target =
-                e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
-            tiles.call(
-                k, rows,
-                {aRow, bBlock, target, e.i64(columns), panels, depthSteps});
-            return;
-          }
-          int64_t stride = blockPanels * 32;
-          if (init) // N is not a multiple of 32: bring in what is there
-            e.loop(0, rows, 1, [&](Value r) {
-              Value width = e.sub(e.i64(columns), e.mul(p, 32));
-              e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
-                Value mask = e.maskBelow(16, e.sub(width, x));
-                Value from = e.at(c,
-                                  e.add(e.mul(e.add(row, r), columns),
-                                        e.add(e.mul(p, 32), x)),
-                                  f32);
-                e.store(e.load(from, f32, 16, mask),
-                        e.at(block, e.add(e.mul(r, stride), x), f32), f32);
-              });
-            });
-          tiles.call(k, rows,
-                     {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
-          // Of the next block the part that its first rows will want.
-          Value done = e.sub(row, share.firstRow);
-          Value next = e.at(bBlock,
-                            e.add(e.i64(blockPanels * panelBytes),
-                                  e.mul(e.min(done, e.i64(32)), 1024)),
-                            i8);
-          func::CallOp::create(
-              e.b, e.loc, epilogue,
-              ValueRange{k.args, block, rows, row, p, panels, next});
+    Tiling tiling(k, share.firstRow, share.lastRow, height);
+    e.loop(0, tiling.count, 1, [&](Value t) {
+      auto [row, rows] = tiling.tile(t);
+      Value aRow = e.at(a, e.mul(row, depth), element);
+      if (copies) {
+        e.loop(0, rows, 1, [&](Value r) {
+          Value from = e.at(aRow, e.mul(r, depth), element);
+          Value to = e.at(aCopy, e.mul(r, depth + pad), element);
+          int64_t lanes = 64 / bytesOf(element);
+          e.loop(0, e.i64(depth), lanes, [&](Value x) {
+            e.store(e.load(e.at(from, x, element), element, lanes),
+                    e.at(to, x, element), element);
+          });
         });
+        aRow = aCopy;
+      }
+      if (direct) {
+        Value target = e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
+        tiles.call(k, rows,
+                   {aRow, bBlock, target, e.i64(columns), panels, depthSteps});
+        return;
+      }
+      int64_t stride = blockPanels * 32;
+      if (init) // N is not a multiple of 32: bring in what is there
+        e.loop(0, rows, 1, [&](Value r) {
+          Value width = e.sub(e.i64(columns), e.mul(p, 32));
+          e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
+            Value mask = e.maskBelow(16, e.sub(width, x));
+            Value from = e.at(
+                c, e.add(e.mul(e.add(row, r), columns), e.add(e.mul(p, 32), x)),
+                f32);
+            e.store(e.load(from, f32, 16, mask),
+                    e.at(block, e.add(e.mul(r, stride), x), f32), f32);
+          });
+        });
+      tiles.call(k, rows,
+                 {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
+      // Of the next block the part that its first rows will want.
+      Value done = e.sub(row, share.firstRow);
+      Value next = e.at(bBlock,
+                        e.add(e.i64(blockPanels * panelBytes),
+                              e.mul(e.min(done, e.i64(32)), 1024)),
+                        i8);
+      func::CallOp::create(
+          e.b, e.loc, epilogue,
+          ValueRange{k.args, block, rows, row, p, panels, next});
+    });
   });
   return success();
 }

@@ -49,10 +49,21 @@ struct Share {
 Share shareProduct(Kernel &k, Value rows, int64_t panels, int64_t rowUnit,
                    int64_t panelUnit = 1);
 
-/// Calls body(number, first, rows) for tiles of nearly equal height that cover
-/// [first, last).
+/// Tiles of nearly equal height that cover rows [first, last).
+struct Tiling {
+  Tiling(Kernel &k, Value first, Value last, int64_t height);
+  Value count;
+  /// First row and number of rows of tile t.
+  std::pair<Value, Value> tile(Value t) const;
+
+private:
+  Emit &e;
+  Value first, base, more;
+};
+
+/// Calls body(first row, rows) for each of these tiles.
 void forTiles(Kernel &k, Value first, Value last, int64_t height,
-              llvm::function_ref<void(Value, Value, Value)> body);
+              llvm::function_ref<void(Value, Value)> body);
 
 mlir::LogicalResult buildTransposeACpu(Kernel &k);
 

@@ -206,17 +206,27 @@ Share r1c::kernels::shareProduct(Kernel &k, Value rows, int64_t panels,
   return s;
 }
 
+Tiling::Tiling(Kernel &k, Value first, Value last, int64_t height)
+    : e(k.e), first(first) {
+  Value rows = e.max(e.sub(last, first), e.i64(0));
+  count = e.div(e.add(rows, height - 1), height);
+  Value divisor = e.max(count, e.i64(1));
+  base = e.div(rows, divisor);
+  more = e.rem(rows, divisor);
+}
+
+std::pair<Value, Value> Tiling::tile(Value t) const {
+  Value extra =
+      arith::ExtUIOp::create(e.b, e.loc, e.b.getI64Type(), e.less(t, more));
+  return {e.add(first, e.add(e.mul(t, base), e.min(t, more))),
+          e.add(base, extra)};
+}
+
 void r1c::kernels::forTiles(Kernel &k, Value first, Value last, int64_t height,
-                            function_ref<void(Value, Value, Value)> body) {
-  Emit &e = k.e;
-  Value count = e.max(e.sub(last, first), e.i64(0));
-  Value tiles = e.div(e.add(count, height - 1), height);
-  Value divisor = e.max(tiles, e.i64(1));
-  Value base = e.div(count, divisor), more = e.rem(count, divisor);
-  e.loop(e.i64(0), tiles, e.i64(1), [&](Value t) {
-    Value extra =
-        arith::ExtUIOp::create(e.b, e.loc, e.b.getI64Type(), e.less(t, more));
-    Value row = e.add(first, e.add(e.mul(t, base), e.min(t, more)));
-    body(t, row, e.add(base, extra));
+                            function_ref<void(Value, Value)> body) {
+  Tiling tiling(k, first, last, height);
+  k.e.loop(k.e.i64(0), tiling.count, k.e.i64(1), [&](Value t) {
+    auto [row, rows] = tiling.tile(t);
+    body(row, rows);
   });
 }

@@ -39,38 +39,37 @@ struct TransposeAEmitter {
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
 
-  /// Copies `rows` rows of a matrix from `from` on, `width` elements apart:
-  /// for each step (a row, or the pairs of two rows) 16 columns for each mask
-  /// (null: all), `stride` bytes from step to step.
-  void copy(Value from, int64_t width, Value rows, ArrayRef<Value> masks,
-            Value to, int64_t stride) {
-    auto step = [&](Value s, bool alone) {
-      Value first = e.at(from, e.mul(s, pairs ? 2 * width : width), element);
-      Value target = e.at(to, e.mul(s, stride), i8);
-      for (auto [i, mask] : llvm::enumerate(masks)) {
-        Value at = e.at(first, 16 * i, element);
-        // Rows are far apart: nothing else would fetch them.
-        for (int64_t row = 0; row < (pairs ? 2 : 1); ++row)
-          if (i % (pairs ? 2 : 1) == 0)
-            e.prefetch(e.at(at, (16 * (pairs ? 2 : 1) + row) * width, element));
-        Value out = e.at(target, 64 * i, i8);
-        if (!pairs) {
-          e.store(e.load(at, f32, 16, mask), out, f32);
-          continue;
-        }
-        Value x = e.load(at, i16, 16, mask);
-        Value y = alone ? e.splatInt(x.getType(), 0)
-                        : e.load(e.at(at, width, element), i16, 16, mask);
-        SmallVector<int64_t> order;
-        for (int64_t lane = 0; lane < 16; ++lane)
-          order.append({lane, 16 + lane});
-        e.store(e.shuffle(x, y, order), out, i16);
-      }
-    };
+  /// body(step, alone) for the steps of `rows` rows; alone: a pair's first row
+  /// without its second.
+  void forSteps(Value rows, function_ref<void(Value, bool)> body) {
     Value whole = pairs ? e.div(rows, 2) : rows;
-    e.loop(0, whole, 1, [&](Value s) { step(s, false); });
+    e.loop(0, whole, 1, [&](Value s) { body(s, false); });
     if (pairs)
-      e.when(e.equal(e.rem(rows, 2), e.i64(1)), [&] { step(whole, true); });
+      e.when(e.equal(e.rem(rows, 2), e.i64(1)), [&] { body(whole, true); });
+  }
+
+  /// Copies 16 columns (those in `mask`, if any) of one step of a matrix of
+  /// `width` columns, a pair of rows element by element.
+  void copyStep(Value from, int64_t width, Value mask, bool alone, Value to) {
+    // Rows are far apart: nothing else would fetch those to come.
+    int64_t rows = pairs ? 2 : 1;
+    for (int64_t row = 0; row < rows; ++row)
+      e.prefetch(e.at(from, (16 * rows + row) * width, element));
+    if (!pairs)
+      return e.store(e.load(from, f32, 16, mask), to, f32);
+    Value x = e.load(from, i16, 16, mask);
+    Value y = alone ? e.splatInt(x.getType(), 0)
+                    : e.load(e.at(from, width, element), i16, 16, mask);
+    SmallVector<int64_t> order;
+    for (int64_t lane = 0; lane < 16; ++lane)
+      order.append({lane, 16 + lane});
+    e.store(e.shuffle(x, y, order), to, i16);
+  }
+
+  /// Address of column `column` of the row where step `s` after row r0 begins.
+  Value stepOf(Value matrix, int64_t width, Value r0, Value s, Value column) {
+    Value row = e.add(r0, pairs ? e.mul(s, 2) : s);
+    return e.at(matrix, e.add(e.mul(row, width), column), element);
   }
 
   /// Without an init the chains start from zeros.
@@ -106,12 +105,33 @@ struct TransposeAEmitter {
   void packB(Value p, Value count, Value r0, Value depth, Value to) {
     e.loop(0, count, 1, [&](Value q) {
       Value column = e.mul(e.add(p, q), 32);
-      SmallVector<Value> masks(2);
+      Value panel = e.at(to, e.mul(q, panelBytes), i8);
+      Value masks[2];
       if (n % 32)
         for (int64_t i : {0, 1})
           masks[i] = e.maskBelow(16, e.sub(e.i64(n - 16 * i), column));
-      copy(e.at(b, e.add(e.mul(r0, n), column), element), n, depth, masks,
-           e.at(to, e.mul(q, panelBytes), i8), 128);
+      forSteps(depth, [&](Value s, bool alone) {
+        for (int64_t i : {0, 1})
+          copyStep(stepOf(b, n, r0, s, e.add(column, 16 * i)), n, masks[i],
+                   alone, e.at(panel, e.add(e.mul(s, 128), 64 * i), i8));
+      });
+    });
+  }
+
+  /// The tiles of columns m0 ... m1 of A. A tile takes parts of lines: several
+  /// at once, and a line is fetched once.
+  void packA(const Tiling &tiling, Value r0, Value depth, Value to) {
+    constexpr int64_t together = 8;
+    e.loop(0, tiling.count, together, [&](Value first) {
+      Value last = e.min(e.add(first, together), tiling.count);
+      forSteps(depth, [&](Value s, bool alone) {
+        e.loop(first, last, e.i64(1), [&](Value i) {
+          auto [column, columns] = tiling.tile(i);
+          Value out = e.add(e.mul(i, tileBytes), e.mul(s, aStride * 4));
+          copyStep(stepOf(a, m, r0, s, column), m, e.maskBelow(16, columns),
+                   alone, e.at(to, out, i8));
+        });
+      });
     });
   }
 
@@ -151,23 +171,19 @@ struct TransposeAEmitter {
       Value steps = pairs ? e.div(e.add(depth, 1), 2) : depth;
       e.loop(
           share.firstRow, share.lastRow, e.i64(most * height), [&](Value m0) {
-            Value m1 = e.min(e.add(m0, most * height), share.lastRow);
+            Tiling tiling(k, m0, e.min(e.add(m0, most * height), share.lastRow),
+                          height);
+            packA(tiling, r0, depth, aTiles);
             e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels),
                    [&](Value p) {
                      Value count =
                          e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
                      packB(p, count, r0, depth, bBlock);
-                     forTiles(
-                         k, m0, m1, height,
-                         [&](Value i, Value row, Value rows) {
-                           Value aTile = e.at(aTiles, e.mul(i, tileBytes), i8);
-                           e.when(e.equal(p, share.firstPanel), [&] {
-                             copy(e.at(a, e.add(e.mul(r0, m), row), element), m,
-                                  depth, e.maskBelow(16, rows), aTile,
-                                  aStride * 4);
-                           });
-                           tile(p, count, steps, aTile, row, rows);
-                         });
+                     e.loop(0, tiling.count, 1, [&](Value i) {
+                       auto [row, rows] = tiling.tile(i);
+                       tile(p, count, steps,
+                            e.at(aTiles, e.mul(i, tileBytes), i8), row, rows);
+                     });
                    });
           });
     });
