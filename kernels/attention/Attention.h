@@ -61,6 +61,9 @@ private:
 Value foldLanes(Emit &e, Value v,
                 llvm::function_ref<Value(Value, Value)> combine);
 
+/// 16 vectors of 16 -> their columns.
+SmallVector<Value> transpose16(Emit &e, mlir::ArrayRef<Value> rows);
+
 /// Rows 0 ... count - 1, given by their addresses, as columns of panels
 /// [count / 32][width][32] of floats. Columns from `count` on, up to a multiple
 /// of 16, repeat the last one: memory behind it is not ours to read.

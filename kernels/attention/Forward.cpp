@@ -41,6 +41,11 @@ struct Forward {
   int64_t vectors = rowsAtOnce * each;
   int64_t qStride = head.parts * 16, outStride = head.padded;
 
+  /// Whether the heads of a row fit into registers: two sums of scores each
+  /// beside 16 columns of keys, and their results.
+  bool fitsRegisters =
+      k.features.avx512 && each <= 4 && each * head.parts <= 24;
+
   /// Working memory, as offsets in bytes.
   int64_t bytes = 0;
   int64_t piece(int64_t size) {
@@ -237,19 +242,27 @@ struct Forward {
           return e.at(tensor, e.mul(e.add(start, p), kvHeads * width), element);
         };
       };
-      packColumns(head, place(keys), count, in(scratch, keysAt));
-      // The next block is fetched meanwhile: few rows wait for little else.
-      Value left = e.sub(to, block);
-      auto valueRow = [&](Value i) {
-        Value ahead = e.min(e.add(i, blockKeys), e.add(left, -1));
-        for (Value tensor : {keys, values})
-          for (int64_t c = 0; c < width; c += 64 / bytesOf(element))
-            e.prefetch(e.at(place(tensor)(ahead), c, element));
-        return place(values)(i);
+      auto tiled = [&] {
+        packColumns(head, place(keys), count, in(scratch, keysAt));
+        packRows(head, place(values), count, blockKeys, in(scratch, valuesAt));
+        forTiles(k, first, end, tileRows(k.features),
+                 [&](Value v, Value n) { tile(scratch, v, n, block); });
       };
-      packRows(head, valueRow, count, blockKeys, in(scratch, valuesAt));
-      forTiles(k, first, end, tileRows(k.features),
-               [&](Value v, Value n) { tile(scratch, v, n, block); });
+      if (!fitsRegisters)
+        return tiled();
+      // One row, and a whole block of keys that lie behind one another.
+      Value one = both(e.equal(e.sub(end, first), e.i64(each)),
+                       e.equal(count, e.i64(blockKeys)));
+      if (op.getShared()) {
+        Value apart = e.less(shared, e.add(block, 1)),
+              within = e.less(e.add(block, blockKeys - 1), shared);
+        one = both(one, arith::OrIOp::create(e.b, e.loc, apart, within));
+      }
+      e.when(one, [&] {
+        Value key0 = place(keys)(e.i64(0)), value0 = place(values)(e.i64(0));
+        oneRow(scratch, first, key0, value0);
+      });
+      e.when(e.equal(one, e.splatInt(one.getType(), 0)), tiled);
     });
   }
 
@@ -284,8 +297,15 @@ struct Forward {
         Value left = keysOf(i);
         e.when(e.less(e.i64(0), left), [&] {
           Value row = e.mul(i, blockKeys);
-          probabilities(e.at(scores, row, f32),
-                        e.at(in(scratch, restAt), row, f32), left,
+          SmallVector<Value> s;
+          Value lowest = e.splat(lanesOf(f32, 16), -INFINITY);
+          for (int64_t c = 0; c < blockKeys; c += 16)
+            s.push_back(e.select(
+                e.maskBelow(16, e.add(left, -c)),
+                chains.load(e.at(e.at(scores, row, f32), c, f32),
+                            e.at(e.at(in(scratch, restAt), row, f32), c, f32)),
+                lowest));
+          probabilities(s, e.at(scores, row, f32),
                         e.at(in(scratch, topAt), e.add(first, i), f32),
                         e.at(in(scratch, sumAt), e.add(first, i), f32),
                         e.at(out, e.mul(i, outStride), f32));
@@ -308,15 +328,105 @@ struct Forward {
     });
   }
 
-  /// Scores of a row, of which `left` are seen, become probabilities.
-  void probabilities(Value scores, Value rest, Value left, Value top, Value sum,
+  /// The heads of one row, on a whole block of keys: columns of keys go from
+  /// one set of registers into the chains of the other, values are read where
+  /// they lie. What decoding does.
+  void oneRow(Value scratch, Value first, Value keys, Value values) {
+    int64_t stride = kvHeads * width;
+    Value q = e.at(in(scratch, qAt), e.mul(first, qStride), f32),
+          scores = in(scratch, scoresAt);
+    // Two groups of 16 keys: one alone would wait for its chains.
+    constexpr int64_t groups = 2;
+    e.loop(0, e.i64(blockKeys), groups * 16, [&](Value key) {
+      Value keyRows = e.at(keys, e.mul(key, stride), element);
+      SmallVector<Value> sums = dotProducts(q, keyRows, stride, groups);
+      for (int64_t h = 0; h < each; ++h)
+        for (int64_t g = 0; g < groups; ++g)
+          e.store(sums[g * each + h],
+                  e.at(e.at(scores, key, f32), h * blockKeys + g * 16, f32),
+                  f32);
+    });
+    auto outOf = [&](int64_t h) {
+      return e.at(in(scratch, outAt), e.mul(e.add(first, h), outStride), f32);
+    };
+    SmallVector<Value> out;
+    for (int64_t h = 0; h < each; ++h) {
+      Value row = e.at(scores, h * blockKeys, f32), v = e.add(first, h);
+      SmallVector<Value> s;
+      for (int64_t c = 0; c < blockKeys; c += 16)
+        s.push_back(e.load(e.at(row, c, f32), f32, 16));
+      probabilities(s, row, e.at(in(scratch, topAt), v, f32),
+                    e.at(in(scratch, sumAt), v, f32), outOf(h));
+    }
+    for (int64_t h = 0; h < each; ++h)
+      out.append(head.loadFloats(outOf(h)));
+    out = e.loop(
+        e.i64(0), e.i64(blockKeys), e.i64(1), out,
+        [&](Value j, ValueRange carried) {
+          Value row = e.mul(j, stride);
+          // The next block: decoding waits for little else.
+          for (Value tensor : {keys, values})
+            for (int64_t c = 0; c < width; c += 64 / bytesOf(element))
+              e.prefetch(e.at(e.at(tensor, row, element),
+                              blockKeys * stride + c, element),
+                         /*write=*/false, /*locality=*/2);
+          SmallVector<Value> v = head.load(e.at(values, row, element)), next;
+          for (int64_t h = 0; h < each; ++h)
+            next.append(head.addScaled(
+                SmallVector<Value>(carried.slice(h * head.parts, head.parts)),
+                e.load(e.at(e.at(scores, j, f32), h * blockKeys, f32), f32),
+                v));
+          return next;
+        });
+    for (int64_t h = 0; h < each; ++h)
+      head.storeFloats(ArrayRef(out).slice(h * head.parts, head.parts),
+                       outOf(h));
+  }
+
+  /// Of the heads in `q` with groups of 16 keys: [group * each + head].
+  SmallVector<Value> dotProducts(Value q, Value keys, int64_t stride,
+                                 int64_t groups) {
+    auto columns = [&](Value c, int64_t count, ValueRange carried) {
+      SmallVector<Value> sums(carried);
+      Value mask = count < 16 ? e.mask(16, count) : Value();
+      for (int64_t g = 0; g < groups; ++g) {
+        SmallVector<Value> v;
+        for (int64_t i = 0; i < 16; ++i)
+          v.push_back(e.widen(e.load(
+              e.at(e.at(keys, c, element), (g * 16 + i) * stride, element),
+              element, 16, mask)));
+        v = transpose16(e, v);
+        for (int64_t i = 0; i < count; ++i)
+          for (int64_t h = 0; h < each; ++h) {
+            Value x = e.load(e.at(e.at(q, c, f32), h * qStride + i, f32), f32);
+            Value &sum = sums[g * each + h];
+            sum = e.fma(e.broadcast(x, 16), v[i], sum);
+          }
+      }
+      return sums;
+    };
+    SmallVector<Value> totals;
+    for (int64_t from = 0; from < width; from += chainColumns) {
+      int64_t to = std::min(from + chainColumns, width);
+      int64_t whole = from + (to - from) / 16 * 16;
+      SmallVector<Value> sums(groups * each, e.splat(lanesOf(f32, 16), 0.0));
+      sums = e.loop(
+          e.i64(from), e.i64(whole), e.i64(16), sums,
+          [&](Value c, ValueRange carried) { return columns(c, 16, carried); });
+      if (whole < to)
+        sums = columns(e.i64(whole), to - whole, sums);
+      if (from == 0)
+        totals = sums;
+      else
+        for (auto [total, sum] : llvm::zip(totals, sums))
+          total = add(total, sum);
+    }
+    return totals;
+  }
+
+  /// Scores of a row, a block of them, become probabilities.
+  void probabilities(ArrayRef<Value> s, Value scores, Value top, Value sum,
                      Value out) {
-    Value lowest = e.splat(lanesOf(f32, 16), -INFINITY);
-    SmallVector<Value> s;
-    for (int64_t c = 0; c < blockKeys; c += 16)
-      s.push_back(e.select(
-          e.maskBelow(16, e.add(left, -c)),
-          chains.load(e.at(scores, c, f32), e.at(rest, c, f32)), lowest));
     Value highest = larger(larger(larger(s[0], s[1]), s[2]), s[3]);
     Value old = e.load(top, f32);
     Value m = larger(old, foldLanes(e, highest, [&](Value a, Value b) {

@@ -87,9 +87,9 @@ Value r1c::kernels::foldLanes(Emit &e, Value v,
 // Panels
 //===----------------------------------------------------------------------===//
 
-/// 16 vectors of 16 -> their columns. First inside groups of four lanes, then
-/// the groups: each step is one instruction of two operands.
-static SmallVector<Value> transpose16(Emit &e, ArrayRef<Value> rows) {
+SmallVector<Value> r1c::kernels::transpose16(Emit &e, ArrayRef<Value> rows) {
+  // First inside groups of four lanes, then the groups: each step is one
+  // instruction of two operands.
   auto inGroups = [&](Value a, Value b, ArrayRef<int64_t> lanes) {
     SmallVector<int64_t> all;
     for (int64_t group = 0; group < 16; group += 4)

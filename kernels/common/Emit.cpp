@@ -255,9 +255,9 @@ void Emit::scatter(Value value, Value pointer, Value indices, Type element,
                                mask, b.getI32IntegerAttr(bytesOf(element)));
 }
 
-void Emit::prefetch(Value pointer, bool write) {
+void Emit::prefetch(Value pointer, bool write, int32_t locality) {
   LLVM::Prefetch::create(b, loc, pointer, b.getI32IntegerAttr(write),
-                         b.getI32IntegerAttr(3), b.getI32IntegerAttr(1));
+                         b.getI32IntegerAttr(locality), b.getI32IntegerAttr(1));
 }
 
 Value Emit::scratch(int64_t bytes) {

@@ -90,7 +90,8 @@ public:
   Value gather(Value pointer, Value indices, Type element, Value mask = {});
   void scatter(Value value, Value pointer, Value indices, Type element,
                Value mask = {});
-  void prefetch(Value pointer, bool write = false);
+  /// `locality`: 3 to the first-level cache, 2 to the second.
+  void prefetch(Value pointer, bool write = false, int32_t locality = 3);
   /// Memory of the function, aligned to 64 bytes. Emit in the entry block.
   Value scratch(int64_t bytes);
 
