@@ -49,61 +49,72 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   func::FuncOp epilogue =
       direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
   Value block = direct ? Value() : e.scratch(height * blockPanels * 32 * 4);
-  Value aCopy =
-      copies ? e.scratch(height * (depth + pad) * bytesOf(element)) : Value();
+  // Rows are taken in blocks, so that A comes from the third-level cache for
+  // every block of panels but the first; copied ones from the second.
+  int64_t rowBytes = depth * bytesOf(element);
+  int64_t blockTiles = (copies ? 1 << 20 : 4 << 20) / (rowBytes * height);
+  int64_t blockRows = std::max<int64_t>(blockTiles, 1) * height;
+  Value aCopy = copies ? e.scratch(blockRows * (depth + pad) * bytesOf(element))
+                       : Value();
   Share share = shareProduct(k, k.size, packed.getPanels(), height, unit);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
   Value depthSteps = e.i64(steps);
-  e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
-    Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
-    Value bBlock = e.at(b, e.mul(p, panelBytes), i8);
-    Tiling tiling(k, share.firstRow, share.lastRow, height);
-    e.loop(0, tiling.count, 1, [&](Value t) {
-      auto [row, rows] = tiling.tile(t);
-      Value aRow = e.at(a, e.mul(row, depth), element);
-      if (copies) {
-        e.loop(0, rows, 1, [&](Value r) {
-          Value from = e.at(aRow, e.mul(r, depth), element);
-          Value to = e.at(aCopy, e.mul(r, depth + pad), element);
-          int64_t lanes = 64 / bytesOf(element);
-          e.loop(0, e.i64(depth), lanes, [&](Value x) {
-            e.store(e.load(e.at(from, x, element), element, lanes),
-                    e.at(to, x, element), element);
-          });
+  e.loop(share.firstRow, share.lastRow, e.i64(blockRows), [&](Value m0) {
+    Value m1 = e.min(e.add(m0, blockRows), share.lastRow);
+    Value aBlock = e.at(a, e.mul(m0, depth), element);
+    if (copies) {
+      e.loop(0, e.sub(m1, m0), 1, [&](Value r) {
+        Value from = e.at(aBlock, e.mul(r, depth), element);
+        Value to = e.at(aCopy, e.mul(r, depth + pad), element);
+        int64_t lanes = 64 / bytesOf(element);
+        e.loop(0, e.i64(depth), lanes, [&](Value x) {
+          e.store(e.load(e.at(from, x, element), element, lanes),
+                  e.at(to, x, element), element);
         });
-        aRow = aCopy;
-      }
-      if (direct) {
-        Value target = e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
+      });
+      aBlock = aCopy;
+    }
+    Tiling tiling(k, m0, m1, height);
+    e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
+      Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
+      Value bBlock = e.at(b, e.mul(p, panelBytes), i8);
+      e.loop(0, tiling.count, 1, [&](Value t) {
+        auto [row, rows] = tiling.tile(t);
+        Value aRow = e.at(aBlock, e.mul(e.sub(row, m0), depth + pad), element);
+        if (direct) {
+          Value target = e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
+          tiles.call(
+              k, rows,
+              {aRow, bBlock, target, e.i64(columns), panels, depthSteps});
+          return;
+        }
+        int64_t stride = blockPanels * 32;
+        if (init) // N is not a multiple of 32: bring in what is there
+          e.loop(0, rows, 1, [&](Value r) {
+            Value width = e.sub(e.i64(columns), e.mul(p, 32));
+            e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
+              Value mask = e.maskBelow(16, e.sub(width, x));
+              Value from = e.at(
+                  c,
+                  e.add(e.mul(e.add(row, r), columns), e.add(e.mul(p, 32), x)),
+                  f32);
+              e.store(e.load(from, f32, 16, mask),
+                      e.at(block, e.add(e.mul(r, stride), x), f32), f32);
+            });
+          });
         tiles.call(k, rows,
-                   {aRow, bBlock, target, e.i64(columns), panels, depthSteps});
-        return;
-      }
-      int64_t stride = blockPanels * 32;
-      if (init) // N is not a multiple of 32: bring in what is there
-        e.loop(0, rows, 1, [&](Value r) {
-          Value width = e.sub(e.i64(columns), e.mul(p, 32));
-          e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
-            Value mask = e.maskBelow(16, e.sub(width, x));
-            Value from = e.at(
-                c, e.add(e.mul(e.add(row, r), columns), e.add(e.mul(p, 32), x)),
-                f32);
-            e.store(e.load(from, f32, 16, mask),
-                    e.at(block, e.add(e.mul(r, stride), x), f32), f32);
-          });
-        });
-      tiles.call(k, rows,
-                 {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
-      // Of the next block the part that its first rows will want.
-      Value done = e.sub(row, share.firstRow);
-      Value next = e.at(bBlock,
-                        e.add(e.i64(blockPanels * panelBytes),
-                              e.mul(e.min(done, e.i64(32)), 1024)),
-                        i8);
-      func::CallOp::create(
-          e.b, e.loc, epilogue,
-          ValueRange{k.args, block, rows, row, p, panels, next});
+                   {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
+        // Of the next block the part that its first rows will want.
+        Value done = e.sub(row, m0);
+        Value next = e.at(bBlock,
+                          e.add(e.i64(blockPanels * panelBytes),
+                                e.mul(e.min(done, e.i64(32)), 1024)),
+                          i8);
+        func::CallOp::create(
+            e.b, e.loc, epilogue,
+            ValueRange{k.args, block, rows, row, p, panels, next});
+      });
     });
   });
   return success();

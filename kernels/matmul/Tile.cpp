@@ -44,6 +44,8 @@ struct TileEmitter {
   /// One step of A and of B, as they lie in memory.
   Type aType = pairs ? i32 : f32;
 
+  Value lines = {};
+
   /// How far ahead of its use B is fetched, in steps: few rows are bound by
   /// memory, many only want the next lines.
   int64_t ahead() const { return rows <= 4 ? 64 : 16; }
@@ -58,6 +60,9 @@ struct TileEmitter {
                        : rows <= 4        ? 2
                                           : 1;
     Value whole = e.sub(panels, e.rem(panels, together));
+    // Lines of a row of A that each panel fetches; a step takes 4 bytes.
+    Value part = e.mul(panels, 16);
+    lines = e.div(e.add(depth, e.sub(part, e.i64(1))), part);
     e.loop(e.i64(0), whole, e.i64(together),
            [&](Value p) { panelGroup(a, b, out, stride, p, depth, together); });
     if (together > 1)
@@ -85,6 +90,18 @@ struct TileEmitter {
         for (int64_t line = 0; line < 2 * together; ++line)
           e.prefetch(e.at(rowStart[r], 32 * together + 16 * line, f32),
                      /*write=*/true);
+    // This panel's part of the next tile of A: its rows are as many streams,
+    // too short for the hardware to run ahead of.
+    if (tiles.aDepthStride == 1 && rows > 4) {
+      Value next = e.at(a, rows * tiles.aRowStride, aType);
+      e.loop(e.mul(p, lines), e.mul(e.add(p, together), lines), e.i64(1),
+             [&](Value line) {
+               for (int64_t r = 0; r < rows; ++r)
+                 e.prefetch(e.at(next,
+                                 e.add(e.mul(line, 16), r * tiles.aRowStride),
+                                 aType));
+             });
+    }
     auto steps = [&](Value step, ValueRange carried, int64_t unroll) {
       SmallVector<Value> sums(carried);
       Value aStep = e.at(a, e.mul(step, tiles.aDepthStride), aType);
