@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Kernel benchmarks beside named peers; JSON goes to bench/results/.
-# Called by ./dev bench after a build; arguments go to Google Benchmark.
+# Called by ./dev bench after a build; arguments go to Google Benchmark, or after --peers to bench_peers.sh.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
+if [ "${1:-}" = --peers ]; then shift; exec scripts/bench_peers.sh "$@"; fi
 
 # The peer is optional: without it only r1c's own numbers are taken.
 if ! dpkg-query -W -f='${Status}' libdnnl-dev 2>/dev/null | grep -q 'ok installed'; then

@@ -74,6 +74,7 @@ def plain(torch):
 def steps(torch, transformers, dtype, only):
     """{way: one training step}, warm."""
     ids = torch.randint(0, VOCABULARY, (SEQUENCES, LENGTH + 1))
+    following = ids[:, 1:].contiguous()
     made = {}
     for name in ("plain", "transformers"):
         for how in (["f32"] if dtype == "f32" else ["autocast", "master"]):
@@ -90,9 +91,9 @@ def steps(torch, transformers, dtype, only):
             def loss(model=model, name=name, how=how):
                 with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
                     if name == "plain":
-                        return model(ids[:, :-1], ids[:, 1:])
+                        return model(ids[:, :-1], following)
                     # `shift_labels` are the next tokens themselves.
-                    return model(input_ids=ids[:, :-1], labels=ids[:, 1:], shift_labels=ids[:, 1:],
+                    return model(input_ids=ids[:, :-1], labels=following, shift_labels=following,
                                  use_cache=False).loss
             compiled = torch.compile(loss)
 
