@@ -16,15 +16,17 @@
 
 using namespace r1c::bench;
 
-/// 1e9 of `amount` a second, at best.
-static double rate(const Run &run, double amount, int rounds) {
+/// 1e9 of `amount` a second, at best. Half a second of rounds: a scheduler takes
+/// its time to give a new thread a core of its own.
+static double rate(const Run &run, double amount) {
+  using Clock = std::chrono::steady_clock;
+  using Seconds = std::chrono::duration<double>;
   double least = 1e9;
-  for (int i = 0; i < rounds; ++i) {
-    auto start = std::chrono::steady_clock::now();
+  auto begin = Clock::now();
+  while (Seconds(Clock::now() - begin).count() < 0.5) {
+    auto start = Clock::now();
     run();
-    std::chrono::duration<double> took =
-        std::chrono::steady_clock::now() - start;
-    least = std::min(least, took.count());
+    least = std::min(least, Seconds(Clock::now() - start).count());
   }
   return amount * 1e-9 / least;
 }
@@ -36,7 +38,7 @@ int main() {
     if (!run)
       return;
     std::printf("%s\"%s %dT\": %.1f", separator, what, threads,
-                rate(run, amount, 40));
+                rate(run, amount));
     separator = ", ";
   };
   for (int threads : {1, 2}) {

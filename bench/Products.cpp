@@ -21,7 +21,7 @@ void GOMP_parallel(void (*)(void *), void *, unsigned, unsigned);
 int omp_get_thread_num();
 }
 #else
-#include <thread>
+#include "runtime/device/cpu/ThreadPool.h"
 #endif
 
 using namespace r1c::bench;
@@ -69,12 +69,16 @@ void r1c::bench::parallel(int threads, const std::function<void(int)> &body) {
       },
       const_cast<std::function<void(int)> *>(&body), threads, 0);
 #else
-  std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i)
-    others.emplace_back(body, i);
-  body(0);
-  for (std::thread &other : others)
-    other.join();
+  static std::map<int, std::unique_ptr<runtime::ThreadPool>> pools;
+  auto &pool = pools[threads];
+  if (!pool)
+    pool = std::make_unique<runtime::ThreadPool>(threads);
+  void *args[] = {const_cast<std::function<void(int)> *>(&body)};
+  pool->run(
+      [](void *const *args, int64_t worker, int64_t) {
+        (*static_cast<const std::function<void(int)> *>(args[0]))(int(worker));
+      },
+      args);
 #endif
 }
 
