@@ -66,7 +66,7 @@ def artifact(model, dtype):
 import advantages
 policy actor = load("{model.name}", context = 96)
 data prompts = jsonl("trl.jsonl", prompt = "{{question}}")
-stage train(steps = 4) {{
+stage train(steps = 3) {{
   o = sample(actor, prompts, groups = {len(PROMPTS)}, group_size = {GROUP}, temperature = 1.0, max_new_tokens = {NEW})
   update(actor, losses.grpo(actor, o, advantages.zscore(words(o.text))), adamw(lr = 1e-6, clip_norm = 1.0))
   metric length = rollout.min(o.length)
