@@ -99,7 +99,6 @@ def main():
             if not line:
                 sys.exit("TRL ended: " + log.read_text()[-3000:])
             return json.loads(line)
-        answer()
         theirs, mine, sizes = [], [], []
         for _ in range(options.rounds):
             lines, size = common.run_step(step_file, threads)
@@ -107,12 +106,14 @@ def main():
             mine += [line["seconds"] for line in lines[1:]]
             sizes.append(size)
             theirs.append(answer())
+            common.say(f"{dtype}: TRL {theirs[-1]:.1f} s, r1c {mine[-1]:.1f} s")
         process.stdin.close()
         for line in process.stdout:
             last = json.loads(line)
         if process.wait(60):
             sys.exit("TRL ended: " + log.read_text()[-3000:])
         memory = last["memory"]
+        theirs = theirs[1:] or theirs  # the first one warms up
         case = f"{threads}T {len(PROMPTS)}x{GROUP}x{NEW}"
         rows.append(common.row(f"GRPO step {dtype}", case, "s", statistics.median(theirs), statistics.median(mine), 5.0))
         rows.append(common.row(f"GRPO step {dtype}, memory", case, "MiB", memory / 2**20, max(sizes) / 2**20, 2.0))
