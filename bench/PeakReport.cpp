@@ -16,8 +16,8 @@
 
 using namespace r1c::bench;
 
-/// 1e9 of `amount` a second, at best. Half a second of rounds: a scheduler takes
-/// its time to give a new thread a core of its own.
+/// 1e9 of `amount` a second, at best. Half a second of rounds: a scheduler
+/// takes its time to give a new thread a core of its own.
 static double rate(const Run &run, double amount) {
   using Clock = std::chrono::steady_clock;
   using Seconds = std::chrono::duration<double>;

@@ -80,13 +80,17 @@ def RT_BufferOp : RT_Declaration<"buffer"> {
 def RT_KernelOp : RT_Declaration<"kernel"> {
   let summary = "a compiled function of kernels.so";
   let description = [{
-    `flops` and `bytes` are the cost of one call as text over the kernel's
-    dynamic sizes, for reports. The kernel's IR is the function of this name in
-    the nested module `@kernels`.
+    `what` names the value that it gives where it was first used.
+    `flops_per_row` and `bytes_per_row` times the rows that a call is given (its
+    last operand), and `bytes` whatever they are, are its cost, for reports. The
+    kernel's IR is the function of this name in the nested module `@kernels`.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$symbol,
                        I64Attr:$operands,
-                       OptionalAttr<StrAttr>:$flops);
+                       OptionalAttr<StrAttr>:$what,
+                       OptionalAttr<I64Attr>:$flops_per_row,
+                       OptionalAttr<I64Attr>:$bytes_per_row,
+                       OptionalAttr<I64Attr>:$bytes);
   let assemblyFormat = "$sym_name `as` $symbol `(` $operands `operands` `)` attr-dict";
 }
 

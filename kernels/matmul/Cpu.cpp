@@ -44,7 +44,8 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   bool copies = depth * bytesOf(element) % 4096 == 0;
   int64_t pad = copies ? 64 / bytesOf(element) : 0;
 
-  Tiles tiles{"tile", element, steps + (copies ? 16 : 0), 1, panelBytes, init, direct};
+  Tiles tiles{"tile", element, steps + (copies ? 16 : 0), 1, panelBytes,
+              init,   direct};
   tiles.make(k);
   func::FuncOp epilogue =
       direct ? func::FuncOp() : makeEpilogue(k, blockPanels);

@@ -95,7 +95,13 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
     kernel.name =
         unique(manifest.kernelByName, fields, manifest.kernels.size());
     kernel.symbol = fields.text("symbol");
+    kernel.what = fields.text("what", "");
     kernel.operands = fields.integer("operands", -1);
+    kernel.flopsPerRow = fields.integer("flops_per_row", 0);
+    kernel.bytesPerRow = fields.integer("bytes_per_row", 0);
+    kernel.bytes = fields.integer("bytes", 0);
+    if ((kernel.flopsPerRow || kernel.bytesPerRow) && kernel.operands < 1)
+      throw Error(fields.where(), ": a cost by rows, and no operand");
     kernel.loc = fields.text("loc", "");
     manifest.kernels.push_back(std::move(kernel));
   });

@@ -32,7 +32,10 @@ struct BufferInfo {
 
 struct KernelInfo {
   std::string name, symbol;
+  std::string what; ///< the value that it gives where it was first used
   int64_t operands; ///< -1: not said
+  /// The cost of a call with so many rows (its last operand): for reports.
+  int64_t flopsPerRow = 0, bytesPerRow = 0, bytes = 0;
   std::string loc;
 };
 

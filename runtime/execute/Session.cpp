@@ -25,32 +25,6 @@ const Axes &SetState::axes(bool ofView) const {
   return *view;
 }
 
-std::string Profile::report(const Manifest &manifest) const {
-  std::vector<size_t> order;
-  double total = 0;
-  for (size_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].calls)
-      order.push_back(i);
-    total += std::chrono::duration<double>(entries[i].time).count();
-  }
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return entries[a].time > entries[b].time;
-  });
-  std::string text = "   seconds      %     calls  us/call  kernel\n";
-  for (size_t i : order) {
-    double seconds = std::chrono::duration<double>(entries[i].time).count();
-    char line[160];
-    std::snprintf(line, sizeof line, "%10.3f  %5.1f  %8ld  %7.1f  ", seconds,
-                  100 * seconds / total, static_cast<long>(entries[i].calls),
-                  1e6 * seconds / static_cast<double>(entries[i].calls));
-    text += line + manifest.kernels[i].name;
-    if (!manifest.kernels[i].loc.empty())
-      text += "  (" + manifest.kernels[i].loc + ")";
-    text += "\n";
-  }
-  return text;
-}
-
 Session::Session(RunOptions options) : runOptions(std::move(options)) {
   artifact = readArtifact(runOptions.artifact);
   if (runOptions.base.empty())
@@ -80,7 +54,9 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
                                                artifact.constants);
         executable = deviceOwner->load(artifact.kernels);
         if (runOptions.profile)
-          profile.emplace(manifest.kernels.size());
+          profile.emplace(manifest);
+        if (!runOptions.trace.empty())
+          trace.emplace(runOptions.trace);
 
         Fields top(manifest.json, "manifest.json");
         top.forEach("policies", [&](const Fields &fields) {

@@ -12,7 +12,7 @@
 #include "runtime/collective/Collective.h"
 #include "runtime/execute/Command.h"
 #include "runtime/rollout/Chunks.h"
-#include "runtime/telemetry/Clock.h"
+#include "runtime/telemetry/Profile.h"
 #include "runtime/telemetry/Recorder.h"
 #include <chrono>
 #include <functional>
@@ -35,6 +35,7 @@ struct RunOptions {
   int64_t checkpointEvery =
       50; ///< updates between checkpoints; 0: at the end only
   bool resume = false, quiet = false, profile = false;
+  std::filesystem::path trace;                        ///< empty: none
   std::vector<std::pair<std::string, double>> params; ///< --set name=value
 };
 
@@ -65,25 +66,6 @@ struct StagePlan {
   int64_t mainSet = -1;        ///< the set that is learnt from
   bool mainSetUpdated = false; ///< an update has said so
   int64_t updatesPerRound = 0;
-};
-
-/// Time by kernel, when asked for.
-class Profile {
-public:
-  using Duration = std::chrono::steady_clock::duration;
-  explicit Profile(size_t kernels) : entries(kernels) {}
-  void add(size_t kernel, Duration time) {
-    entries[kernel].time += time;
-    ++entries[kernel].calls;
-  }
-  std::string report(const Manifest &manifest) const;
-
-private:
-  struct Entry {
-    Duration time{};
-    int64_t calls = 0;
-  };
-  std::vector<Entry> entries;
 };
 
 class Session {
@@ -130,6 +112,8 @@ public:
 
   Clock clock;
   std::optional<Profile> profile;
+  std::optional<Trace> trace; ///< while rounds are traced
+  PassCounts counts;
   bool errorLocated = false;
 
   std::map<int64_t, SetState> sets;
@@ -160,6 +144,8 @@ private:
   bool finished(const StageInfo &stage) const;
   int64_t stageSteps(const StageInfo &stage) const;
   void runRound(const StageInfo &stage);
+  /// The clock's, which the profile sees too.
+  Clock::Seconds takeSeconds();
   void describeRun() const;
 
   void saveCheckpoint();

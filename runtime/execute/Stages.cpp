@@ -62,7 +62,14 @@ void Session::countUpdate(Policy &policy) {
   if (policy.updates)
     policy.updates.set(policy.updates.get() + 1);
   writeStepBuffers();
-  recorderOwner->endUpdate(step, clock.take());
+  recorderOwner->endUpdate(step, takeSeconds());
+}
+
+Clock::Seconds Session::takeSeconds() {
+  Clock::Seconds seconds = clock.take();
+  if (profile)
+    profile->addSeconds(seconds);
+  return seconds;
 }
 
 void Session::runRound(const StageInfo &stage) {
@@ -70,10 +77,16 @@ void Session::runRound(const StageInfo &stage) {
   sampledTokens = 0;
   int64_t before = step;
   writeStepBuffers();
+  auto begin = std::chrono::steady_clock::now();
   plan->body.run(*this);
+  if (trace) {
+    trace->add(concat(stage.name, " round ", roundInStage), "round", begin);
+    if (round + 1 >= Trace::rounds)
+      trace.reset();
+  }
+  recorderOwner->endRound(step, takeSeconds(), sampledTokens);
   if (plan->updatesPerRound == 0 || step > before)
-    return recorderOwner->endRound(step, clock.take(), sampledTokens);
-  recorderOwner->endRound(step, clock.take(), sampledTokens);
+    return;
   recorderOwner->warn(concat("stage '", stage.name, "': round ", roundInStage,
                              " kept no sequence, so there was no update"));
 }
@@ -178,7 +191,10 @@ bool Session::run() {
   }
   describeRun();
 
+  // What came before the first round is in no part of it.
   clock.take();
+  if (profile)
+    profile.emplace(manifest);
   int emptyRounds = 0;
   for (; stageIndex < plans.size(); ++stageIndex) {
     const StageInfo &stage = manifest.stages[stageIndex];
@@ -234,7 +250,7 @@ bool Session::run() {
     }
   recorderOwner->summary(places);
   if (profile)
-    std::fprintf(stderr, "%s", profile->report(manifest).c_str());
+    std::fprintf(stderr, "%s", profile->report(counts).c_str());
   return true;
 }
 

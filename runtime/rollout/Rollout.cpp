@@ -104,7 +104,7 @@ bool endsWithStop(const Sequence &sequence, const SampleSettings &settings,
 OutputSet Rollout::run(std::vector<Group> prompts,
                        const SampleSettings &settings,
                        const Tokenizer &tokenizer,
-                       const std::function<void()> &program) const {
+                       const std::function<void(int64_t rows)> &program) const {
   OutputSet set;
   set.groups = std::move(prompts);
   int64_t total = static_cast<int64_t>(set.groups.size()) * settings.groupSize;
@@ -244,7 +244,7 @@ OutputSet Rollout::run(std::vector<Group> prompts,
     noise.write(counters);
     rowCount.setInteger(static_cast<int64_t>(rowTokens.size()));
     sampleCount.setInteger(static_cast<int64_t>(drawRows.size()));
-    program();
+    program(static_cast<int64_t>(rowTokens.size()));
     auto draws = static_cast<int64_t>(drawSlots.size());
     std::vector<int32_t> drawn = token.read<int32_t>(draws);
     std::vector<float> drawnLogp = logp.read<float>(draws);

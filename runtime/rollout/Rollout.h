@@ -36,7 +36,8 @@ public:
   int64_t capacity() const { return capacityRows; }
 
   /// Samples `groupSize` sequences for each prompt. `program` runs the policy's
-  /// rollout program once, the filtered one if there is a filter.
+  /// rollout program once on so many rows, the filtered one if there is a
+  /// filter.
   ///
   /// A slot holds one sequence and its cache rows; it takes the next sequence
   /// as soon as its own ends. Every call of the program holds one row for each
@@ -46,7 +47,7 @@ public:
   /// from the sequence's number and position, none of this shows in the result.
   OutputSet run(std::vector<Group> groups, const SampleSettings &settings,
                 const Tokenizer &tokenizer,
-                const std::function<void()> &program) const;
+                const std::function<void(int64_t rows)> &program) const;
 
 private:
   struct Cache {

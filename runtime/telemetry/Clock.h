@@ -37,6 +37,8 @@ public:
     Part outer;
   };
 
+  Part part() const { return current; }
+
   /// The seconds a part since the last call.
   Seconds take() {
     turn(current);

@@ -92,7 +92,12 @@ void addRunOptions(CLI::App &app, RunOptions &options) {
       ->expected(1)
       ->take_all();
   app.add_flag("--quiet", options.quiet, "no progress, no summary");
-  app.add_flag("--profile", options.profile, "time by kernel, at the end");
+  app.add_flag("--profile", options.profile,
+               "where the time goes, at the end: by part of the round, by "
+               "kernel");
+  app.add_option("--trace", options.trace,
+                 "a trace of the first 3 rounds, which ui.perfetto.dev opens")
+      ->type_name("FILE");
 }
 
 } // namespace r1c::runtime

@@ -82,7 +82,7 @@ public:
     for (const std::string &prompt : prompts)
       groups.push_back({&row, tokenizer->encode(prompt)});
     calls = 0;
-    return rollout->run(groups, settings, *tokenizer, [&] {
+    return rollout->run(groups, settings, *tokenizer, [&](int64_t) {
       ++calls;
       for (const Json &op : description.json["programs"]["actor.rollout"]) {
         std::vector<void *> args;

@@ -153,6 +153,48 @@ bool isSmall(Operation *op) {
   });
 }
 
+struct Cost {
+  int64_t flopsPerRow = 0, bytesPerRow = 0, bytes = 0;
+};
+
+/// Of ops whose every dynamic dimension is their rows; nothing is said of the
+/// others (attention, ragged rows, gathers).
+Cost costOf(Operation *op) {
+  bool byRows = isa<kern::MatmulOp, kern::RopeOp, kern::PackOp>(op);
+  if (auto row = dyn_cast<kern::RowOp>(op))
+    byRows = !row.getOffsets() && row.getIndices().empty();
+  if (auto map = dyn_cast<kern::MapOp>(op))
+    byRows = map.getIndices().empty();
+  Cost cost;
+  if (!byRows)
+    return cost;
+  auto add = [&](Type type) {
+    if (auto packed = dyn_cast<kern::PackedType>(type)) {
+      cost.bytes +=
+          packed.getK() * packed.getN() * bytesOf(packed.getElementType());
+    } else if (auto tensor = dyn_cast<RankedTensorType>(type)) {
+      int64_t elements = 1;
+      for (int64_t size : tensor.getShape())
+        elements *= ShapedType::isDynamic(size) ? 1 : size;
+      (tensor.hasStaticShape() ? cost.bytes : cost.bytesPerRow) +=
+          elements * bytesOf(tensor.getElementType());
+    }
+  };
+  llvm::for_each(op->getOperandTypes(), add);
+  llvm::for_each(op->getResultTypes(), add);
+  if (auto matmul = dyn_cast<kern::MatmulOp>(op)) {
+    // transpose_a: a row adds A's columns times B's.
+    auto a = cast<RankedTensorType>(matmul.getA().getType());
+    int64_t columns = 0;
+    if (auto packed = dyn_cast<kern::PackedType>(matmul.getB().getType()))
+      columns = packed.getN();
+    else
+      columns = cast<RankedTensorType>(matmul.getB().getType()).getDimSize(1);
+    cost.flopsPerRow = 2 * a.getDimSize(1) * columns;
+  }
+  return cost;
+}
+
 } // namespace
 
 FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
@@ -182,8 +224,16 @@ FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
   function.setSymName(name);
   symbol = FlatSymbolRefAttr::get(builder.getContext(), name);
   OpBuilder declare = OpBuilder::atBlockEnd(declarations);
-  rt::KernelOp::create(declare, op->getLoc(), name, name, operands,
-                       StringAttr());
+  Cost cost = costOf(op);
+  std::string what = nameOf(op->getLoc(), "");
+  auto number = [&](int64_t n) {
+    return n ? builder.getI64IntegerAttr(n) : IntegerAttr();
+  };
+  rt::KernelOp::create(
+      declare, op->getLoc(), builder.getStringAttr(name),
+      builder.getStringAttr(name), builder.getI64IntegerAttr(operands),
+      what.empty() ? StringAttr() : builder.getStringAttr(what),
+      number(cost.flopsPerRow), number(cost.bytesPerRow), number(cost.bytes));
   return symbol;
 }
 

@@ -134,10 +134,24 @@ public:
       write(offsets, chunk.offsets);
       count(rowCount, chunk.tokens.size());
       count(unitCount, chunk.units());
+      PassCounts &counts = session.counts;
+      auto targets = static_cast<int64_t>(chunk.targets.size());
+      ++counts.chunks;
+      counts.rows += static_cast<int64_t>(chunk.tokens.size());
+      counts.sharedRows += chunk.sharedRows;
+      counts.targets += targets;
       to.write(chunk, state.outputs, axes);
       session.chunk = &chunk;
+      auto begin = std::chrono::steady_clock::now();
       body.run(session);
       session.chunk = nullptr;
+      auto units = chunk.units();
+      if (session.trace)
+        session.trace->add(
+            inUpdate ? "train chunk" : "score chunk", "chunk", begin,
+            concat("\"rows\":", chunk.tokens.size(), ",\"units\":", units,
+                   ",\"shared_rows\":", chunk.sharedRows,
+                   ",\"targets\":", chunk.targets.size()));
     }
   }
 
@@ -210,13 +224,21 @@ public:
     int64_t count = 0;
     for (size_t i = 0; i < keep.size(); ++i)
       count += keep[i] = learns[chunk.tokenIndex[i]];
+    session.counts.updateChunks += 1;
+    session.counts.updateTargets += static_cast<int64_t>(keep.size());
+    session.counts.learntTargets += count;
     if (count == 0)
       return;
+    session.counts.learntChunks += 1;
     if (count < static_cast<int64_t>(keep.size())) {
       chunk.keepTargets(keep);
       to.write(chunk, state.outputs, axes);
     }
+    auto begin = std::chrono::steady_clock::now();
     body.run(session);
+    if (session.trace)
+      session.trace->add("backward", "chunk", begin,
+                         concat("\"targets\":", count));
   }
 
 private:

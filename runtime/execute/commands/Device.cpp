@@ -35,15 +35,10 @@ public:
     for (const Operation &operation : operations) {
       switch (operation.kind) {
       case Operation::dispatch:
-        if (session.profile) {
-          auto start = std::chrono::steady_clock::now();
+        if (session.profile || session.trace)
+          timed(session, operation);
+        else
           device.dispatch(operation.kernel, &arguments[operation.firstArg]);
-          device.synchronize();
-          session.profile->add(operation.info,
-                               std::chrono::steady_clock::now() - start);
-        } else {
-          device.dispatch(operation.kernel, &arguments[operation.firstArg]);
-        }
         break;
       case Operation::zero:
         device.zero(operation.target, operation.bytes);
@@ -64,6 +59,32 @@ public:
 
   std::vector<Operation> operations;
   std::vector<void *> arguments;
+
+private:
+  void timed(Session &session, const Operation &operation) {
+    Device &device = session.device();
+    const KernelInfo &info =
+        session.memory().manifest().kernels[operation.info];
+    void *const *args = &arguments[operation.firstArg];
+    int64_t rows = 0;
+    // The size stands last (docs/levels.md, kernel ABI).
+    if (info.flopsPerRow || info.bytesPerRow)
+      device.download(&rows, static_cast<const char *>(args[info.operands - 1]),
+                      sizeof rows);
+    auto begin = std::chrono::steady_clock::now();
+    device.dispatch(operation.kernel, args);
+    device.synchronize();
+    if (session.profile)
+      session.profile->add(operation.info, session.clock.part(),
+                           std::chrono::duration<double>(
+                               std::chrono::steady_clock::now() - begin)
+                               .count(),
+                           rows);
+    if (session.trace)
+      session.trace->add(
+          info.what.empty() ? info.name : info.name + " " + info.what, "kernel",
+          begin, concat("\"rows\":", rows, ",\"loc\":", Json(info.loc).dump()));
+  }
 };
 
 class RunLoader {

@@ -266,9 +266,22 @@ public:
         break;
       settings.firstGroup = tried;
       tried += static_cast<int64_t>(prompts.size());
-      OutputSet candidates =
-          policy.rollout->run(std::move(prompts), settings, *policy.tokenizer,
-                              [&] { program.run(session); });
+      int64_t ran = 0, alone = 0;
+      OutputSet candidates = policy.rollout->run(
+          std::move(prompts), settings, *policy.tokenizer, [&](int64_t rows) {
+            ran += rows;
+            auto begin = std::chrono::steady_clock::now();
+            program.run(session);
+            if (session.trace)
+              session.trace->add("rollout step", "sample", begin,
+                                 concat("\"rows\":", rows));
+          });
+      for (const Sequence &sequence : candidates.sequences)
+        alone +=
+            static_cast<int64_t>(candidates.groupOf(sequence).prompt.size() -
+                                 1 + sequence.chosen.size());
+      session.counts.sampledRows += ran;
+      session.counts.copiedPromptRows += alone - ran;
       session.sampledTokens += candidates.tokens();
       filter(session, candidates);
       result.append(std::move(candidates));
