@@ -16,7 +16,7 @@ namespace r1c::kernels {
 constexpr int64_t blockKeys = 64;
 /// Columns of a head that one chain of a score runs over: longer ones would
 /// round too often.
-constexpr int64_t chainColumns = 64;
+constexpr int64_t chainColumns = 32;
 
 /// The grid over a unit that the backward sums along: rows of queries (each
 /// with the heads of one key head) and keys of a tile. Part of the meaning.
@@ -76,7 +76,7 @@ void packRows(Head &head, llvm::function_ref<Value(Value)> row, Value count,
 
 struct Tiles;
 /// Dot products over a head of `rows` rows of `a` with columns of panels: a
-/// chain for 64 columns. The first chains' sums go to `out`, the others' to
+/// chain for 32 columns. The first chains' sums go to `out`, the others' to
 /// `more`, restFloats() in all; rows are `keys` floats apart.
 struct Chains {
   Chains(Kernel &k, Head &head, Tiles &tiles, int64_t keys);

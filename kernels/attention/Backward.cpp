@@ -52,12 +52,13 @@ struct Backward {
   int64_t qAt = piece(vectors * rowStride), seedAt = piece(vectors * rowStride),
           qPanelsAt = piece(vectors * head.padded),
           seedPanelsAt = piece(vectors * head.padded), lseAt = piece(vectors),
-          meanAt = piece(vectors), dqAt = piece(vectors * head.padded);
+          meanAt = piece(vectors);
   int64_t keyColumnsAt = piece(grid.keys * width),
           valueColumnsAt = piece(grid.keys * width),
           keyPanelsAt = piece(grid.keys * head.padded),
-          dkAt = piece(grid.keys * head.padded),
           dvAt = piece(grid.keys * head.padded);
+  /// No sweep needs both.
+  int64_t dqAt = piece(std::max(vectors, grid.keys) * head.padded), dkAt = dqAt;
   int64_t pAt = piece(vectors * grid.keys), dsAt = piece(vectors * grid.keys);
 
   Tiles pairTiles{"pairs", f32, rowStride, 1, width * 32 * 4, false, {}};

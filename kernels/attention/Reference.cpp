@@ -54,7 +54,7 @@ struct Scalar {
       });
     return e.load(memory, f32);
   }
-  /// sum over c of x(c) * y(c): a chain for 64 columns.
+  /// sum over c of x(c) * y(c): a chain for 32 columns.
   Value chain(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
     Value total;
     for (int64_t first = 0; first < width; first += chainColumns) {
