@@ -61,9 +61,12 @@ struct Backward {
   int64_t dqAt = piece(std::max(vectors, grid.keys) * head.padded), dkAt = dqAt;
   int64_t pAt = piece(vectors * grid.keys), dsAt = piece(vectors * grid.keys);
 
-  Tiles pairTiles{"pairs", f32, rowStride, 1, width * 32 * 4, false, {}};
-  Tiles queryTiles{"queries", f32, grid.keys, 1, grid.keys * 32 * 4, true, {}};
-  Tiles keyTiles{"keys", f32, 1, grid.keys, vectors * 32 * 4, true, {}};
+  Tiles pairTiles{"pairs",        f32,   rowStride, 1,
+                  width * 32 * 4, false, false,     fewHeights(k.features)};
+  Tiles queryTiles{"queries",          f32,  grid.keys, 1,
+                   grid.keys * 32 * 4, true, false,     fewHeights(k.features)};
+  Tiles keyTiles{"keys",           f32,  1,     grid.keys,
+                 vectors * 32 * 4, true, false, fewHeights(k.features)};
   Chains chains{k, head, pairTiles, grid.keys};
   int64_t pRestAt = piece(chains.restFloats()),
           dsRestAt = piece(chains.restFloats());
@@ -359,7 +362,7 @@ struct Backward {
                 Value keys, Value forQueries) {
     Value count = e.mul(e.sub(iEnd, i0), each);
     Value panels = e.div(e.add(keys, 31), 32);
-    forTiles(k, e.i64(0), count, tileRows(k.features), [&](Value v, Value n) {
+    forTiles(k, e.i64(0), count, fewHeights(k.features), [&](Value v, Value n) {
       Value p = at(scratch, pAt, v, grid.keys),
             ds = at(scratch, dsAt, v, grid.keys);
       chains.call(n, at(scratch, qAt, v, rowStride), at(scratch, keyColumnsAt),
@@ -418,7 +421,7 @@ struct Backward {
   void gatherBody(ValueRange a) {
     Value scratch = a[0], dk = a[1], dv = a[2], stride = a[3], count = a[4],
           keys = a[5];
-    forTiles(k, e.i64(0), keys, tileRows(k.features), [&](Value j, Value n) {
+    forTiles(k, e.i64(0), keys, fewHeights(k.features), [&](Value j, Value n) {
       Value to = e.mul(j, stride), panels = e.i64(head.padded / 32);
       keyTiles.call(k, n,
                     {at(scratch, pAt, j), at(scratch, seedPanelsAt),

@@ -61,8 +61,10 @@ struct Forward {
           topAt = piece(vectors * 4), sumAt = piece(vectors * 4),
           countAt = piece(vectors * 8);
 
-  Tiles scoreTiles{"scores", f32, qStride, 1, width * 32 * 4, false, {}};
-  Tiles valueTiles{"values", f32, blockKeys, 1, blockKeys * 32 * 4, true, {}};
+  Tiles scoreTiles{"scores",       f32,   qStride, 1,
+                   width * 32 * 4, false, false,   fewHeights(k.features)};
+  Tiles valueTiles{"values",           f32,  blockKeys, 1,
+                   blockKeys * 32 * 4, true, false,     fewHeights(k.features)};
   Chains chains{k, head, scoreTiles, blockKeys};
   int64_t restAt = piece(chains.restFloats() * 4);
   func::FuncOp sweep = {};
@@ -245,7 +247,7 @@ struct Forward {
       auto tiled = [&] {
         packColumns(head, place(keys), count, in(scratch, keysAt));
         packRows(head, place(values), count, blockKeys, in(scratch, valuesAt));
-        forTiles(k, first, end, tileRows(k.features),
+        forTiles(k, first, end, fewHeights(k.features),
                  [&](Value v, Value n) { tile(scratch, v, n, block); });
       };
       if (!fitsRegisters)

@@ -16,7 +16,7 @@ namespace r1c::kernels {
 /// registers; without AVX-512 3 x 32 fill 12 of 16.
 inline int64_t tileRows(const CpuFeatures &f) { return f.avx512 ? 14 : 3; }
 
-/// A function for each row count 1 ... tileRows:
+/// A function for each height:
 ///   (a, b, out, outStride, panels, depth)
 /// out[r][32 p + c] (f32, rows outStride apart) = or += sum over depth steps.
 struct Tiles {
@@ -29,6 +29,8 @@ struct Tiles {
   /// Fetch the next panel's place in out while a panel is computed: out is the
   /// result itself, not a block in the first-level cache.
   bool fetchOut = false;
+  /// Rows of the functions; empty: all up to tileRows.
+  SmallVector<int64_t> heights = {};
   SmallVector<mlir::func::FuncOp> functions = {};
 
   void make(Kernel &k);
@@ -61,8 +63,14 @@ private:
   Value first, base, more;
 };
 
-/// Calls body(first row, rows) for each of these tiles.
-void forTiles(Kernel &k, Value first, Value last, int64_t height,
+/// Heights for products that are a small part of a kernel: a third of the code
+/// of all of them, and no number of rows takes more than three tiles beyond
+/// the full ones.
+SmallVector<int64_t> fewHeights(const CpuFeatures &f);
+/// Calls body(first row, rows) for tiles of these heights that cover [first,
+/// last), the highest first.
+void forTiles(Kernel &k, Value first, Value last,
+              llvm::ArrayRef<int64_t> heights,
               llvm::function_ref<void(Value, Value)> body);
 
 mlir::LogicalResult buildTransposeACpu(Kernel &k);

@@ -164,7 +164,9 @@ struct TileEmitter {
 
 void Tiles::make(Kernel &k) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
-  for (int64_t rows = 1; rows <= tileRows(k.features); ++rows)
+  if (heights.empty())
+    heights = llvm::to_vector(llvm::seq<int64_t>(1, tileRows(k.features) + 1));
+  for (int64_t rows : heights)
     functions.push_back(k.outline(name + Twine(rows),
                                   {pointer, pointer, pointer, i64, i64, i64},
                                   [&](ValueRange arguments) {
@@ -174,13 +176,10 @@ void Tiles::make(Kernel &k) {
 
 void Tiles::call(Kernel &k, Value rows, ValueRange arguments) {
   Emit &e = k.e;
-  SmallVector<int64_t> cases;
-  for (size_t i = 1; i <= functions.size(); ++i)
-    cases.push_back(i);
   Value index =
       arith::IndexCastOp::create(e.b, e.loc, e.b.getIndexType(), rows);
-  auto op = scf::IndexSwitchOp::create(e.b, e.loc, TypeRange(), index, cases,
-                                       cases.size());
+  auto op = scf::IndexSwitchOp::create(e.b, e.loc, TypeRange(), index, heights,
+                                       heights.size());
   OpBuilder::InsertionGuard guard(e.b);
   auto fill = [&](Region &region, func::FuncOp function) {
     e.b.setInsertionPointToStart(&region.emplaceBlock());
@@ -239,11 +238,26 @@ std::pair<Value, Value> Tiling::tile(Value t) const {
           e.add(base, extra)};
 }
 
-void r1c::kernels::forTiles(Kernel &k, Value first, Value last, int64_t height,
+SmallVector<int64_t> r1c::kernels::fewHeights(const CpuFeatures &f) {
+  if (tileRows(f) == 14)
+    return {1, 2, 3, 4, 8, 14};
+  return llvm::to_vector(llvm::seq<int64_t>(1, tileRows(f) + 1));
+}
+
+void r1c::kernels::forTiles(Kernel &k, Value first, Value last,
+                            ArrayRef<int64_t> heights,
                             function_ref<void(Value, Value)> body) {
-  Tiling tiling(k, first, last, height);
-  k.e.loop(k.e.i64(0), tiling.count, k.e.i64(1), [&](Value t) {
-    auto [row, rows] = tiling.tile(t);
-    body(row, rows);
-  });
+  Emit &e = k.e;
+  Value rows = e.max(e.sub(last, first), e.i64(0));
+  // What is left behind the full tiles takes three at most; one body for all.
+  Value turns = e.add(e.div(rows, heights.back()), 3);
+  e.loop(e.i64(0), turns, e.i64(1), {first, rows},
+         [&](Value, ValueRange carried) -> SmallVector<Value> {
+           Value row = carried[0], left = carried[1];
+           Value height = e.i64(heights.front());
+           for (int64_t each : heights.drop_front())
+             height = e.select(e.less(left, e.i64(each)), height, e.i64(each));
+           e.when(e.less(e.i64(0), left), [&] { body(row, height); });
+           return {e.add(row, height), e.sub(left, height)};
+         });
 }
