@@ -21,7 +21,7 @@ fi
 [ -x "$peers/venv/bin/python" ] || python3 -m venv "$peers/venv"
 if ! cmp -s bench/peers/requirements.txt "$peers/installed.txt"; then
   echo "bench: Python packages of the peers into $peers/venv (some gigabytes)" >&2
-  "$peers/venv/bin/pip" install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
+  "$peers/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
   cp bench/peers/requirements.txt "$peers/installed.txt"
 fi
 flock build/.lock ninja -C build r1c r1c-run bench_attention bench_head bench_peak >/dev/null
