@@ -114,6 +114,7 @@ public:
   std::optional<Profile> profile;
   std::optional<Trace> trace; ///< while rounds are traced
   PassCounts counts;
+  int64_t tracedRounds = 0;
   bool errorLocated = false;
 
   std::map<int64_t, SetState> sets;

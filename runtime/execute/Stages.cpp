@@ -81,7 +81,8 @@ void Session::runRound(const StageInfo &stage) {
   plan->body.run(*this);
   if (trace) {
     trace->add(concat(stage.name, " round ", roundInStage), "round", begin);
-    if (round + 1 >= Trace::rounds)
+    // Of this run: it may have been resumed at any round.
+    if (++tracedRounds == Trace::rounds)
       trace.reset();
   }
   recorderOwner->endRound(step, takeSeconds(), sampledTokens);

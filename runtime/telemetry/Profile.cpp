@@ -148,20 +148,13 @@ Trace::Trace(const std::filesystem::path &path)
              file);
 }
 
-Trace::~Trace() { finish(); }
-
-void Trace::finish() {
-  if (!file)
-    return;
+Trace::~Trace() {
   std::fputs("\n]\n", file);
   std::fclose(file);
-  file = nullptr;
 }
 
 void Trace::add(const std::string &name, const char *category, Time begin,
                 const std::string &args) {
-  if (!file)
-    return;
   using Microseconds = std::chrono::duration<double, std::micro>;
   std::fprintf(file,
                ",\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,"

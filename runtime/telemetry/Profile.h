@@ -72,8 +72,6 @@ public:
   /// An event from `begin` until now; `args` is the inside of a JSON object.
   void add(const std::string &name, const char *category, Time begin,
            const std::string &args = "");
-  /// No further events.
-  void finish();
 
 private:
   std::FILE *file;

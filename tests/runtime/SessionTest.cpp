@@ -222,6 +222,10 @@ TEST_F(Run, BadCommandsAreNamedBeforeAnythingRuns) {
             command["vocabulary"] = 12;
           }
       });
+  expect("a cost by rows, and no operand", [&](Json &j) {
+    j["kernels"][0]["operands"] = 0;
+    j["kernels"][0]["flops_per_row"] = 4;
+  });
   expect("does no update", [&](Json &j) { body(j).erase(6); });
   expect("which this one lacks",
          [&](Json &j) { j["target"]["features"] = "+avx2,+avx512nonsense"; });

@@ -7,6 +7,7 @@
 
 #include "compiler/phases/package/Manifest.h"
 #include "dialects/rt/RT.h"
+#include "runtime/artifact/Artifact.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -129,7 +130,8 @@ json::Value r1c::manifestFrom(ModuleOp module,
     stages.push_back(std::move(object));
   }
   return json::Object{
-      {"format", json::Object{{"major", 0}, {"minor", 2}}},
+      {"format", json::Object{{"major", runtime::formatMajor},
+                              {"minor", runtime::formatMinor}}},
       {"producer", "r1c 0.1.0"},
       {"target", json::Object{{"kind", target.kind},
                               {"cpu", target.cpu},
