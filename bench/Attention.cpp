@@ -12,11 +12,9 @@
 #include "bench/Kernels.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include <benchmark/benchmark.h>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <random>
 #include <vector>
+
+using r1c::bench::allocate, r1c::bench::Buffer, r1c::bench::normals;
 
 namespace {
 
@@ -56,33 +54,14 @@ std::string text(Case c) {
          "\n  return %0#0, %0#1, %0#2 : " + q + ", " + k + ", " + k + "\n}\n";
 }
 
-using Buffer = std::shared_ptr<void>;
-Buffer allocate(size_t bytes) {
-  return Buffer(std::aligned_alloc(64, (bytes + 127) / 64 * 64), std::free);
-}
-
-Buffer randoms(size_t count, bool bf16, unsigned seed) {
-  std::mt19937 g(seed);
-  std::normal_distribution<float> d;
-  Buffer b = allocate(count * 4);
-  for (size_t i = 0; i < count; ++i) {
-    float v = d(g);
-    if (bf16)
-      std::memcpy((char *)b.get() + 2 * i, (char *)&v + 2, 2);
-    else
-      ((float *)b.get())[i] = v;
-  }
-  return b;
-}
-
 /// Operands of both kernels. The backward reads what the forward left, so it
 /// works on real probabilities.
 struct Operands {
   explicit Operands(Case c)
       : rows(c.sequences * c.length), sequences(c.sequences) {
     int64_t wide = rows * c.heads * width, narrow = rows * c.kvHeads * width;
-    q = randoms(wide, c.bf16, 1), k = randoms(narrow, c.bf16, 2),
-    v = randoms(narrow, c.bf16, 3), g = randoms(wide, c.bf16, 4);
+    q = normals(wide, c.bf16, 1, 1), k = normals(narrow, c.bf16, 1, 2),
+    v = normals(narrow, c.bf16, 1, 3), g = normals(wide, c.bf16, 1, 4);
     out = allocate(wide * 4), lse = allocate(rows * c.heads * 4),
     dq = allocate(wide * 4), dk = allocate(narrow * 4),
     dv = allocate(narrow * 4);

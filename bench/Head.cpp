@@ -25,14 +25,13 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <random>
 
 using namespace mlir;
 using namespace r1c;
 
 namespace {
 
-using Buffer = std::shared_ptr<void>;
+using bench::allocate, bench::Buffer;
 
 struct Shape {
   bool bf16 = false;
@@ -73,23 +72,10 @@ size_t bytesOf(Type type, int64_t rows) {
   return count * llvm::divideCeil(tensor.getElementTypeBitWidth(), 8);
 }
 
-Buffer allocate(size_t bytes) {
-  return Buffer(std::aligned_alloc(64, llvm::alignTo(bytes + 64, 64)),
-                std::free);
-}
-
-Buffer randoms(size_t bytes, bool bf16, float size) {
-  static std::mt19937 g(1);
-  std::normal_distribution<float> d(0, size);
-  Buffer b = allocate(bytes);
-  for (size_t i = 0; i < bytes / (bf16 ? 2 : 4); ++i) {
-    float v = d(g);
-    if (bf16)
-      std::memcpy((char *)b.get() + 2 * i, (char *)&v + 2, 2);
-    else
-      ((float *)b.get())[i] = v;
-  }
-  return b;
+/// `bytes` of numbers, others at each call.
+Buffer randoms(size_t bytes, bool bf16, float width) {
+  static unsigned seed = 0;
+  return bench::normals(bytes / (bf16 ? 2 : 4), bf16, width, ++seed);
 }
 
 /// Kilobytes by a name of /proc/self/status.

@@ -17,8 +17,10 @@
 #include "llvm/TargetParser/Host.h"
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <dlfcn.h>
 #include <map>
+#include <random>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -54,6 +56,25 @@ bench::Kernel bench::compile(const std::string &text,
   std::fprintf(stderr, "bench: cannot compile %s\n%s", symbol.c_str(),
                text.c_str());
   std::exit(1);
+}
+
+bench::Buffer bench::allocate(size_t bytes) {
+  return Buffer(std::aligned_alloc(64, (bytes + 127) / 64 * 64), std::free);
+}
+
+bench::Buffer bench::normals(size_t count, bool bf16, float width,
+                             unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> numbers(0, width);
+  Buffer buffer = allocate(count * (bf16 ? 2 : 4));
+  for (size_t i = 0; i < count; ++i) {
+    float v = numbers(random);
+    if (bf16)
+      std::memcpy((char *)buffer.get() + 2 * i, (char *)&v + 2, 2);
+    else
+      ((float *)buffer.get())[i] = v;
+  }
+  return buffer;
 }
 
 std::string bench::llvmVersion() { return LLVM_VERSION_STRING; }

@@ -26,10 +26,6 @@ int omp_get_thread_num();
 
 using namespace r1c::bench;
 
-Buffer r1c::bench::allocate(size_t bytes) {
-  return Buffer(std::aligned_alloc(64, (bytes + 127) / 64 * 64), std::free);
-}
-
 Buffer r1c::bench::output(size_t bytes) {
   static std::map<size_t, Buffer> known;
   Buffer &b = known[bytes];

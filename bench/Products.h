@@ -8,10 +8,8 @@
 #ifndef R1C_BENCH_PRODUCTS_H
 #define R1C_BENCH_PRODUCTS_H
 
-#include <cstdint>
+#include "bench/Kernels.h"
 #include <functional>
-#include <memory>
-#include <string>
 
 namespace r1c::bench {
 
@@ -21,8 +19,6 @@ struct Shape {
   double flops() const { return 2.0 * m * n * k; }
 };
 
-using Buffer = std::shared_ptr<void>;
-Buffer allocate(size_t bytes);
 /// Small random numbers, f32 or bf16; equal requests share them.
 Buffer randoms(size_t count, bool bf16);
 /// Somewhere to write `bytes`; equal requests share it.
