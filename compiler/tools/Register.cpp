@@ -8,6 +8,7 @@
 #include "compiler/tools/Register.h"
 #include "compiler/phases/Phases.h"
 #include "compiler/target/cpu/Cpu.h"
+#include "compiler/target/cuda/Cuda.h"
 #include "dialects/kern/Kern.h"
 #include "dialects/lm/LM.h"
 #include "dialects/rl/RL.h"
@@ -27,4 +28,5 @@ void r1c::registerPasses() {
   mlir::registerAllPasses();
   registerPhases();
   cpu::registerCpuPasses();
+  cuda::registerCudaPasses();
 }

@@ -1,13 +1,15 @@
-//===- r1c-kernels.cpp - a file of kernels to a shared object -------------===//
+//===- r1c-kernels.cpp - a file of kernels to machine code ----------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 // r1c-kernels in.mlir -o out.so [--cpu=native] [--reference] [--dump=PREFIX]
+// r1c-kernels in.mlir -o out.cubin --target=sm_90a [--reference] [--dump=PREFIX]
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/cpu/Cpu.h"
+#include "compiler/target/cuda/Cuda.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -26,12 +28,16 @@ int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   cl::opt<std::string> input(cl::Positional, cl::desc("<kernels.mlir>"),
                              cl::init("-"));
-  cl::opt<std::string> output("o", cl::desc("the shared object"), cl::Required);
+  cl::opt<std::string> output("o", cl::desc("shared object or cubin"),
+                              cl::Required);
+  cl::opt<std::string> target("target", cl::desc("cpu or sm_90a"),
+                              cl::init("cpu"));
   cl::opt<std::string> cpu("cpu", cl::desc("CPU name, or native"),
                            cl::init("native"));
   cl::opt<bool> reference("reference", cl::desc("the naive lowering"));
-  cl::opt<std::string> dump("dump", cl::desc("leave PREFIX.ll and PREFIX.o"));
-  cl::ParseCommandLineOptions(argc, argv, "kernels to a shared object\n");
+  cl::opt<std::string> dump("dump", cl::desc("leave PREFIX.ll and PREFIX.o, or PREFIX.ptx and "
+                                 "PREFIX.txt"));
+  cl::ParseCommandLineOptions(argc, argv, "kernels to machine code\n");
 
   mlir::DialectRegistry registry;
   registry.insert<r1c::kern::KernDialect, mlir::arith::ArithDialect,
@@ -43,13 +49,36 @@ int main(int argc, char **argv) {
   auto module = mlir::parseSourceFile<mlir::ModuleOp>(input, sources, &context);
   if (!module)
     return 1;
-  r1c::cpu::TargetOptions options;
-  options.cpu = cpu;
-  options.reference = reference;
-  options.dump = dump;
-  auto bytes = r1c::cpu::buildKernels(*module, options);
-  if (failed(bytes))
+  std::vector<char> bytes;
+  if (target == r1c::cuda::architecture) {
+    r1c::cuda::TargetOptions options;
+    options.reference = reference;
+    options.dump = dump;
+    auto kernels = r1c::cuda::buildKernels(*module, options);
+    if (failed(kernels))
+      return 1;
+    bytes = std::move(kernels->cubin);
+    for (auto &[name, usage] : kernels->usage)
+      llvm::outs() << name << ": " << usage.registers << " registers, "
+                   << usage.spillBytes << " bytes spilled, "
+                   << usage.stackBytes << " bytes of stack, "
+                   << usage.sharedBytes << " bytes shared\n";
+    for (const std::string &warning : kernels->warnings)
+      llvm::errs() << warning << "\n";
+  } else if (target == "cpu") {
+    r1c::cpu::TargetOptions options;
+    options.cpu = cpu;
+    options.reference = reference;
+    options.dump = dump;
+    auto object = r1c::cpu::buildKernels(*module, options);
+    if (failed(object))
+      return 1;
+    bytes = std::move(*object);
+  } else {
+    llvm::errs() << "r1c-kernels: no target '" << target
+                 << "': write cpu or sm_90a\n";
     return 1;
+  }
   std::error_code error;
   llvm::raw_fd_ostream out(output, error);
   if (error) {
@@ -57,6 +86,6 @@ int main(int argc, char **argv) {
                  << error.message() << "\n";
     return 1;
   }
-  out.write(bytes->data(), bytes->size());
+  out.write(bytes.data(), bytes.size());
   return 0;
 }

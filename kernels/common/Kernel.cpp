@@ -8,6 +8,7 @@
 #include "kernels/common/Kernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 
@@ -72,18 +73,40 @@ static Value loadPointer(Emit &e, Value args, int64_t i) {
 Kernel::Kernel(func::FuncOp source, Operation *op, const CpuFeatures &features)
     : source(source), op(op), features(features), builder(source),
       e(builder, op->getLoc()) {
-  auto pointerType = LLVM::LLVMPointerType::get(builder.getContext());
   Type i64 = builder.getI64Type();
-  function = func::FuncOp::create(
-      builder, source.getLoc(), source.getName(),
-      builder.getFunctionType({pointerType, i64, i64}, {}));
+  begin({i64, i64});
+  worker = function.getArgument(1);
+  workers = function.getArgument(2);
+}
+
+Kernel::Kernel(func::FuncOp source, Operation *op, const Launch &launch)
+    : source(source), op(op), launch(launch), builder(source),
+      e(builder, op->getLoc()) {
+  begin({});
+  Type i32 = builder.getI32Type(), i64 = builder.getI64Type();
+  auto wide = [&](Value v) -> Value {
+    return arith::ExtUIOp::create(builder, e.loc, i64, v);
+  };
+  thread = wide(NVVM::ThreadIdXOp::create(builder, e.loc, i32));
+  block = wide(NVVM::BlockIdXOp::create(builder, e.loc, i32));
+  blocks = wide(NVVM::GridDimXOp::create(builder, e.loc, i32));
+  worker = e.add(e.mul(block, launch.threads), thread);
+  workers = e.mul(blocks, launch.threads);
+}
+
+void Kernel::begin(TypeRange arguments) {
+  auto pointerType = LLVM::LLVMPointerType::get(builder.getContext());
+  SmallVector<Type> types{pointerType};
+  llvm::append_range(types, arguments);
+  function =
+      func::FuncOp::create(builder, source.getLoc(), source.getName(),
+                           builder.getFunctionType(types, {}));
   Block *entry = function.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   args = entry->getArgument(0);
-  worker = entry->getArgument(1);
-  workers = entry->getArgument(2);
-  function.setArgAttr(0, LLVM::LLVMDialect::getReadonlyAttrName(),
-                      builder.getUnitAttr());
+  if (!launch)
+    function.setArgAttr(0, LLVM::LLVMDialect::getReadonlyAttrName(),
+                        builder.getUnitAttr());
 
   SmallVector<Value> inits = initsOf(op);
   for (Value argument : source.getArguments())
@@ -94,8 +117,63 @@ Kernel::Kernel(func::FuncOp source, Operation *op, const CpuFeatures &features)
   usePointers(args);
   if (auto rows = sizeOf(op))
     size = ShapedType::isDynamic(*rows)
-               ? e.load(loadPointer(e, args, buffers.size()), i64)
+               ? e.load(loadPointer(e, args, buffers.size()),
+                        builder.getI64Type())
                : e.i64(*rows);
+}
+
+unsigned Kernel::operand(Value tensor) const {
+  return llvm::find(buffers, tensor) - buffers.begin();
+}
+
+/// Bytes of the pointers at the start of a CUDA kernel's parameter block; the
+/// tensor maps stand behind.
+static int64_t pointerBytes(size_t buffers) {
+  return llvm::alignTo((buffers + 1) * 8, 64);
+}
+
+Value Kernel::tensorMap(const TensorMap &map) {
+  int64_t offset =
+      pointerBytes(buffers.size()) + 128 * static_cast<int64_t>(launch->maps.size());
+  launch->maps.push_back(map);
+  return e.at(args, offset, builder.getI8Type());
+}
+
+Value Kernel::global(Type type, unsigned addressSpace, bool constant,
+                     Attribute value) {
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPoint(function);
+  std::string name = (source.getName() + ".data" + Twine(globals++)).str();
+  auto global = LLVM::GlobalOp::create(builder, e.loc, type, constant,
+                                       LLVM::Linkage::Internal, name, value,
+                                       /*alignment=*/16, addressSpace);
+  if (!value) { // shared memory begins as it is
+    Block *body = builder.createBlock(&global.getInitializerRegion());
+    builder.setInsertionPointToStart(body);
+    Value undefined = LLVM::UndefOp::create(builder, e.loc, type);
+    LLVM::ReturnOp::create(builder, e.loc, undefined);
+  }
+  builder.setInsertionPointToStart(&function.getBody().front());
+  auto there = LLVM::LLVMPointerType::get(builder.getContext(), addressSpace);
+  Value address =
+      LLVM::AddressOfOp::create(builder, e.loc, there, global.getName());
+  return LLVM::AddrSpaceCastOp::create(builder, e.loc, args.getType(), address);
+}
+
+Value Kernel::shared(int64_t bytes) {
+  return global(LLVM::LLVMArrayType::get(builder.getI8Type(), bytes), 3, false,
+                {});
+}
+
+Value Kernel::constants(ArrayRef<float> values) {
+  auto type = LLVM::LLVMArrayType::get(builder.getF32Type(), values.size());
+  auto tensor = RankedTensorType::get({static_cast<int64_t>(values.size())},
+                                      builder.getF32Type());
+  return global(type, 4, true, DenseElementsAttr::get(tensor, values));
+}
+
+void Kernel::barrier() {
+  NVVM::Barrier0Op::create(builder, e.loc);
 }
 
 DenseMap<Value, Value> Kernel::usePointers(Value from) {
@@ -135,7 +213,36 @@ func::FuncOp Kernel::outline(const Twine &suffix, TypeRange types,
 void Kernel::finish() {
   builder.setInsertionPointToEnd(&function.getBody().front());
   func::ReturnOp::create(builder, e.loc);
+  if (launch)
+    function->setAttr(kern::launchAttrName, launchAttr());
   source.erase();
+}
+
+DictionaryAttr Kernel::launchAttr() {
+  Builder &b = builder;
+  NamedAttrList attrs;
+  attrs.set("threads", b.getI64IntegerAttr(launch->threads));
+  attrs.set("blocks_per_sm", b.getI64IntegerAttr(launch->blocksPerSm));
+  attrs.set("shared", b.getI64IntegerAttr(launch->shared));
+  if (launch->cluster > 1)
+    attrs.set("cluster", b.getI64IntegerAttr(launch->cluster));
+  SmallVector<Attribute> maps;
+  auto list = [&](ArrayRef<int64_t> values) { return b.getI64ArrayAttr(values); };
+  for (const TensorMap &map : launch->maps) {
+    NamedAttrList m;
+    m.set("operand", b.getI64IntegerAttr(map.operand));
+    m.set("dtype", b.getStringAttr(map.element.isBF16() ? "bf16" : "f32"));
+    m.set("sizes", list({map.columns, map.rows}));
+    m.set("strides", list({map.stride}));
+    m.set("box", list({map.boxColumns, map.boxRows}));
+    m.set("swizzle", b.getI64IntegerAttr(map.swizzle));
+    maps.push_back(m.getDictionary(b.getContext()));
+  }
+  if (!maps.empty())
+    attrs.set("tensor_maps", b.getArrayAttr(maps));
+  attrs.set("parameters", b.getI64IntegerAttr(pointerBytes(buffers.size()) +
+                                              128 * launch->maps.size()));
+  return attrs.getDictionary(b.getContext());
 }
 
 //===----------------------------------------------------------------------===//

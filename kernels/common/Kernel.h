@@ -20,25 +20,63 @@ struct CpuFeatures {
   bool avx512Bf16 = false; ///< vdpbf16ps
 };
 
+/// A view of an operand for the tensor copy engine (CUtensorMap): two
+/// dimensions, the columns first. `rows` -1: as many as there are up to the end
+/// of the operand's buffer; what lies beyond reads as zero.
+struct TensorMap {
+  unsigned operand; ///< its number in the kernel ABI
+  Type element;     ///< bf16 or f32
+  int64_t columns, rows;
+  int64_t stride; ///< bytes from row to row
+  int64_t boxColumns, boxRows;
+  int64_t swizzle = 128; ///< bytes: 0, 32, 64, 128
+};
+
+/// How a CUDA kernel is launched: static, since sizes are read on the device.
+struct Launch {
+  int64_t threads = 256;
+  int64_t blocksPerSm = 4; ///< blocks loop over the work that there is
+  int64_t shared = 0;      ///< bytes of dynamic shared memory
+  int64_t cluster = 1;     ///< blocks of a cluster
+  SmallVector<TensorMap> maps;
+};
+
 /// A kernel under construction: the function with the kernel ABI that stands
 /// in for the function on tensors, its arguments by the tensor they hold, and
 /// the worker's share.
 class Kernel {
 public:
-  /// Makes the function before `source`, with an empty body to emit into.
+  /// For a CPU. Makes the function before `source`, with an empty body to emit
+  /// into.
   Kernel(mlir::func::FuncOp source, mlir::Operation *op,
          const CpuFeatures &features);
+  /// For CUDA: a worker is a thread of the grid, and `args` the parameter block.
+  Kernel(mlir::func::FuncOp source, mlir::Operation *op, const Launch &launch);
 
   mlir::func::FuncOp source, function;
   mlir::Operation *op;
   CpuFeatures features;
+  std::optional<Launch> launch; ///< on CUDA
   OpBuilder builder;
   Emit e;
   Value args, worker, workers; ///< !llvm.ptr, i64, i64
+  /// On CUDA, i64: thread of the block, block, blocks of the grid.
+  Value thread, block, blocks;
   Value size;                  ///< i64: `rows` or `sequences`, dynamic or not
 
   /// Start of the buffer of an operand or result of the op.
   Value pointer(Value tensor) const { return pointers.lookup(tensor); }
+  /// The operand's number in the kernel ABI.
+  unsigned operand(Value tensor) const;
+  /// Address of a tensor map in the parameter block.
+  Value tensorMap(const TensorMap &map);
+  /// On CUDA: bytes of the block's static shared memory, aligned to 16,
+  /// uninitialised.
+  Value shared(int64_t bytes);
+  /// On CUDA: a table of f32 in constant memory.
+  Value constants(mlir::ArrayRef<float> values);
+  /// On CUDA: all threads of the block arrive before one goes on.
+  void barrier();
   /// [first, second) of `count` things for this worker, in units.
   std::pair<Value, Value> share(Value count, int64_t unit = 1);
   /// A private function beside the kernel, not inlined; e and builder emit
@@ -53,6 +91,13 @@ public:
   void finish();
 
 private:
+  void begin(mlir::TypeRange arguments);
+  mlir::DictionaryAttr launchAttr();
+  /// A generic pointer to a new variable of the module.
+  Value global(Type type, unsigned addressSpace, bool constant,
+               mlir::Attribute value);
+
+  int64_t globals = 0; ///< made so far
   SmallVector<Value> buffers; ///< tensors in the order of args
   llvm::DenseMap<Value, Value> pointers;
 };
@@ -153,6 +198,9 @@ SmallVector<Value> combine(Emit &e, kern::ReduceKind kind, ValueRange a,
 SmallVector<Value> identity(Emit &e, kern::ReduceKind kind, Type element,
                             int64_t lanes, int64_t firstLane);
 
+/// Whether the rows and columns of a map may be walked as one dimension.
+bool isFlat(kern::MapOp op);
+
 // The builders. Each emits the whole kernel; `reference` is the naive lowering
 // that defines the meaning, `cpu` the tuned one, of equal bits.
 mlir::LogicalResult buildRowReference(Kernel &k);
@@ -172,6 +220,19 @@ mlir::LogicalResult buildAttentionReference(Kernel &k);
 mlir::LogicalResult buildAttentionCpu(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardReference(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardCpu(Kernel &k);
+
+// For CUDA. The row and map kernels and the f32 products have the bits of
+// `reference`.
+mlir::LogicalResult buildRowCuda(Kernel &k);
+mlir::LogicalResult buildMapCuda(Kernel &k);
+mlir::LogicalResult buildColumnSumCuda(Kernel &k);
+mlir::LogicalResult buildRopeCuda(Kernel &k);
+mlir::LogicalResult buildPackCuda(Kernel &k);
+mlir::LogicalResult buildScatterAddCuda(Kernel &k);
+mlir::LogicalResult buildMatmulCuda(Kernel &k);
+mlir::LogicalResult buildMatmulSimt(Kernel &k);
+mlir::LogicalResult buildAttentionCuda(Kernel &k);
+mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 
 } // namespace r1c::kernels
 

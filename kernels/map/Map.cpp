@@ -16,8 +16,7 @@ using namespace r1c::kernels;
 using kern::AccessAttr;
 using kern::AccessKind;
 
-/// Whether rows and columns may be walked as one dimension.
-static bool isFlat(kern::MapOp op) {
+bool r1c::kernels::isFlat(kern::MapOp op) {
   if (op.getColumns() < 0)
     return true;
   auto plain = [](Attribute a) {

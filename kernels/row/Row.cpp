@@ -8,7 +8,7 @@
 // that is cheaper than storing them, and needs no memory that grows with N.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/common/Reductions.h"
+#include "kernels/common/Warp.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -22,11 +22,16 @@ public:
       : k(k), e(k.e), op(cast<kern::RowOp>(k.op)), lanes(lanes),
         columns(op.getColumns()), region(e, op.getBody().front(), lanes),
         at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), lanes,
-           columns, /*flat=*/false) {}
+           columns, /*flat=*/false) {
+    if (k.launch)
+      warp.emplace(k);
+  }
 
   void build();
 
 private:
+  /// The worker's share of rows or chunks: on a GPU every so-manieth for a warp.
+  void forShare(Value count, llvm::function_ref<void(Value)> body);
   void buildChunks();
   void buildRow(Value row);
   void run(const ColumnRange &range);
@@ -45,6 +50,7 @@ private:
   int64_t lanes, columns;
   RegionEmitter region;
   Binding at;
+  std::optional<Warp> warp; ///< on a GPU
 };
 
 } // namespace
@@ -52,14 +58,21 @@ private:
 void RowBuilder::build() {
   if (op.isChunked())
     return buildChunks();
-  auto [from, to] = k.share(k.size);
-  e.loop(from, to, e.i64(1), [&](Value row) { buildRow(row); });
+  forShare(k.size, [&](Value row) { buildRow(row); });
+}
+
+void RowBuilder::forShare(Value count, function_ref<void(Value)> body) {
+  if (warp) {
+    e.loop(warp->index, count, warp->count, body);
+    return;
+  }
+  auto [from, to] = k.share(count);
+  e.loop(from, to, e.i64(1), body);
 }
 
 void RowBuilder::buildChunks() {
   int64_t chunks = kern::chunksOf(columns);
-  auto [from, to] = k.share(e.mul(k.size, chunks));
-  e.loop(from, to, e.i64(1), [&](Value i) {
+  forShare(e.mul(k.size, chunks), [&](Value i) {
     at.startRow(e.div(i, chunks));
     Value first = e.mul(e.rem(i, chunks), kern::chunkColumns);
     Value length =
@@ -89,9 +102,12 @@ void RowBuilder::buildRow(Value row) {
 }
 
 void RowBuilder::run(const ColumnRange &range) {
-  Reductions(e, region, op.getBody().front(), lanes)
-      .run(range,
-           [&](Value column, Value mask) { enter(range, column, mask); });
+  auto put = [&](Value column, Value mask) { enter(range, column, mask); };
+  Block &body = op.getBody().front();
+  if (warp)
+    WarpReductions(e, region, body, warp->lane).run(range, put);
+  else
+    Reductions(e, region, body, lanes).run(range, put);
 }
 
 void RowBuilder::storeUniform(kern::AccessKind kind, Value index) {
@@ -101,8 +117,15 @@ void RowBuilder::storeUniform(kern::AccessKind kind, Value index) {
     if (access.getKind() != kind)
       continue;
     Type element = kern::elementTypeOf(op.getResult(i));
-    e.store(region.uniform(value),
-            e.at(k.pointer(op.getResult(i)), index, element), element);
+    Value result = region.uniform(value);
+    auto store = [&, i = i] {
+      e.store(result, e.at(k.pointer(op.getResult(i)), index, element),
+              element);
+    };
+    if (warp)
+      e.when(e.equal(warp->lane, e.i64(0)), store);
+    else
+      store();
   }
 }
 
@@ -120,7 +143,7 @@ void RowBuilder::storeElements(const ColumnRange &range) {
     at.resultRow(op.getResult(i),
                  cast<kern::AccessAttr>(op.getResultAccess()[i]));
   }
-  forGroups(e, range, lanes, [&](Value column, Value mask) {
+  auto group = [&](Value column, Value mask) {
     region.startGroup();
     enter(range, column, mask);
     // All values before the first store: a result may lie where an input is.
@@ -130,10 +153,19 @@ void RowBuilder::storeElements(const ColumnRange &range) {
     for (auto [value, i] : llvm::zip(values, results))
       at.store(value, op.getResult(i),
                cast<kern::AccessAttr>(op.getResultAccess()[i]));
-  });
+  };
+  if (warp)
+    forLanes(e, range, warp->lane, [&](Value column) { group(column, {}); });
+  else
+    forGroups(e, range, lanes, group);
 }
 
 LogicalResult r1c::kernels::buildRowCpu(Kernel &k) {
   RowBuilder(k, 16).build();
+  return success();
+}
+
+LogicalResult r1c::kernels::buildRowCuda(Kernel &k) {
+  RowBuilder(k, 1).build();
   return success();
 }

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/target/common/KernelFunctions.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -14,13 +15,11 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSet.h"
-#include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/IR/Verifier.h"
 #include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -92,39 +91,6 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
   return target;
 }
 
-/// Optimizes without what changes the order or number of float operations:
-/// no auto-vectorizer, no library calls.
-static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
-  llvm::PipelineTuningOptions tuning;
-  tuning.LoopVectorization = false;
-  tuning.LoopInterleaving = false;
-  tuning.SLPVectorization = false;
-  llvm::PassBuilder builder(&machine, tuning);
-  llvm::LoopAnalysisManager lam;
-  llvm::FunctionAnalysisManager fam;
-  llvm::CGSCCAnalysisManager cgam;
-  llvm::ModuleAnalysisManager mam;
-  llvm::TargetLibraryInfoImpl library(module.getTargetTriple());
-  library.disableAllFunctions();
-  fam.registerPass([&] { return llvm::TargetLibraryAnalysis(library); });
-  builder.registerModuleAnalyses(mam);
-  builder.registerCGSCCAnalyses(cgam);
-  builder.registerFunctionAnalyses(fam);
-  builder.registerLoopAnalyses(lam);
-  builder.crossRegisterProxies(lam, fam, cgam, mam);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3)
-      .run(module, mam);
-}
-
-static LogicalResult dumpText(Location loc, StringRef path, StringRef text) {
-  std::error_code error;
-  llvm::raw_fd_ostream out(path, error);
-  if (error)
-    return emitError(loc, "cannot write ") << path << ": " << error.message();
-  out << text;
-  return success();
-}
-
 /// Links objects into a shared object that needs nothing.
 static FailureOr<std::vector<char>> link(Location loc,
                                          ArrayRef<std::string> objects) {
@@ -143,7 +109,7 @@ static FailureOr<std::vector<char>> link(Location loc,
       llvm::sys::fs::remove(*path);
   });
   for (auto [input, object] : llvm::zip(inputs, objects))
-    if (failed(dumpText(loc, input, object)))
+    if (failed(writeFile(loc, input, object)))
       return failure();
   auto linker = llvm::sys::findProgramByName("ld.lld-22");
   if (!linker)
@@ -184,7 +150,7 @@ struct Part {
   std::string object, text, error;
 
   void compile(bool wantsText) {
-    optimize(*ir, *machine);
+    optimizeKernels(*ir, *machine);
     if (wantsText)
       llvm::raw_string_ostream(text) << *ir;
     llvm::SmallVector<char> bytes;
@@ -239,12 +205,9 @@ FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
   // not depend on the machine that compiles.
   constexpr size_t kernelsAPart = 8;
   llvm::StringSet<> names;
-  SmallVector<func::FuncOp> kernels;
-  for (auto function : module.getOps<func::FuncOp>())
-    if (function->hasAttr(kern::kernelAttrName)) {
-      names.insert(function.getName());
-      kernels.push_back(function);
-    }
+  SmallVector<func::FuncOp> kernels = kernelFunctions(module);
+  for (func::FuncOp function : kernels)
+    names.insert(function.getName());
   size_t count =
       std::max<size_t>(1, llvm::divideCeil(kernels.size(), kernelsAPart));
   std::vector<Part> parts(count);
@@ -254,7 +217,7 @@ FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
       copy->push_back(kernels[k]->clone());
     PassManager pm(context);
     pm.addPass(createKernToLoopsPass(options));
-    buildLowerToLLVMPipeline(pm, target->avx512);
+    addLowerToLLVM(pm, target->avx512);
     auto machine = makeMachine(loc, target->cpu, target->features);
     if (failed(machine) || failed(pm.run(*copy)))
       return failure();
@@ -276,8 +239,8 @@ FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
       return emitError(loc) << part.error;
     std::string path = options.dump + (i ? "." + std::to_string(i) : "");
     if (!options.dump.empty() &&
-        (failed(dumpText(loc, path + ".ll", part.text)) ||
-         failed(dumpText(loc, path + ".o", part.object))))
+        (failed(writeFile(loc, path + ".ll", part.text)) ||
+         failed(writeFile(loc, path + ".o", part.object))))
       return failure();
     objects.push_back(std::move(part.object));
   }

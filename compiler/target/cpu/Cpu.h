@@ -47,10 +47,6 @@ mlir::FailureOr<std::vector<char>> buildKernels(mlir::ModuleOp module,
 std::unique_ptr<mlir::Pass>
 createKernToLoopsPass(const TargetOptions &options = {});
 
-/// What follows kern-to-loops, down to the LLVM dialect; `avx512`: for a CPU
-/// that has it.
-void buildLowerToLLVMPipeline(mlir::OpPassManager &pm, bool avx512);
-
 /// Registers the passes and the pipeline r1c-kernels-to-llvm.
 void registerCpuPasses();
 

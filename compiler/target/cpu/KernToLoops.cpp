@@ -6,17 +6,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/common/ExpandMath.h"
+#include "compiler/target/common/KernelFunctions.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "kernels/common/Kernel.h"
-#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
-#include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
-#include "mlir/Conversion/FuncToLLVM/ConvertFuncToLLVMPass.h"
-#include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
-#include "mlir/Conversion/ReconcileUnrealizedCasts/ReconcileUnrealizedCasts.h"
-#include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
-#include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
-#include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -31,40 +24,6 @@ using namespace mlir;
 using namespace r1c;
 
 namespace {
-
-/// The one kern op of a kernel function; null after an error.
-Operation *kernelOp(func::FuncOp function) {
-  if (!function.getBody().hasOneBlock()) {
-    function.emitOpError("is marked kern.kernel but has no body of one block");
-    return nullptr;
-  }
-  Operation *found = nullptr;
-  for (Operation &op : function.getBody().front().without_terminator()) {
-    if (found || !isa<kern::KernDialect>(op.getDialect())) {
-      op.emitOpError(
-          "a kernel function holds exactly one op of kern and a return");
-      return nullptr;
-    }
-    found = &op;
-  }
-  if (!found) {
-    function.emitOpError("is marked kern.kernel but holds no op of kern");
-    return nullptr;
-  }
-  auto ret = cast<func::ReturnOp>(function.getBody().front().getTerminator());
-  llvm::SmallPtrSet<Value, 4> returned;
-  for (Value v : ret.getOperands())
-    if (v.getDefiningOp() != found || !returned.insert(v).second) {
-      function.emitOpError(
-          "returns something else than each result of its kern op once");
-      return nullptr;
-    }
-  if (returned.size() != found->getNumResults()) {
-    function.emitOpError("must return every result of its kern op");
-    return nullptr;
-  }
-  return found;
-}
 
 struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(KernToLoopsPass)
@@ -97,11 +56,7 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
     if (failed(target))
       return signalPassFailure();
     kernels::CpuFeatures features{target->avx512, target->avx512Bf16};
-    SmallVector<func::FuncOp> functions;
-    for (auto function : getOperation().getOps<func::FuncOp>())
-      if (function->hasAttr(kern::kernelAttrName))
-        functions.push_back(function);
-    for (func::FuncOp function : functions) {
+    for (func::FuncOp function : kernelFunctions(getOperation())) {
       Operation *op = kernelOp(function);
       if (!op)
         return signalPassFailure();
@@ -150,30 +105,12 @@ std::unique_ptr<Pass> cpu::createKernToLoopsPass(const TargetOptions &options) {
   return std::make_unique<KernToLoopsPass>(options);
 }
 
-void cpu::buildLowerToLLVMPipeline(OpPassManager &pm, bool avx512) {
-  // Before anything that folds: folders evaluate math on constants with the
-  // host's libm, and a constant must have the bits that the kernel would give.
-  pm.addPass(createExpandMathPass(/*hasScalef=*/avx512));
-  pm.addPass(createCanonicalizerPass());
-  pm.addPass(createCSEPass());
-  pm.addPass(createSCFToControlFlowPass());
-  ConvertVectorToLLVMPassOptions vectorOptions;
-  vectorOptions.x86Vector = true;
-  pm.addPass(createConvertVectorToLLVMPass(vectorOptions));
-  pm.addPass(createConvertMathToLLVMPass());
-  pm.addPass(createArithToLLVMConversionPass());
-  pm.addPass(createConvertControlFlowToLLVMPass());
-  pm.addPass(createUBToLLVMConversionPass());
-  pm.addPass(createConvertFuncToLLVMPass());
-  pm.addPass(createReconcileUnrealizedCastsPass());
-}
-
 void cpu::registerCpuPasses() {
   registerExpandMathPass();
   PassRegistration<KernToLoopsPass>();
   PassPipelineRegistration<>("r1c-kernels-to-llvm",
                              "what follows kern-to-loops, to the LLVM dialect",
                              [](OpPassManager &pm) {
-                               buildLowerToLLVMPipeline(pm, /*avx512=*/false);
+                               addLowerToLLVM(pm, /*avx512=*/false);
                              });
 }

@@ -1,0 +1,42 @@
+//===- KernelFunctions.h - what the targets share ---------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_TARGET_COMMON_KERNELFUNCTIONS_H
+#define R1C_COMPILER_TARGET_COMMON_KERNELFUNCTIONS_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/SmallVector.h"
+
+namespace llvm {
+class Module;
+class TargetMachine;
+} // namespace llvm
+
+namespace r1c {
+
+/// The functions with the attribute kern.kernel.
+llvm::SmallVector<mlir::func::FuncOp> kernelFunctions(mlir::ModuleOp module);
+
+/// The one kern op of a kernel function; null after an error.
+mlir::Operation *kernelOp(mlir::func::FuncOp function);
+
+/// From `scf`, `arith`, `math` and `vector` to the LLVM dialect. `avx512`: with
+/// the instructions of a CPU that has it.
+void addLowerToLLVM(mlir::OpPassManager &pm, bool avx512);
+
+/// Optimizes without what changes the order or number of float operations: no
+/// auto-vectorizer, no library calls.
+void optimizeKernels(llvm::Module &module, llvm::TargetMachine &machine);
+
+/// Writes a file, with a diagnostic where that fails.
+llvm::LogicalResult writeFile(mlir::Location loc, llvm::StringRef path,
+                              llvm::StringRef text);
+
+} // namespace r1c
+
+#endif // R1C_COMPILER_TARGET_COMMON_KERNELFUNCTIONS_H

@@ -1,0 +1,149 @@
+//===- KernToThreads.cpp - kernel functions to threads of a GPU -----------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/target/common/KernelFunctions.h"
+#include "compiler/target/cuda/Cuda.h"
+#include "dialects/kern/Kern.h"
+#include "kernels/common/Kernel.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace r1c;
+
+namespace {
+
+struct KernToThreadsPass
+    : PassWrapper<KernToThreadsPass, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(KernToThreadsPass)
+  KernToThreadsPass() = default;
+  KernToThreadsPass(const KernToThreadsPass &other) : PassWrapper(other) {}
+  explicit KernToThreadsPass(const cuda::TargetOptions &options) {
+    reference = options.reference;
+  }
+  StringRef getArgument() const override { return "kern-to-threads"; }
+  StringRef getDescription() const override {
+    return "kernel functions to functions of one thread of a GPU";
+  }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<arith::ArithDialect, LLVM::LLVMDialect, math::MathDialect,
+                    NVVM::NVVMDialect, scf::SCFDialect,
+                    vector::VectorDialect>();
+  }
+  Option<bool> reference{*this, "reference",
+                         llvm::cl::desc("the naive lowering"),
+                         llvm::cl::init(false)};
+
+  void runOnOperation() override {
+    for (func::FuncOp function : kernelFunctions(getOperation())) {
+      Operation *op = kernelOp(function);
+      if (!op)
+        return signalPassFailure();
+      kernels::Kernel kernel(function, op, kernels::Launch());
+      if (failed(build(kernel)))
+        return signalPassFailure();
+      kernel.finish();
+    }
+  }
+
+  LogicalResult build(kernels::Kernel &k) {
+    using namespace kernels;
+    return llvm::TypeSwitch<Operation *, LogicalResult>(k.op)
+        .Case([&](kern::RowOp) {
+          return reference ? buildRowReference(k) : buildRowCuda(k);
+        })
+        .Case([&](kern::MapOp) {
+          return reference ? buildMapReference(k) : buildMapCuda(k);
+        })
+        .Case([&](kern::ColumnSumOp) {
+          return reference ? buildColumnSumReference(k) : buildColumnSumCuda(k);
+        })
+        .Case([&](kern::MatmulOp) { return buildMatmulCuda(k); })
+        .Case([&](kern::AttentionOp) {
+          return reference ? buildAttentionReference(k) : buildAttentionCuda(k);
+        })
+        .Case([&](kern::AttentionBackwardOp) {
+          return reference ? buildAttentionBackwardReference(k)
+                           : buildAttentionBackwardCuda(k);
+        })
+        .Case([&](kern::RopeOp) { return buildRopeCuda(k); })
+        .Case([&](kern::PackOp) { return buildPackCuda(k); })
+        .Case([&](kern::ScatterAddOp) { return buildScatterAddCuda(k); })
+        .Case([&](kern::ScanOp) { return buildScan(k); })
+        .Case([&](kern::QuantileOp) { return buildQuantile(k); })
+        .Default(
+            [&](Operation *op) { return op->emitOpError("is not a kernel"); });
+  }
+};
+
+/// Marks entries and gives them their parameter block, by value: what a
+/// function type cannot say before it is an llvm.func.
+struct MarkEntriesPass : PassWrapper<MarkEntriesPass, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(MarkEntriesPass)
+  StringRef getArgument() const override { return "r1c-mark-entries"; }
+  StringRef getDescription() const override {
+    return "functions with kern.launch become kernels with a parameter block";
+  }
+
+  void runOnOperation() override {
+    Builder b(&getContext());
+    for (auto function : getOperation().getOps<LLVM::LLVMFuncOp>()) {
+      auto launch =
+          function->getAttrOfType<DictionaryAttr>(kern::launchAttrName);
+      if (!launch)
+        continue;
+      auto number = [&](StringRef name) {
+        return launch.getAs<IntegerAttr>(name).getInt();
+      };
+      function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
+                        b.getUnitAttr());
+      int32_t threads = number("threads");
+      function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
+                        b.getDenseI32ArrayAttr({threads}));
+      function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                        b.getI32IntegerAttr(number("blocks_per_sm")));
+      if (auto cluster = launch.getAs<IntegerAttr>("cluster"))
+        function->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(),
+                          b.getDenseI32ArrayAttr({(int32_t)cluster.getInt()}));
+      auto block =
+          LLVM::LLVMArrayType::get(b.getI8Type(), number("parameters"));
+      function.setArgAttr(0, LLVM::LLVMDialect::getByValAttrName(),
+                          TypeAttr::get(block));
+      function.setArgAttr(0, LLVM::LLVMDialect::getAlignAttrName(),
+                          b.getI64IntegerAttr(64));
+      function.setArgAttr(0, NVVM::NVVMDialect::getGridConstantAttrName(),
+                          b.getUnitAttr());
+    }
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Pass>
+cuda::createKernToThreadsPass(const TargetOptions &options) {
+  return std::make_unique<KernToThreadsPass>(options);
+}
+
+void cuda::addLowerToNVVM(OpPassManager &pm) {
+  addLowerToLLVM(pm, /*avx512=*/false);
+  pm.addPass(std::make_unique<MarkEntriesPass>());
+}
+
+void cuda::registerCudaPasses() {
+  PassRegistration<KernToThreadsPass>();
+  PassRegistration<MarkEntriesPass>();
+  PassPipelineRegistration<>(
+      "r1c-threads-to-nvvm",
+      "what follows kern-to-threads, to the LLVM and nvvm dialects",
+      [](OpPassManager &pm) { addLowerToNVVM(pm); });
+}

@@ -1,0 +1,245 @@
+//===- Cuda.cpp - kern.map and its neighbours on a GPU --------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// A thread an element, neighbours beside each other in memory. Every element
+// is computed by the operations of the naive lowering, so the bits are equal.
+//===----------------------------------------------------------------------===//
+
+#include "kernels/common/Kernel.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+using kern::AccessAttr;
+
+LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
+  Emit &e = k.e;
+  auto op = cast<kern::MapOp>(k.op);
+  Block &body = op.getBody().front();
+  auto yield = cast<kern::YieldOp>(body.getTerminator());
+  bool flat = isFlat(op);
+  int64_t columns = flat ? -1 : op.getColumns();
+  RegionEmitter region(e, body, 1);
+  Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), 1,
+             columns, flat);
+  auto store = [&](Value column) {
+    region.startGroup();
+    at.column = column;
+    // All values before the first store: a result may lie where an input is.
+    SmallVector<Value> values;
+    for (Value value : yield.getValues())
+      values.push_back(region.group(value));
+    for (auto [i, value] : llvm::enumerate(values))
+      at.store(value, op.getResult(i),
+               cast<AccessAttr>(op.getResultAccess()[i]));
+  };
+  auto prepare = [&] {
+    for (Value value : yield.getValues())
+      region.prepare(value);
+    if (!flat)
+      for (unsigned i = 0; i < op.getNumResults(); ++i)
+        at.resultRow(op.getResult(i),
+                     cast<AccessAttr>(op.getResultAccess()[i]));
+  };
+  if (flat) {
+    Value count = op.getColumns() < 0 ? k.size : e.mul(k.size, op.getColumns());
+    prepare();
+    e.loop(k.worker, count, k.workers, [&](Value i) { store(i); });
+    return success();
+  }
+  if (columns >= k.launch->threads) {
+    e.loop(k.block, k.size, k.blocks, [&](Value row) {
+      at.startRow(row);
+      prepare();
+      e.loop(k.thread, e.i64(columns), e.i64(k.launch->threads), store);
+    });
+    return success();
+  }
+  e.loop(k.worker, e.mul(k.size, columns), k.workers, [&](Value i) {
+    at.startRow(e.div(i, columns));
+    prepare();
+    store(e.rem(i, columns));
+  });
+  return success();
+}
+
+LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
+  constexpr int64_t accumulators = 8, lanes = 32;
+  Emit &e = k.e;
+  auto op = cast<kern::ColumnSumOp>(k.op);
+  Block &body = op.getBody().front();
+  Value yielded = cast<kern::YieldOp>(body.getTerminator()).getValues()[0];
+  int64_t columns = op.getColumns();
+  Type element = kern::elementTypeOf(op.getResult());
+  RegionEmitter region(e, body, 1);
+  Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), 1,
+             columns, false);
+  auto plus = [&](Value a, Value b) -> Value {
+    return arith::AddFOp::create(e.b, e.loc, a, b);
+  };
+  // A warp an accumulator, a lane a column.
+  Value partial = k.shared(accumulators * lanes * bytesOf(element));
+  Value lane = e.rem(k.thread, lanes), mine = e.div(k.thread, lanes);
+  auto place = [&](Value accumulator) {
+    return e.at(partial, e.add(e.mul(accumulator, lanes), lane), element);
+  };
+  e.loop(k.block, e.i64(llvm::divideCeil(columns, lanes)), k.blocks,
+         [&](Value tile) {
+           Value column = e.add(e.mul(tile, lanes), lane);
+           // Lanes beyond the last column sum up the last one, unheard.
+           at.column = e.min(column, e.i64(columns - 1));
+           Value sum = e.loop(mine, k.size, e.i64(accumulators),
+                              e.splat(element, 0.0),
+                              [&](Value row, ValueRange carried) {
+                                Value here = at.column;
+                                at.startRow(row);
+                                region.startGroup();
+                                at.column = here;
+                                region.prepare(yielded);
+                                return SmallVector<Value>{
+                                    plus(carried[0], region.group(yielded))};
+                              })[0];
+           e.store(sum, place(mine), element);
+           k.barrier();
+           Value writes = arith::AndIOp::create(
+               e.b, e.loc, e.equal(mine, e.i64(0)),
+               e.less(column, e.i64(columns)));
+           e.when(writes, [&] {
+             SmallVector<Value> sums;
+             for (int64_t i = 0; i < accumulators; ++i)
+               sums.push_back(e.load(place(e.i64(i)), element));
+             for (int64_t half = accumulators / 2; half >= 1; half /= 2)
+               for (int64_t i = 0; i < half; ++i)
+                 sums[i] = plus(sums[i], sums[i + half]);
+             Value target = e.at(k.pointer(op.getResult()), column, element);
+             Value total = sums[0];
+             if (op.getInit())
+               total = plus(e.load(target, element), total);
+             e.store(total, target, element);
+           });
+           k.barrier();
+         });
+  return success();
+}
+
+LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
+  Emit &e = k.e;
+  auto op = cast<kern::RopeOp>(k.op);
+  ArrayRef<float> frequencies = op.getFrequencies();
+  int64_t half = frequencies.size(), heads = op.getHeads();
+  Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type();
+  Type element = kern::elementTypeOf(op.getX());
+  Value table = k.constants(frequencies);
+  // A thread a pair: (row, head, c).
+  int64_t pairs = heads * half;
+  e.loop(k.worker, e.mul(k.size, pairs), k.workers, [&](Value i) {
+    Value row = e.div(i, pairs), within = e.rem(i, pairs);
+    Value head = e.div(within, half), c = e.rem(within, half);
+    Value position = e.load(e.at(k.pointer(op.getPositions()), row, i32), i32);
+    Value angle = arith::MulFOp::create(
+        e.b, e.loc, arith::SIToFPOp::create(e.b, e.loc, f32, position),
+        e.load(e.at(table, c, f32), f32));
+    Value cos = math::CosOp::create(e.b, e.loc, angle);
+    Value sin = math::SinOp::create(e.b, e.loc, angle);
+    if (op.getInverse())
+      sin = arith::NegFOp::create(e.b, e.loc, sin);
+    Value low = e.add(e.add(e.mul(row, heads * half * 2), e.mul(head, 2 * half)), c);
+    Value high = e.add(low, half);
+    auto load = [&](Value at) {
+      return e.widen(e.load(e.at(k.pointer(op.getX()), at, element), element));
+    };
+    auto store = [&](Value v, Value at) {
+      e.store(e.narrow(v, element),
+              e.at(k.pointer(op.getResult()), at, element), element);
+    };
+    auto times = [&](Value v, Value w) -> Value {
+      return arith::MulFOp::create(e.b, e.loc, v, w);
+    };
+    Value a = load(low), b = load(high);
+    store(arith::SubFOp::create(e.b, e.loc, times(a, cos), times(b, sin)), low);
+    store(arith::AddFOp::create(e.b, e.loc, times(b, cos), times(a, sin)), high);
+  });
+  return success();
+}
+
+LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
+  // A thread a column: rows in order, so that rows of one id add up in order.
+  Emit &e = k.e;
+  auto op = cast<kern::ScatterAddOp>(k.op);
+  Type from = kern::elementTypeOf(op.getX()), f32 = e.b.getF32Type(),
+       i32 = e.b.getI32Type();
+  int64_t columns = cast<RankedTensorType>(op.getX().getType()).getDimSize(1);
+  e.loop(k.worker, e.i64(columns), k.workers, [&](Value column) {
+    e.loop(0, k.size, 1, [&](Value row) {
+      Value id = e.toI64(e.load(e.at(k.pointer(op.getIds()), row, i32), i32));
+      Value x = e.load(e.at(k.pointer(op.getX()),
+                            e.add(e.mul(row, columns), column), from),
+                       from);
+      Value target = e.at(k.pointer(op.getResult()),
+                          e.add(e.mul(id, columns), column), f32);
+      e.store(arith::AddFOp::create(e.b, e.loc, e.load(target, f32), e.widen(x)),
+              target, f32);
+    });
+  });
+  return success();
+}
+
+LogicalResult r1c::kernels::buildPackCuda(Kernel &k) {
+  // A thread an element of the packed matrix, padding included.
+  Emit &e = k.e;
+  auto op = cast<kern::PackOp>(k.op);
+  kern::PackedType packed = op.getResult().getType();
+  Type to = packed.getElementType();
+  int64_t depth = packed.getPanelElements() / packed.panelColumns;
+  int64_t total = packed.getPanels() * packed.getPanelElements();
+  Value zero = e.splat(to, 0.0);
+  e.loop(k.worker, e.i64(total), k.workers, [&](Value i) {
+    // bf16: [N][K]. f32: panels [N / 32][K][32].
+    Value n, kk;
+    if (to.isBF16()) {
+      n = e.div(i, depth);
+      kk = e.rem(i, depth);
+    } else {
+      n = e.add(e.mul(e.div(i, depth * 32), 32), e.rem(i, 32));
+      kk = e.rem(e.div(i, 32), depth);
+    }
+    Value target = e.at(k.pointer(op.getResult()), i, to);
+    e.store(zero, target, to);
+    int64_t n0 = 0, k0 = 0;
+    for (auto [s, source] : llvm::enumerate(op.getSources())) {
+      auto type = cast<RankedTensorType>(source.getType());
+      Type from = type.getElementType();
+      int64_t rows = type.getDimSize(op.getTranspose() ? 1 : 0);
+      int64_t columns = type.getDimSize(op.getTranspose() ? 0 : 1);
+      Value sourceN = e.add(n, -n0), sourceK = e.add(kk, -k0);
+      auto within = [&](Value v, int64_t size) {
+        // Unsigned: what is negative lies outside, too.
+        return arith::CmpIOp::create(e.b, e.loc, arith::CmpIPredicate::ult, v,
+                                     e.i64(size));
+      };
+      Value inside;
+      if (op.getPaired()) {
+        sourceN = e.add(e.mul(e.div(n, 32), 16), e.rem(n, 16));
+        inside = e.equal(e.rem(e.div(n, 16), 2), e.i64(s));
+        inside = arith::AndIOp::create(e.b, e.loc, inside,
+                                       within(sourceN, columns));
+      } else {
+        inside = within(sourceN, columns);
+      }
+      inside = arith::AndIOp::create(e.b, e.loc, inside, within(sourceK, rows));
+      e.when(inside, [&, source = source] {
+        Value index = op.getTranspose() ? e.add(e.mul(sourceN, rows), sourceK)
+                                        : e.add(e.mul(sourceK, columns), sourceN);
+        Value v = e.load(e.at(k.pointer(source), index, from), from);
+        e.store(e.narrow(e.widen(v), to), target, to);
+      });
+      (op.getAlongK() ? k0 : n0) += op.getAlongK() ? rows : columns;
+    }
+  });
+  return success();
+}
