@@ -11,8 +11,10 @@
 #include "compiler/phases/differentiate/SavePolicy.h"
 #include "compiler/phases/package/Manifest.h"
 #include "compiler/target/cpu/Cpu.h"
+#include "compiler/target/cuda/Cuda.h"
 #include "compiler/tools/Register.h"
 #include "dialects/rl/RL.h"
+#include "dialects/rt/RT.h"
 #include "frontends/hf/HuggingFace.h"
 #include "frontends/step/Step.h"
 #include "mlir/IR/MLIRContext.h"
@@ -124,6 +126,27 @@ struct Compilation {
 };
 } // namespace
 
+/// What the artifact says of the machine that --target and --cpu name.
+static FailureOr<TargetDescription>
+describeTarget(Location loc, const DriverOptions &options) {
+  if (options.target != "cpu")
+    return TargetDescription{"cuda", cuda::architecture.str(), options.target};
+  cpu::TargetOptions target;
+  target.cpu = options.cpu;
+  auto resolved = cpu::resolveTarget(loc, target);
+  if (failed(resolved))
+    return failure();
+  return TargetDescription{"cpu", resolved->cpu, resolved->features};
+}
+
+static FailureOr<std::string> manifestText(ModuleOp module,
+                                           const DriverOptions &options) {
+  auto target = describeTarget(module.getLoc(), options);
+  if (failed(target))
+    return failure();
+  return llvm::formatv("{0:2}", manifestFrom(module, *target)).str();
+}
+
 /// The manifest, if the buffers fit into the memory that is offered; else
 /// `problem` says by how much they do not.
 static FailureOr<std::string> manifestOf(ModuleOp module,
@@ -131,19 +154,13 @@ static FailureOr<std::string> manifestOf(ModuleOp module,
                                          std::string &problem) {
   if (!module.lookupSymbol<ModuleOp>("kernels"))
     return module.emitError("has no kernels: compile it through every phase");
-  cpu::TargetOptions target;
-  target.cpu = options.cpu;
-  auto resolved = cpu::resolveTarget(module.getLoc(), target);
-  if (failed(resolved))
+  FailureOr<std::string> manifest = manifestText(module, options);
+  if (failed(manifest))
     return failure();
-  std::string manifest;
-  llvm::raw_string_ostream(manifest) << llvm::formatv(
-      "{0:2}", manifestFrom(module, {options.target, resolved->cpu,
-                                     resolved->features}));
   problem.clear();
   try {
     runtime::requireMemory(
-        runtime::Manifest::parse(manifest, constantsFrom(module).size()),
+        runtime::Manifest::parse(*manifest, constantsFrom(module).size()),
         options.memory ? static_cast<int64_t>(options.memory)
                        : runtime::mostMemory,
         options.memory ? options.memoryOf : "any machine");
@@ -155,8 +172,8 @@ static FailureOr<std::string> manifestOf(ModuleOp module,
 
 /// Runs the phases; where the buffers do not fit, again with a backward pass
 /// that keeps less and computes more. Phases cost a hundredth of the kernels.
-static FailureOr<std::string> runPhasesToFit(Compilation &compilation,
-                                             const DriverOptions &options) {
+static LogicalResult runPhasesToFit(Compilation &compilation,
+                                    const DriverOptions &options) {
   OwningOpRef<ModuleOp> checked = compilation.module->clone();
   Builder b(compilation.context.get());
   std::string problem;
@@ -179,28 +196,49 @@ static FailureOr<std::string> runPhasesToFit(Compilation &compilation,
                      << (recompute == "all" ? "whole layers"
                                             : "norms and gates")
                      << "\n";
-      return manifest;
+      return success();
     }
   }
   fail(problem);
   return failure();
 }
 
+/// The kernels as machine code; on a GPU each rt.kernel learns how it is
+/// launched.
+static FailureOr<std::vector<char>> buildImage(ModuleOp module,
+                                               const DriverOptions &options) {
+  auto kernels = module.lookupSymbol<ModuleOp>("kernels");
+  OwningOpRef<ModuleOp> clone = kernels.clone();
+  if (options.target == "cpu") {
+    cpu::TargetOptions target;
+    target.cpu = options.cpu;
+    return cpu::buildKernels(*clone, target);
+  }
+  auto built = cuda::buildKernels(*clone, {});
+  if (failed(built))
+    return failure();
+  for (auto kernel : module.getOps<rt::KernelOp>()) {
+    NamedAttrList launch(built->launches.lookup(kernel.getSymbol()));
+    launch.erase("parameters"); // follows from the operands and maps
+    kernel->setAttr("launch", launch.getDictionary(module.getContext()));
+  }
+  return std::move(built->cubin);
+}
+
 /// Kernels, manifest, constants and source as a file. The path is replaced only
 /// when all of it has been written.
 static LogicalResult package(Compilation &compilation,
-                             const DriverOptions &options, std::string manifest,
+                             const DriverOptions &options,
                              const std::string &output) {
   ModuleOp module = *compilation.module;
-  auto kernels = module.lookupSymbol<ModuleOp>("kernels");
-  cpu::TargetOptions target;
-  target.cpu = options.cpu;
   runtime::Artifact artifact;
-  artifact.manifest = std::move(manifest);
-  OwningOpRef<ModuleOp> clone = kernels.clone();
-  auto code = cpu::buildKernels(*clone, target);
+  auto code = buildImage(module, options);
   if (failed(code))
     return failure();
+  FailureOr<std::string> manifest = manifestText(module, options);
+  if (failed(manifest))
+    return failure();
+  artifact.manifest = std::move(*manifest);
   artifact.kernels.assign(code->begin(), code->end());
   std::vector<char> constants = constantsFrom(module);
   artifact.constants.assign(constants.begin(), constants.end());
@@ -216,9 +254,12 @@ static LogicalResult package(Compilation &compilation,
 }
 
 static int compileTo(const DriverOptions &options, const std::string &output) {
-  if (options.target != "cpu")
-    return fail("--target " + options.target +
-                " is not supported: write --target cpu");
+  if (options.target != "cpu" && !cuda::findMachine(options.target))
+    return fail("there is no target '" + options.target + "': write cpu, " +
+                cuda::machineNames());
+  if (options.target != "cpu" && options.cpu != "native")
+    return fail("--cpu is of the target cpu, not of " + options.target +
+                ": leave it out");
   for (const std::string &name : {options.phases.to, options.phases.from})
     if (!name.empty() && !findPhase(name))
       return fail("there is no phase '" + name + "': the phases are " +
@@ -243,9 +284,8 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
   if (options.phases.to.empty() && output != "-") {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
-    FailureOr<std::string> manifest = runPhasesToFit(compilation, options);
-    return failed(manifest) ||
-                   failed(package(compilation, options, *manifest, output))
+    return failed(runPhasesToFit(compilation, options)) ||
+                   failed(package(compilation, options, output))
                ? 1
                : 0;
   }
@@ -311,11 +351,12 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
                 error.message());
   run.artifact = (run.out / "step.r1x").string();
   if (run.resume && fs::exists(run.artifact)) {
-    if (!options.weights.empty() || options.cpu != "native")
-      return fail(
-          "--weights and --cpu are of the compilation, and a resumed run "
-          "goes on with the artifact that it began with: leave them "
-          "out, or start again in another --out");
+    if (!options.weights.empty() || options.cpu != "native" ||
+        options.target != "cpu")
+      return fail("--target, --weights and --cpu are of the compilation, and a "
+                  "resumed run "
+                  "goes on with the artifact that it began with: leave them "
+                  "out, or start again in another --out");
     if (int status = requireSameSource(options.file, run.artifact))
       return status;
   } else {
@@ -330,7 +371,7 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
     run.params.clear();
     // What would not fit is refused before its kernels are built.
     compile.memory = run.memory;
-    if (!run.memory) {
+    if (!run.memory && options.target == "cpu") {
       compile.memory = static_cast<uint64_t>(runtime::cpuMemory());
       compile.memoryOf = "this machine";
     }

@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 // r1c-kernels in.mlir -o out.so [--cpu=native] [--reference] [--dump=PREFIX]
-// r1c-kernels in.mlir -o out.cubin --target=sm_90a [--reference] [--dump=PREFIX]
+// r1c-kernels in.mlir -o out.cubin --target=sm_90a [--reference]
+// [--dump=PREFIX]
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/cpu/Cpu.h"
@@ -35,8 +36,9 @@ int main(int argc, char **argv) {
   cl::opt<std::string> cpu("cpu", cl::desc("CPU name, or native"),
                            cl::init("native"));
   cl::opt<bool> reference("reference", cl::desc("the naive lowering"));
-  cl::opt<std::string> dump("dump", cl::desc("leave PREFIX.ll and PREFIX.o, or PREFIX.ptx and "
-                                 "PREFIX.txt"));
+  cl::opt<std::string> dump(
+      "dump", cl::desc("leave PREFIX.ll and PREFIX.o, or PREFIX.ptx and "
+                       "PREFIX.txt"));
   cl::ParseCommandLineOptions(argc, argv, "kernels to machine code\n");
 
   mlir::DialectRegistry registry;
@@ -60,9 +62,9 @@ int main(int argc, char **argv) {
     bytes = std::move(kernels->cubin);
     for (auto &[name, usage] : kernels->usage)
       llvm::outs() << name << ": " << usage.registers << " registers, "
-                   << usage.spillBytes << " bytes spilled, "
-                   << usage.stackBytes << " bytes of stack, "
-                   << usage.sharedBytes << " bytes shared\n";
+                   << usage.spillBytes << " bytes spilled, " << usage.stackBytes
+                   << " bytes of stack, " << usage.sharedBytes
+                   << " bytes shared\n";
     for (const std::string &warning : kernels->warnings)
       llvm::errs() << warning << "\n";
   } else if (target == "cpu") {

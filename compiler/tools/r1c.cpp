@@ -50,7 +50,9 @@ static std::string phaseList() {
 }
 
 static void addCompileOptions(CLI::App &app, DriverOptions &options) {
-  app.add_option("--target", options.target, "cpu")->default_val("cpu");
+  app.add_option("--target", options.target,
+                 "cpu, or a GPU: h100, h200, h800 (needs ptxas of CUDA 13)")
+      ->default_val("cpu");
   app.add_option("--cpu", options.cpu,
                  "native, or LLVM's name of a processor: znver4, x86-64-v3, …")
       ->default_val("native");

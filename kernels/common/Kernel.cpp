@@ -98,9 +98,8 @@ void Kernel::begin(TypeRange arguments) {
   auto pointerType = LLVM::LLVMPointerType::get(builder.getContext());
   SmallVector<Type> types{pointerType};
   llvm::append_range(types, arguments);
-  function =
-      func::FuncOp::create(builder, source.getLoc(), source.getName(),
-                           builder.getFunctionType(types, {}));
+  function = func::FuncOp::create(builder, source.getLoc(), source.getName(),
+                                  builder.getFunctionType(types, {}));
   Block *entry = function.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   args = entry->getArgument(0);
@@ -116,10 +115,10 @@ void Kernel::begin(TypeRange arguments) {
   llvm::append_range(buffers, ret.getOperands());
   usePointers(args);
   if (auto rows = sizeOf(op))
-    size = ShapedType::isDynamic(*rows)
-               ? e.load(loadPointer(e, args, buffers.size()),
-                        builder.getI64Type())
-               : e.i64(*rows);
+    size =
+        ShapedType::isDynamic(*rows)
+            ? e.load(loadPointer(e, args, buffers.size()), builder.getI64Type())
+            : e.i64(*rows);
 }
 
 unsigned Kernel::operand(Value tensor) const {
@@ -133,8 +132,8 @@ static int64_t pointerBytes(size_t buffers) {
 }
 
 Value Kernel::tensorMap(const TensorMap &map) {
-  int64_t offset =
-      pointerBytes(buffers.size()) + 128 * static_cast<int64_t>(launch->maps.size());
+  int64_t offset = pointerBytes(buffers.size()) +
+                   128 * static_cast<int64_t>(launch->maps.size());
   launch->maps.push_back(map);
   return e.at(args, offset, builder.getI8Type());
 }
@@ -172,9 +171,7 @@ Value Kernel::constants(ArrayRef<float> values) {
   return global(type, 4, true, DenseElementsAttr::get(tensor, values));
 }
 
-void Kernel::barrier() {
-  NVVM::Barrier0Op::create(builder, e.loc);
-}
+void Kernel::barrier() { NVVM::Barrier0Op::create(builder, e.loc); }
 
 DenseMap<Value, Value> Kernel::usePointers(Value from) {
   DenseMap<Value, Value> old = std::move(pointers);
@@ -227,7 +224,9 @@ DictionaryAttr Kernel::launchAttr() {
   if (launch->cluster > 1)
     attrs.set("cluster", b.getI64IntegerAttr(launch->cluster));
   SmallVector<Attribute> maps;
-  auto list = [&](ArrayRef<int64_t> values) { return b.getI64ArrayAttr(values); };
+  auto list = [&](ArrayRef<int64_t> values) {
+    return b.getI64ArrayAttr(values);
+  };
   for (const TensorMap &map : launch->maps) {
     NamedAttrList m;
     m.set("operand", b.getI64IntegerAttr(map.operand));

@@ -50,7 +50,8 @@ public:
   /// into.
   Kernel(mlir::func::FuncOp source, mlir::Operation *op,
          const CpuFeatures &features);
-  /// For CUDA: a worker is a thread of the grid, and `args` the parameter block.
+  /// For CUDA: a worker is a thread of the grid, and `args` the parameter
+  /// block.
   Kernel(mlir::func::FuncOp source, mlir::Operation *op, const Launch &launch);
 
   mlir::func::FuncOp source, function;
@@ -62,7 +63,7 @@ public:
   Value args, worker, workers; ///< !llvm.ptr, i64, i64
   /// On CUDA, i64: thread of the block, block, blocks of the grid.
   Value thread, block, blocks;
-  Value size;                  ///< i64: `rows` or `sequences`, dynamic or not
+  Value size; ///< i64: `rows` or `sequences`, dynamic or not
 
   /// Start of the buffer of an operand or result of the op.
   Value pointer(Value tensor) const { return pointers.lookup(tensor); }
@@ -97,7 +98,7 @@ private:
   Value global(Type type, unsigned addressSpace, bool constant,
                mlir::Attribute value);
 
-  int64_t globals = 0; ///< made so far
+  int64_t globals = 0;        ///< made so far
   SmallVector<Value> buffers; ///< tensors in the order of args
   llvm::DenseMap<Value, Value> pointers;
 };

@@ -39,7 +39,8 @@ static Value shuffle(Emit &e, Value v, Value offset, NVVM::ShflKind kind) {
     Value wide = arith::ExtUIOp::create(e.b, e.loc, i32, v);
     return arith::TruncIOp::create(e.b, e.loc, type, word(wide));
   }
-  Value all = type == i64 ? v : Value(arith::BitcastOp::create(e.b, e.loc, i64, v));
+  Value all =
+      type == i64 ? v : Value(arith::BitcastOp::create(e.b, e.loc, i64, v));
   Value high = arith::ShRUIOp::create(e.b, e.loc, all, e.i64(32));
   auto part = [&](Value w) -> Value {
     return arith::ExtUIOp::create(
@@ -49,8 +50,9 @@ static Value shuffle(Emit &e, Value v, Value offset, NVVM::ShflKind kind) {
   Value joined = arith::OrIOp::create(
       e.b, e.loc, low,
       arith::ShLIOp::create(e.b, e.loc, part(high), e.i64(32)));
-  return type == i64 ? joined
-                     : Value(arith::BitcastOp::create(e.b, e.loc, type, joined));
+  return type == i64
+             ? joined
+             : Value(arith::BitcastOp::create(e.b, e.loc, type, joined));
 }
 
 Value r1c::kernels::shuffleDown(Emit &e, Value v, int64_t offset) {
@@ -97,13 +99,14 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
   for (int64_t part = 0; part < 2; ++part)
     for (kern::ReduceOp reduction : reductions) {
       kern::ReduceOp reduce = reduction;
-      Values start = identity(e, reduce.getKind(), reduce.getValue().getType(),
-                              1, 0);
+      Values start =
+          identity(e, reduce.getKind(), reduce.getValue().getType(), 1, 0);
       if (start.size() > 1) {
         Value column = e.add(lane, part * warpLanes);
         if (range.first)
           column = e.add(column, range.first);
-        start[1] = arith::TruncIOp::create(e.b, e.loc, e.b.getI32Type(), column);
+        start[1] =
+            arith::TruncIOp::create(e.b, e.loc, e.b.getI32Type(), column);
       }
       if (part == 0) {
         region.prepare(reduce.getValue());
@@ -120,8 +123,8 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
       Values value = {region.group(reduce.getValue())};
       if (kern::ReduceOp::isArg(reduce.getKind()))
         value.push_back(region.columnIndex());
-      next.append(combine(e, reduce.getKind(), old.take_front(value.size()),
-                          value));
+      next.append(
+          combine(e, reduce.getKind(), old.take_front(value.size()), value));
       old = old.drop_front(value.size());
     }
     return next;
@@ -135,22 +138,22 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
   carried = e.loop(lane, both, e.i64(2 * warpLanes), carried,
                    [&](Value column, ValueRange c) {
                      Values next = step(c.take_front(values), column);
-                     next.append(step(c.drop_front(values),
-                                      e.add(column, warpLanes)));
+                     next.append(
+                         step(c.drop_front(values), e.add(column, warpLanes)));
                      return next;
                    });
-  Value steps = e.div(e.add(e.sub(both, lane), 2 * warpLanes - 1),
-                      e.i64(2 * warpLanes));
+  Value steps =
+      e.div(e.add(e.sub(both, lane), 2 * warpLanes - 1), e.i64(2 * warpLanes));
   Value last = e.add(lane, e.mul(steps, 2 * warpLanes));
   ValueRange first = ValueRange(carried).take_front(values);
   Values low = e.choose(
-      e.less(last, length), first.getTypes(),
-      [&] { return step(first, last); }, [&] { return Values(first); });
+      e.less(last, length), first.getTypes(), [&] { return step(first, last); },
+      [&] { return Values(first); });
   ValueRange a = low, b = ValueRange(carried).drop_front(values);
   for (auto [reduction, width] : llvm::zip(reductions, widths)) {
     kern::ReduceOp reduce = reduction;
-    Values v = combine(e, reduce.getKind(), a.take_front(width),
-                       b.take_front(width));
+    Values v =
+        combine(e, reduce.getKind(), a.take_front(width), b.take_front(width));
     a = a.drop_front(width);
     b = b.drop_front(width);
     for (int64_t half = warpLanes / 2; half >= 1; half /= 2) {

@@ -93,22 +93,22 @@ LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
            Value column = e.add(e.mul(tile, lanes), lane);
            // Lanes beyond the last column sum up the last one, unheard.
            at.column = e.min(column, e.i64(columns - 1));
-           Value sum = e.loop(mine, k.size, e.i64(accumulators),
-                              e.splat(element, 0.0),
-                              [&](Value row, ValueRange carried) {
-                                Value here = at.column;
-                                at.startRow(row);
-                                region.startGroup();
-                                at.column = here;
-                                region.prepare(yielded);
-                                return SmallVector<Value>{
-                                    plus(carried[0], region.group(yielded))};
-                              })[0];
+           Value sum =
+               e.loop(mine, k.size, e.i64(accumulators), e.splat(element, 0.0),
+                      [&](Value row, ValueRange carried) {
+                        Value here = at.column;
+                        at.startRow(row);
+                        region.startGroup();
+                        at.column = here;
+                        region.prepare(yielded);
+                        return SmallVector<Value>{
+                            plus(carried[0], region.group(yielded))};
+                      })[0];
            e.store(sum, place(mine), element);
            k.barrier();
-           Value writes = arith::AndIOp::create(
-               e.b, e.loc, e.equal(mine, e.i64(0)),
-               e.less(column, e.i64(columns)));
+           Value writes =
+               arith::AndIOp::create(e.b, e.loc, e.equal(mine, e.i64(0)),
+                                     e.less(column, e.i64(columns)));
            e.when(writes, [&] {
              SmallVector<Value> sums;
              for (int64_t i = 0; i < accumulators; ++i)
@@ -148,7 +148,8 @@ LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
     Value sin = math::SinOp::create(e.b, e.loc, angle);
     if (op.getInverse())
       sin = arith::NegFOp::create(e.b, e.loc, sin);
-    Value low = e.add(e.add(e.mul(row, heads * half * 2), e.mul(head, 2 * half)), c);
+    Value low =
+        e.add(e.add(e.mul(row, heads * half * 2), e.mul(head, 2 * half)), c);
     Value high = e.add(low, half);
     auto load = [&](Value at) {
       return e.widen(e.load(e.at(k.pointer(op.getX()), at, element), element));
@@ -162,7 +163,8 @@ LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
     };
     Value a = load(low), b = load(high);
     store(arith::SubFOp::create(e.b, e.loc, times(a, cos), times(b, sin)), low);
-    store(arith::AddFOp::create(e.b, e.loc, times(b, cos), times(a, sin)), high);
+    store(arith::AddFOp::create(e.b, e.loc, times(b, cos), times(a, sin)),
+          high);
   });
   return success();
 }
@@ -177,13 +179,14 @@ LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
   e.loop(k.worker, e.i64(columns), k.workers, [&](Value column) {
     e.loop(0, k.size, 1, [&](Value row) {
       Value id = e.toI64(e.load(e.at(k.pointer(op.getIds()), row, i32), i32));
-      Value x = e.load(e.at(k.pointer(op.getX()),
-                            e.add(e.mul(row, columns), column), from),
-                       from);
+      Value x = e.load(
+          e.at(k.pointer(op.getX()), e.add(e.mul(row, columns), column), from),
+          from);
       Value target = e.at(k.pointer(op.getResult()),
                           e.add(e.mul(id, columns), column), f32);
-      e.store(arith::AddFOp::create(e.b, e.loc, e.load(target, f32), e.widen(x)),
-              target, f32);
+      e.store(
+          arith::AddFOp::create(e.b, e.loc, e.load(target, f32), e.widen(x)),
+          target, f32);
     });
   });
   return success();
@@ -226,15 +229,16 @@ LogicalResult r1c::kernels::buildPackCuda(Kernel &k) {
       if (op.getPaired()) {
         sourceN = e.add(e.mul(e.div(n, 32), 16), e.rem(n, 16));
         inside = e.equal(e.rem(e.div(n, 16), 2), e.i64(s));
-        inside = arith::AndIOp::create(e.b, e.loc, inside,
-                                       within(sourceN, columns));
+        inside =
+            arith::AndIOp::create(e.b, e.loc, inside, within(sourceN, columns));
       } else {
         inside = within(sourceN, columns);
       }
       inside = arith::AndIOp::create(e.b, e.loc, inside, within(sourceK, rows));
       e.when(inside, [&, source = source] {
-        Value index = op.getTranspose() ? e.add(e.mul(sourceN, rows), sourceK)
-                                        : e.add(e.mul(sourceK, columns), sourceN);
+        Value index = op.getTranspose()
+                          ? e.add(e.mul(sourceN, rows), sourceK)
+                          : e.add(e.mul(sourceK, columns), sourceN);
         Value v = e.load(e.at(k.pointer(source), index, from), from);
         e.store(e.narrow(e.widen(v), to), target, to);
       });

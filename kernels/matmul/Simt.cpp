@@ -89,9 +89,8 @@ void SimtBuilder::build() {
 void SimtBuilder::tile(Value row0, Value column0) {
   SmallVector<Value> sums = start(row0, column0);
   int64_t known = transposed ? 0 : op.getDepth();
-  Value whole = transposed
-                    ? e.mul(e.div(depth, shape.slice), shape.slice)
-                    : e.i64(known / shape.slice * shape.slice);
+  Value whole = transposed ? e.mul(e.div(depth, shape.slice), shape.slice)
+                           : e.i64(known / shape.slice * shape.slice);
   sums = e.loop(e.i64(0), whole, e.i64(shape.slice), sums,
                 [&](Value s, ValueRange c) {
                   fetch(row0, column0, s, e.i64(shape.slice));
@@ -151,8 +150,7 @@ void SimtBuilder::fetch(Value row0, Value column0, Value s, Value steps) {
         Value v = e.choose(
             both(inside(line), e.less(step, steps)), f32,
             [&]() -> SmallVector<Value> {
-              return {e.widen(
-                  e.load(address(line, e.add(s, step)), element))};
+              return {e.widen(e.load(address(line, e.add(s, step)), element))};
             },
             [&]() -> SmallVector<Value> { return {zero}; })[0];
         e.store(v, e.at(slice, e.add(e.mul(step, lines), line), f32), f32);
@@ -170,9 +168,8 @@ void SimtBuilder::fetch(Value row0, Value column0, Value s, Value steps) {
       [&](Value line) { return e.less(e.add(row0, line), rows); },
       [&](Value line, Value step) {
         Value row = e.add(row0, line);
-        return transposed
-                   ? e.at(a, e.add(e.mul(step, aColumns), row), element)
-                   : e.at(a, e.add(e.mul(row, aColumns), step), element);
+        return transposed ? e.at(a, e.add(e.mul(step, aColumns), row), element)
+                          : e.at(a, e.add(e.mul(row, aColumns), step), element);
       });
   bring(
       sliceB, shape.columns, packed && element.isBF16(),
@@ -184,8 +181,8 @@ void SimtBuilder::fetch(Value row0, Value column0, Value s, Value steps) {
         if (element.isBF16())
           return e.at(b, e.add(e.mul(column, packed.getK()), step), element);
         Value panel = e.mul(e.div(column, 32), packed.getPanelElements());
-        return e.at(
-            b, e.add(panel, e.add(e.mul(step, 32), e.rem(column, 32))), f32);
+        return e.at(b, e.add(panel, e.add(e.mul(step, 32), e.rem(column, 32))),
+                    f32);
       });
   k.barrier();
 }
@@ -193,8 +190,8 @@ void SimtBuilder::fetch(Value row0, Value column0, Value s, Value steps) {
 SmallVector<Value> SimtBuilder::step(ValueRange sums, Value s) {
   SmallVector<Value> a, b, next;
   for (int64_t i = 0; i < shape.rowsEach; ++i)
-    a.push_back(e.load(
-        e.at(sliceA, e.add(e.mul(s, shape.rows), myRow(i)), f32), f32));
+    a.push_back(
+        e.load(e.at(sliceA, e.add(e.mul(s, shape.rows), myRow(i)), f32), f32));
   for (int64_t j = 0; j < shape.columnsEach; ++j)
     b.push_back(e.load(
         e.at(sliceB, e.add(e.mul(s, shape.columns), myColumn(j)), f32), f32));
@@ -237,10 +234,10 @@ void SimtBuilder::storePlain(Value row0, Value column0, ValueRange sums) {
 void SimtBuilder::applyRegion(Value row0, Value column0, ValueRange sums) {
   for (int64_t i = 0; i < shape.rowsEach; ++i)
     for (int64_t j = 0; j < shape.columnsEach; ++j)
-      e.store(sums[i * shape.columnsEach + j],
-              e.at(block, e.add(e.mul(myRow(i), shape.columns), myColumn(j)),
-                   f32),
-              f32);
+      e.store(
+          sums[i * shape.columnsEach + j],
+          e.at(block, e.add(e.mul(myRow(i), shape.columns), myColumn(j)), f32),
+          f32);
   k.barrier();
   // A warp a row.
   Value warp = e.div(k.thread, warpLanes);
@@ -271,8 +268,7 @@ void SimtBuilder::regionRow(Value row, Value line, Value column0) {
   at.startRow(row);
   auto enter = [&](Value c, Value) {
     at.column = e.add(first, c);
-    Value place =
-        paired ? e.add(e.mul(e.div(c, 16), 32), e.rem(c, 16)) : c;
+    Value place = paired ? e.add(e.mul(e.div(c, 16), 32), e.rem(c, 16)) : c;
     for (int64_t i = 0; i < (paired ? 2 : 1); ++i)
       region.arguments[i].load = [this, line, place, i] {
         return e.load(e.at(line, e.add(place, 16 * i), f32), f32);
@@ -294,9 +290,8 @@ void SimtBuilder::regionRow(Value row, Value line, Value column0) {
     Value index = e.add(e.mul(row, kern::chunksOf(op.getColumns())),
                         e.div(first, kern::chunkColumns));
     Value v = region.uniform(value);
-    e.when(e.equal(lane, e.i64(0)), [&] {
-      e.store(v, e.at(k.pointer(result), index, type), type);
-    });
+    e.when(e.equal(lane, e.i64(0)),
+           [&] { e.store(v, e.at(k.pointer(result), index, type), type); });
   }
   if (elements.empty())
     return;

@@ -30,7 +30,8 @@ public:
   void build();
 
 private:
-  /// The worker's share of rows or chunks: on a GPU every so-manieth for a warp.
+  /// The worker's share of rows or chunks: on a GPU every so-manieth for a
+  /// warp.
   void forShare(Value count, llvm::function_ref<void(Value)> body);
   void buildChunks();
   void buildRow(Value row);

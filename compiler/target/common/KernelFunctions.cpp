@@ -115,4 +115,3 @@ LogicalResult r1c::writeFile(Location loc, StringRef path, StringRef text) {
   out << text;
   return success();
 }
-

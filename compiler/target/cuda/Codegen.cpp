@@ -173,11 +173,16 @@ static LogicalResult assemble(Location loc, const std::string &ptx,
   });
   if (failed(writeFile(loc, input, ptx)))
     return failure();
-  StringRef arguments[] = {*ptxas,       "-v",
-                           "-arch",      cuda::architecture,
-                           "--fmad",     "false",
-                           "--split-compile", "0",
-                           input,        "-o",
+  StringRef arguments[] = {*ptxas,
+                           "-v",
+                           "-arch",
+                           cuda::architecture,
+                           "--fmad",
+                           "false",
+                           "--split-compile",
+                           "0",
+                           input,
+                           "-o",
                            output};
   std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log),
                                           StringRef(log)};

@@ -36,9 +36,9 @@ struct KernToThreadsPass
     return "kernel functions to functions of one thread of a GPU";
   }
   void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<arith::ArithDialect, LLVM::LLVMDialect, math::MathDialect,
-                    NVVM::NVVMDialect, scf::SCFDialect,
-                    vector::VectorDialect>();
+    registry
+        .insert<arith::ArithDialect, LLVM::LLVMDialect, math::MathDialect,
+                NVVM::NVVMDialect, scf::SCFDialect, vector::VectorDialect>();
   }
   Option<bool> reference{*this, "reference",
                          llvm::cl::desc("the naive lowering"),
