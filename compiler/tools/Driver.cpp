@@ -9,6 +9,7 @@
 #include "compiler/tools/Driver.h"
 #include "compiler/phases/Phases.h"
 #include "compiler/phases/differentiate/SavePolicy.h"
+#include "compiler/phases/fuse/Precision.h"
 #include "compiler/phases/package/Manifest.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/target/cuda/Cuda.h"
@@ -281,6 +282,10 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
   Compilation compilation;
   if (!compilation.read(options))
     return 1;
+  if (options.target != "cpu")
+    (*compilation.module)
+        ->setAttr(targetAttribute,
+                  StringAttr::get(compilation.context.get(), "cuda"));
   if (options.phases.to.empty() && output != "-") {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();

@@ -324,8 +324,9 @@ def Kern_RopeOp : Kern_Op<"rope", [Pure]> {
   let description = [{
     x: `tensor<Rx(heads*d)xT>`, `frequencies`: d/2 angles per position. With a = f32(position) * frequency (in f32),
     (x[c], x[c + d/2]) becomes (x[c]*cos a - x[c+d/2]*sin a, x[c+d/2]*cos a + x[c]*sin a). `inverse` turns by -a (the derivative).
+    Computed in f32; the result may be of the other type.
 
-    ABI: x, positions; result; `rows`. The result may be x's own buffer.
+    ABI: x, positions; result; `rows`. A result of x's type may be x's own buffer.
   }];
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$x, 1DTensorOf<[I32]>:$positions,
                        I64Attr:$heads, DenseF32ArrayAttr:$frequencies, UnitAttr:$inverse);

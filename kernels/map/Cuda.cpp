@@ -133,7 +133,8 @@ LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
   ArrayRef<float> frequencies = op.getFrequencies();
   int64_t half = frequencies.size(), heads = op.getHeads();
   Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type();
-  Type element = kern::elementTypeOf(op.getX());
+  Type element = kern::elementTypeOf(op.getX()),
+       to = kern::elementTypeOf(op.getResult());
   Value table = k.constants(frequencies);
   // A thread a pair: (row, head, c).
   int64_t pairs = heads * half;
@@ -155,8 +156,7 @@ LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
       return e.widen(e.load(e.at(k.pointer(op.getX()), at, element), element));
     };
     auto store = [&](Value v, Value at) {
-      e.store(e.narrow(v, element),
-              e.at(k.pointer(op.getResult()), at, element), element);
+      e.store(e.narrow(v, to), e.at(k.pointer(op.getResult()), at, to), to);
     };
     auto times = [&](Value v, Value w) -> Value {
       return arith::MulFOp::create(e.b, e.loc, v, w);

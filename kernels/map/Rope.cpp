@@ -20,7 +20,8 @@ LogicalResult r1c::kernels::buildRope(Kernel &k) {
   ArrayRef<float> frequencies = op.getFrequencies();
   int64_t half = frequencies.size(), width = 2 * half, heads = op.getHeads();
   Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type();
-  Type element = kern::elementTypeOf(op.getX());
+  Type element = kern::elementTypeOf(op.getX()),
+       stored = kern::elementTypeOf(op.getResult());
   Value x = k.pointer(op.getX()), y = k.pointer(op.getResult());
 
   auto [from, to] = k.share(k.size);
@@ -54,9 +55,8 @@ LogicalResult r1c::kernels::buildRope(Kernel &k) {
             arith::SubFOp::create(e.b, e.loc, times(a, cos), times(b, sin));
         Value second =
             arith::AddFOp::create(e.b, e.loc, times(b, cos), times(a, sin));
-        e.store(e.narrow(first, element), e.at(y, low, element), element, mask);
-        e.store(e.narrow(second, element), e.at(y, high, element), element,
-                mask);
+        e.store(e.narrow(first, stored), e.at(y, low, stored), stored, mask);
+        e.store(e.narrow(second, stored), e.at(y, high, stored), stored, mask);
       });
     }
   });

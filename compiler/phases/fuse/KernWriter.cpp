@@ -100,8 +100,8 @@ static SmallVector<Value> tensors(ArrayRef<Operand> operands) {
       operands, [](const Operand &operand) { return operand.tensor; });
 }
 
-/// `types`: of the op's results; what is yielded for one of bfloat16 is rounded
-/// here.
+/// `types`: of the op's results. The body computes in float32: operands of
+/// bfloat16 are widened here, what is yielded for a result of it is rounded.
 static void writeBody(OpBuilder &b, Location loc, Region &region,
                       unsigned accumulators, ArrayRef<Operand> operands,
                       TypeRange types, Body body) {
@@ -114,6 +114,9 @@ static void writeBody(OpBuilder &b, Location loc, Region &region,
   b.setInsertionPointToEnd(&block);
   Scalars scalars(b, loc);
   SmallVector<Value> arguments(block.args_begin(), block.args_end());
+  for (Value &argument : arguments)
+    if (argument.getType().isBF16())
+      argument = arith::ExtFOp::create(b, loc, b.getF32Type(), argument);
   SmallVector<Value> yielded = body(scalars, arguments);
   for (auto [value, type] : llvm::zip(yielded, types))
     if (getElementTypeOrSelf(type).isBF16() && value.getType().isF32())

@@ -26,20 +26,15 @@ using namespace r1c::fuse;
 using Values = SmallVector<Value>;
 using Arguments = ArrayRef<Value>;
 
-Fuser::Fuser(ModuleOp module, func::FuncOp source, bool cached)
+Fuser::Fuser(ModuleOp module, func::FuncOp source, const Precision &precision,
+             bool cached)
     : source(source), context(source.getContext()), cached(cached),
       f(module, source.getLoc(),
         source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue(),
         (source->getAttrOfType<StringAttr>(role::function).getValue() +
          (cached ? ".cached" : ""))
             .str()),
-      b(f.builder()), products(b.getF32Type()) {
-  auto name = source->getAttrOfType<FlatSymbolRefAttr>(role::model);
-  auto model = module.lookupSymbol<lm::ModelOp>(name.getValue());
-  auto bf16 = model ? model.getConfig().getAs<BoolAttr>("bf16") : BoolAttr();
-  if (bf16 && bf16.getValue())
-    products = b.getBF16Type();
-}
+      b(f.builder()), products(precision.products), precision(precision) {}
 
 //===----------------------------------------------------------------------===//
 // Arguments
@@ -62,8 +57,11 @@ Value Fuser::lookup(Value value) {
   if (Value known = map.lookup(value))
     return known;
   auto argument = cast<BlockArgument>(value);
-  return map[value] = f.argument(value.getType(), attributesOf(argument),
-                                 argument.getLoc());
+  Type type = value.getType();
+  if (precision.isNarrow(value))
+    type = cast<RankedTensorType>(type).clone(products);
+  return map[value] =
+             f.argument(type, attributesOf(argument), argument.getLoc());
 }
 
 Value Fuser::extra(Type type, DictionaryAttr attributes, StringRef name) {
@@ -96,25 +94,9 @@ Value Fuser::packed(ArrayRef<Value> weights, StringRef layout) {
                (parameterName(weights.front()) + "." + layout).str());
 }
 
-static bool isProductOperand(OpOperand &use) {
-  return TypeSwitch<Operation *, bool>(use.getOwner())
-      .Case<lm::LinearOp, lm::HeadOp, lm::HeadGradOp>([&](auto op) {
-        return use.getOperandNumber() ==
-               op.getInputMutable().getOperandNumber();
-      })
-      .Case([&](lm::LinearInputGradOp op) {
-        return use.getOperandNumber() ==
-               op.getGradientMutable().getOperandNumber();
-      })
-      .Case([](lm::LinearWeightGradOp) { return true; })
-      .Default(false);
-}
-
 RankedTensorType Fuser::stored(Value result) {
   auto type = cast<RankedTensorType>(result.getType());
-  bool narrow =
-      !result.use_empty() && llvm::all_of(result.getUses(), isProductOperand);
-  return narrow ? type.clone(products) : type;
+  return precision.isNarrow(result) ? type.clone(products) : type;
 }
 
 Value Fuser::operand(Value value) {
@@ -130,6 +112,10 @@ Value Fuser::operand(Value value) {
                  [](Scalars &, Arguments v) -> Values { return {v[0]}; })
             .getResult(0);
   return result;
+}
+
+Value Fuser::attended(Value value) {
+  return precision.attention == products ? operand(value) : lookup(value);
 }
 
 FailureOr<Value> Fuser::accumulator(Value gradient) {
@@ -162,28 +148,6 @@ lm::AddOp Fuser::absorbedAdd(Value value, Value &other) {
   return add;
 }
 
-lm::SiluMulOp Fuser::pairOf(lm::LinearOp op) {
-  auto of = [](Value value) { return value.getDefiningOp<lm::LinearOp>(); };
-  for (Operation *user : op.getResult().getUsers()) {
-    auto gated = dyn_cast<lm::SiluMulOp>(user);
-    if (!gated)
-      continue;
-    lm::LinearOp gate = of(gated.getGate()), up = of(gated.getUp());
-    // The panels of a paired matrix take turns by 16 columns.
-    if (!gate || !up || gate == up || gate.getInput() != up.getInput() ||
-        gate.getBias() || up.getBias() ||
-        cast<RankedTensorType>(gate.getWeight().getType()).getDimSize(0) % 16)
-      continue;
-    auto later = [&](Operation *other) {
-      return other == gated || gated->isBeforeInBlock(other);
-    };
-    if (llvm::all_of(gate->getUsers(), later) &&
-        llvm::all_of(up->getUsers(), later))
-      return gated;
-  }
-  return {};
-}
-
 void Fuser::writeProduct(Location loc, Value result, Value a, Value weights,
                          Value bias) {
   SmallVector<Operand> operands;
@@ -199,10 +163,11 @@ void Fuser::writeProduct(Location loc, Value result, Value a, Value weights,
       sum = s.add(sum, operand);
     return {sum};
   };
-  Value product = writeMatmul(b, loc, result.getType(), a, weights,
-                              /*paired=*/false, operands,
-                              operands.empty() ? Body() : Body(body))
-                      .getResult(0);
+  Value product =
+      writeMatmul(b, loc, stored(add ? add.getResult() : result), a, weights,
+                  /*paired=*/false, operands,
+                  operands.empty() ? Body() : Body(body))
+          .getResult(0);
   map[add ? add.getResult() : result] = product;
 }
 
@@ -302,8 +267,9 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
   for (lm::LinearOp linear : {gate, up})
     if (!linear.getResult().hasOneUse())
       kept.push_back(linear.getResult());
-  SmallVector<Type> types(1 + kept.size(), op.getType());
-  types[0] = stored(op.getResult());
+  SmallVector<Type> types{stored(op.getResult())};
+  for (Value value : kept)
+    types.push_back(stored(value));
   auto product = writeMatmul(
       b, op.getLoc(), types, operand(gate.getInput()),
       packed({gate.getWeight(), up.getWeight()}, "paired"), /*paired=*/true, {},
@@ -322,14 +288,14 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
 LogicalResult Fuser::write(lm::RopeOp op) {
   SmallVector<float> frequencies(op.getFrequencies());
   map[op.getResult()] = kern::RopeOp::create(
-      b, op.getLoc(), op.getType(), lookup(op.getInput()),
+      b, op.getLoc(), stored(op.getResult()), lookup(op.getInput()),
       contextPart("positions"), op.getHeadsAttr(),
       b.getDenseF32ArrayAttr(frequencies), op.getInverseAttr());
   return success();
 }
 
 LogicalResult Fuser::write(lm::AttentionOp op) {
-  Value key = lookup(op.getKey()), value = lookup(op.getValue());
+  Value key = attended(op.getKey()), value = attended(op.getValue());
   if (cached) {
     // New rows go to base + position of the cache, which is then read.
     Value rows = contextPart("cache_rows");
@@ -343,9 +309,10 @@ LogicalResult Fuser::write(lm::AttentionOp op) {
     value = store(value, "cache_values");
   }
   Type lse = op.getLse().use_empty() ? Type() : op.getLse().getType();
+  Value query = attended(op.getQuery());
   auto attention = kern::AttentionOp::create(
-      b, op.getLoc(), op.getResult().getType(), lse, lookup(op.getQuery()), key,
-      value, contextPart("positions"), contextPart("bases"),
+      b, op.getLoc(), query.getType(), lse, query, key, value,
+      contextPart("positions"), contextPart("bases"),
       cached ? Value() : contextPart("shared"),
       cached ? Value() : contextPart("shared_bases"), op.getHeadsAttr(),
       op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()));
@@ -461,11 +428,12 @@ LogicalResult Fuser::write(lm::LinearBiasGradOp op) {
 }
 
 LogicalResult Fuser::write(lm::AttentionGradOp op) {
+  Value query = attended(op.getQuery()), key = attended(op.getKey()),
+        value = attended(op.getValue());
   auto grad = kern::AttentionBackwardOp::create(
-      b, op.getLoc(), op.getQuery().getType(), op.getKey().getType(),
-      op.getValue().getType(), lookup(op.getQuery()), lookup(op.getKey()),
-      lookup(op.getValue()), lookup(op.getResult()), lookup(op.getLse()),
-      lookup(op.getGradient()), contextPart("offsets"), contextPart("bases"),
+      b, op.getLoc(), query.getType(), key.getType(), value.getType(), query,
+      key, value, attended(op.getResult()), lookup(op.getLse()),
+      attended(op.getGradient()), contextPart("offsets"), contextPart("bases"),
       contextPart("shared"), op.getHeadsAttr(), op.getKvHeadsAttr(),
       b.getF32FloatAttr(op.getScale().convertToDouble()));
   map[op.getQueryGradient()] = grad.getDq();
@@ -576,17 +544,23 @@ struct LMToKernPass : public r1c::impl::LMToKernPassBase<LMToKernPass> {
     for (auto func : module.getOps<func::FuncOp>())
       if (func->hasAttr(role::model))
         sources.push_back(func);
+    // Before any function is erased: they decide together.
+    llvm::StringMap<Precision> precisions;
+    auto modelOf = [](func::FuncOp source) {
+      return source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue();
+    };
+    for (func::FuncOp source : sources)
+      precisions.try_emplace(modelOf(source), module, modelOf(source));
     for (func::FuncOp source : sources) {
-      if (failed(Fuser(module, source, /*cached=*/false).run()))
+      const Precision &precision = precisions.at(modelOf(source));
+      if (failed(Fuser(module, source, precision, /*cached=*/false).run()))
         return signalPassFailure();
       StringRef function =
           source->getAttrOfType<StringAttr>(role::function).getValue();
       if (function == "layer") {
-        if (failed(Fuser(module, source, /*cached=*/true).run()))
+        if (failed(Fuser(module, source, precision, /*cached=*/true).run()))
           return signalPassFailure();
-        writeCacheRows(
-            module, source.getLoc(),
-            source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue());
+        writeCacheRows(module, source.getLoc(), modelOf(source));
       }
       source.erase();
     }

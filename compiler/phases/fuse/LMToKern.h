@@ -9,6 +9,7 @@
 #define R1C_COMPILER_PHASES_FUSE_LMTOKERN_H
 
 #include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/phases/fuse/Precision.h"
 #include "dialects/lm/LM.h"
 
 namespace r1c::fuse {
@@ -18,7 +19,8 @@ class Fuser {
 public:
   /// `cached`: keys and values go through a cache, the function is called
   /// `<source>.cached`.
-  Fuser(mlir::ModuleOp module, mlir::func::FuncOp source, bool cached);
+  Fuser(mlir::ModuleOp module, mlir::func::FuncOp source,
+        const Precision &precision, bool cached);
   llvm::LogicalResult run();
 
 private:
@@ -36,8 +38,10 @@ private:
   /// The tensor as an operand of a matrix product: rounded to the products'
   /// element type where it is not stored in it.
   mlir::Value operand(mlir::Value value);
-  /// The type in which a result is stored: the products' element type if they
-  /// alone read it.
+  /// The tensor as attention takes it.
+  mlir::Value attended(mlir::Value value);
+  /// The type in which a result is stored: the products' element type if nobody
+  /// reads it in more digits.
   mlir::RankedTensorType stored(mlir::Value result);
   /// The packed operand made of these parameters.
   mlir::Value packed(llvm::ArrayRef<mlir::Value> weights,
@@ -48,8 +52,6 @@ private:
   /// The lm.add that alone reads `value` and can be its epilogue; `other` is
   /// then the other operand.
   lm::AddOp absorbedAdd(mlir::Value value, mlir::Value &other);
-  /// The lm.silu_mul that `op` is written together with, if any.
-  lm::SiluMulOp pairOf(lm::LinearOp op);
   /// Whether `op` gives the logits of one lm.sample and nothing else, and is
   /// written together with it.
   bool isDrawnFrom(lm::LinearOp op);
@@ -90,6 +92,7 @@ private:
   mlir::OpBuilder &b;
   /// Element type of the operands of matrix products: f32 or bf16.
   mlir::Type products;
+  const Precision &precision;
   llvm::DenseMap<mlir::Value, mlir::Value> map;
   /// Tensors as `products`.
   llvm::DenseMap<mlir::Value, mlir::Value> rounded;

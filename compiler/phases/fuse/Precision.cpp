@@ -1,0 +1,127 @@
+//===- Precision.cpp - which values are stored in few digits --------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/phases/fuse/Precision.h"
+#include "compiler/phases/expand/FunctionWriter.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::fuse;
+
+/// The name under which a function returns or takes something saved; empty for
+/// anything else.
+static StringRef savedName(DictionaryAttr attributes) {
+  if (!attributes || roleOf(attributes) != "saved")
+    return {};
+  auto name = attributes.getAs<StringAttr>(role::name);
+  return name ? name.getValue() : StringRef();
+}
+
+Precision::Precision(ModuleOp module, StringRef model) {
+  Builder b(module.getContext());
+  products = attention = b.getF32Type();
+  auto declared = module.lookupSymbol<lm::ModelOp>(model);
+  auto bf16 =
+      declared ? declared.getConfig().getAs<BoolAttr>("bf16") : BoolAttr();
+  if (!bf16 || !bf16.getValue())
+    return;
+  products = b.getBF16Type();
+  auto target = module->getAttrOfType<StringAttr>(targetAttribute);
+  if (target && target.getValue() == "cuda")
+    attention = products;
+
+  // Saved values are narrow if all their readers agree, in the functions that
+  // give them and in those that take them.
+  auto agree = [&](StringRef name, Value value) {
+    if (name.empty())
+      return;
+    bool narrow = llvm::all_of(value.getUses(), [&](OpOperand &use) {
+      return use.getOwner()->hasTrait<OpTrait::IsTerminator>() || isNarrow(use);
+    });
+    auto [at, isNew] = saved.try_emplace(name, narrow);
+    at->second = at->second && narrow;
+  };
+  for (auto function : module.getOps<func::FuncOp>()) {
+    auto of = function->getAttrOfType<FlatSymbolRefAttr>(role::model);
+    if (!of || of.getValue() != model)
+      continue;
+    for (BlockArgument argument : function.getArguments())
+      agree(savedName(function.getArgAttrDict(argument.getArgNumber())),
+            argument);
+    Operation *terminator = function.getBody().front().getTerminator();
+    for (OpOperand &operand : terminator->getOpOperands())
+      agree(savedName(function.getResultAttrDict(operand.getOperandNumber())),
+            operand.get());
+  }
+}
+
+bool Precision::isNarrow(OpOperand &use) const {
+  auto is = [&](OpOperand &operand) {
+    return operand.getOperandNumber() == use.getOperandNumber();
+  };
+  bool narrowAttention = attention == products;
+  return TypeSwitch<Operation *, bool>(use.getOwner())
+      .Case<lm::LinearOp, lm::HeadOp, lm::HeadGradOp>(
+          [&](auto op) { return is(op.getInputMutable()); })
+      .Case(
+          [&](lm::LinearInputGradOp op) { return is(op.getGradientMutable()); })
+      .Case([](lm::LinearWeightGradOp) { return true; })
+      // Written with the product that gives its operands, it reads none.
+      .Case([](lm::SiluMulOp op) {
+        auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
+        return gate && pairOf(gate) == op;
+      })
+      .Case([&](lm::SiluMulGradOp op) {
+        return is(op.getGateMutable()) || is(op.getUpMutable());
+      })
+      .Case([&](lm::RopeOp) { return narrowAttention; })
+      .Case([&](lm::AttentionOp) { return narrowAttention; })
+      .Case([&](lm::AttentionGradOp op) {
+        return narrowAttention && !is(op.getLseMutable());
+      })
+      .Case([&](func::ReturnOp op) {
+        auto function = op->getParentOfType<func::FuncOp>();
+        StringRef name =
+            savedName(function.getResultAttrDict(use.getOperandNumber()));
+        return saved.lookup(name);
+      })
+      .Default(false);
+}
+
+bool Precision::isNarrow(Value value) const {
+  if (auto argument = dyn_cast<BlockArgument>(value)) {
+    auto function = cast<func::FuncOp>(argument.getOwner()->getParentOp());
+    return saved.lookup(
+        savedName(function.getArgAttrDict(argument.getArgNumber())));
+  }
+  return !value.use_empty() &&
+         llvm::all_of(value.getUses(),
+                      [&](OpOperand &use) { return isNarrow(use); });
+}
+
+lm::SiluMulOp fuse::pairOf(lm::LinearOp op) {
+  auto of = [](Value value) { return value.getDefiningOp<lm::LinearOp>(); };
+  for (Operation *user : op.getResult().getUsers()) {
+    auto gated = dyn_cast<lm::SiluMulOp>(user);
+    if (!gated)
+      continue;
+    lm::LinearOp gate = of(gated.getGate()), up = of(gated.getUp());
+    // The panels of a paired matrix take turns by 16 columns.
+    if (!gate || !up || gate == up || gate.getInput() != up.getInput() ||
+        gate.getBias() || up.getBias() ||
+        cast<RankedTensorType>(gate.getWeight().getType()).getDimSize(0) % 16)
+      continue;
+    auto later = [&](Operation *other) {
+      return other == gated || gated->isBeforeInBlock(other);
+    };
+    if (llvm::all_of(gate->getUsers(), later) &&
+        llvm::all_of(up->getUsers(), later))
+      return gated;
+  }
+  return {};
+}

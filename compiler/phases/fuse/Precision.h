@@ -1,0 +1,50 @@
+//===- Precision.h - which values are stored in few digits ------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_PHASES_FUSE_PRECISION_H
+#define R1C_COMPILER_PHASES_FUSE_PRECISION_H
+
+#include "dialects/lm/LM.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace r1c {
+
+/// "cuda": set by the driver for a GPU; absent: a CPU.
+inline constexpr llvm::StringLiteral targetAttribute = "r1c.target";
+
+} // namespace r1c
+
+namespace r1c::fuse {
+
+/// The lm.silu_mul that `op` is written together with, if any.
+lm::SiluMulOp pairOf(lm::LinearOp op);
+
+/// The element types of one model's tensors. Residuals, statistics and
+/// gradients of parameters are float32 always; what only matrix products (and
+/// on a GPU attention) read is stored as they read it, and so is what the
+/// forward saves for such readers: the same in every function of the model.
+class Precision {
+public:
+  Precision(mlir::ModuleOp module, llvm::StringRef model);
+
+  mlir::Type products;  ///< of operands of matrix products: f32 or bf16
+  mlir::Type attention; ///< of queries, keys, values and their gradients
+
+  /// Whether every reader of the value takes it as `products`.
+  bool isNarrow(mlir::Value value) const;
+
+private:
+  bool isNarrow(mlir::OpOperand &use) const;
+
+  llvm::StringMap<bool> saved; ///< what is saved, by name
+};
+
+} // namespace r1c::fuse
+
+#endif // R1C_COMPILER_PHASES_FUSE_PRECISION_H
