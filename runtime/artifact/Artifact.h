@@ -16,14 +16,14 @@ namespace r1c::runtime {
 /// The format's version. A reader takes files of its own major version whose
 /// minor version is not above its own.
 inline constexpr int64_t formatMajor = 0;
-inline constexpr int64_t formatMinor = 3;
+inline constexpr int64_t formatMinor = 4;
 
 /// The parts of an artifact as they lie in the zip file; dialects/rt/README.md
 /// says what is in them. This header is all that the compiler needs to write
 /// one: the manifest is text, whoever made it.
 struct Artifact {
   std::string manifest;  ///< manifest.json
-  std::string kernels;   ///< kernels.so
+  std::string kernels;   ///< kernels.so, or kernels.cubin for a GPU
   std::string constants; ///< constants.bin: contents of the arena "constants"
   std::string source;    ///< step.r1
 

@@ -23,6 +23,91 @@ const BufferInfo *Manifest::findBuffer(const std::string &name) const {
   return at == bufferByName.end() ? nullptr : &buffers[at->second];
 }
 
+std::string KernelInfo::describe() const {
+  return concat("kernel '", name.empty() ? symbol : name, "'",
+                loc.empty() ? "" : " (" + loc + ")");
+}
+
+namespace {
+
+/// The whole number of a field, refused outside [least, most].
+int64_t inRange(int64_t value, int64_t least, int64_t most,
+                const std::string &where, const char *name) {
+  if (value < least || value > most)
+    throw Error(where, ": '", name, "' = ", value, " is not from ", least,
+                " to ", most);
+  return value;
+}
+
+// The limits are those of the hardware (compute capability 9.0): what breaks
+// one would only fail when the kernel is bound, with an error that says less.
+TensorMapInfo parseTensorMap(const Fields &fields, int64_t operands) {
+  TensorMapInfo map;
+  auto fail = [&](const auto &...text) {
+    throw Error(fields.where(), ": ", text...);
+  };
+  map.operand = fields.integer("operand");
+  if (map.operand < 0 || (operands >= 0 && map.operand >= operands))
+    fail("there is no operand ", map.operand);
+  map.dtype = fields.text("dtype");
+  if (map.dtype != "bf16" && map.dtype != "f32")
+    fail("'dtype' is '", map.dtype, "'; it must be bf16 or f32");
+  map.sizes = fields.integers("sizes");
+  map.strides = fields.integers("strides");
+  map.box = fields.integers("box");
+  map.swizzle = fields.integer("swizzle", 0);
+  size_t rank = map.sizes.size();
+  if (rank < 1 || rank > 5)
+    fail("'sizes' has ", rank, " dimensions; 1 to 5 can be");
+  if (map.strides.size() != rank - 1)
+    fail("'strides' has ", map.strides.size(), " entries; ", rank - 1,
+         " are needed, none for the first dimension");
+  if (map.box.size() != rank)
+    fail("'box' has ", map.box.size(), " entries; ", rank, " are needed");
+  for (size_t i = 0; i < rank; ++i) {
+    bool open = i + 1 == rank && map.sizes[i] == -1;
+    if (!open)
+      inRange(map.sizes[i], 1, int64_t(1) << 32, fields.where(), "sizes");
+    inRange(map.box[i], 1, 256, fields.where(), "box");
+  }
+  for (int64_t stride : map.strides)
+    if (stride < 16 || stride % 16 || stride >= int64_t(1) << 40)
+      fail("a stride of ", stride, " bytes; it must be a multiple of 16");
+  int64_t row = map.box[0] * bytesOf(map.dtype);
+  if (row % 16)
+    fail("a row of the box has ", row, " bytes; it must be a multiple of 16");
+  if (map.swizzle != 0 && map.swizzle != 32 && map.swizzle != 64 &&
+      map.swizzle != 128)
+    fail("'swizzle' is ", map.swizzle, "; it must be 0, 32, 64 or 128");
+  if (map.swizzle && row > map.swizzle)
+    fail("a row of the box has ", row, " bytes, more than the swizzle's ",
+         map.swizzle);
+  return map;
+}
+
+LaunchInfo parseLaunch(const Fields &fields, int64_t operands) {
+  LaunchInfo launch;
+  auto number = [&](const char *name, int64_t otherwise, int64_t most) {
+    return inRange(fields.integer(name, otherwise), otherwise, most,
+                   fields.where(), name);
+  };
+  launch.threads =
+      inRange(fields.integer("threads"), 1, 1024, fields.where(), "threads");
+  launch.shared = number("shared", 0, 227 * 1024);
+  launch.blocksPerMultiprocessor = number("blocks_per_sm", 1, 32);
+  launch.blocks = number("blocks", 0, INT32_MAX);
+  launch.cluster = number("cluster", 1, 16);
+  if (launch.blocks % launch.cluster)
+    throw Error(fields.where(), ": ", launch.blocks,
+                " blocks are no whole number of clusters of ", launch.cluster);
+  fields.forEach("tensor_maps", [&](const Fields &map) {
+    launch.tensorMaps.push_back(parseTensorMap(map, operands));
+  });
+  return launch;
+}
+
+} // namespace
+
 Manifest Manifest::parse(const std::string &text, size_t constants) {
   Manifest manifest;
   manifest.json = parseJson(text, "manifest.json");
@@ -31,6 +116,7 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
   if (top.has("target")) {
     Fields target = top.object("target");
     manifest.targetKind = target.text("kind", "cpu");
+    manifest.targetCpu = target.text("cpu", "");
     manifest.targetFeatures = target.text("features", "");
   } else {
     manifest.targetKind = "cpu";
@@ -103,6 +189,11 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
     if ((kernel.flopsPerRow || kernel.bytesPerRow) && kernel.operands < 1)
       throw Error(fields.where(), ": a cost by rows, and no operand");
     kernel.loc = fields.text("loc", "");
+    if (fields.has("launch"))
+      kernel.launch = parseLaunch(fields.object("launch"), kernel.operands);
+    else if (manifest.targetKind == "cuda")
+      throw Error(fields.where(), ": kernel '", kernel.name,
+                  "' has no 'launch', which a GPU needs");
     manifest.kernels.push_back(std::move(kernel));
   });
 

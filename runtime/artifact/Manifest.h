@@ -9,6 +9,7 @@
 #define R1C_RUNTIME_ARTIFACT_MANIFEST_H
 
 #include "runtime/support/Json.h"
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -30,13 +31,40 @@ struct BufferInfo {
   std::string dtype, loc;
 };
 
+/// A view of an operand through which a GPU's tensor copies go.
+struct TensorMapInfo {
+  int64_t operand = 0;
+  std::string dtype; ///< bf16 or f32
+  /// In elements, the contiguous dimension first. The last may be -1: as many
+  /// as fit between the operand's address and the end of its buffer.
+  std::vector<int64_t> sizes;
+  std::vector<int64_t> strides; ///< in bytes, of all dimensions but the first
+  std::vector<int64_t> box;     ///< elements that one copy takes
+  int64_t swizzle = 0;          ///< bytes: 0, 32, 64 or 128
+};
+
+/// How a GPU starts a kernel. The geometry never depends on the rows, which the
+/// kernel reads itself, so that a launch can be recorded.
+struct LaunchInfo {
+  int64_t threads = 0; ///< of a block
+  int64_t shared = 0;  ///< bytes of dynamic shared memory
+  int64_t blocksPerMultiprocessor = 1;
+  int64_t blocks = 0;  ///< of the grid; 0: as many as the multiprocessors give
+  int64_t cluster = 1; ///< blocks of a cluster
+  std::vector<TensorMapInfo> tensorMaps;
+};
+
 struct KernelInfo {
   std::string name, symbol;
-  std::string what; ///< the value that it gives where it was first used
-  int64_t operands; ///< -1: not said
+  std::string what;      ///< the value that it gives where it was first used
+  int64_t operands = -1; ///< -1: not said
   /// The cost of a call with so many rows (its last operand): for reports.
   int64_t flopsPerRow = 0, bytesPerRow = 0, bytes = 0;
   std::string loc;
+  std::optional<LaunchInfo> launch; ///< for a GPU
+
+  /// "kernel 'matmul_3' (step.r1:9:1)"
+  std::string describe() const;
 };
 
 struct ParamInfo {
@@ -57,7 +85,10 @@ struct StageInfo {
 /// loader in runtime/execute/ checks them as it resolves them.
 struct Manifest {
   Json json;
-  std::string producer, targetKind, targetFeatures;
+  std::string producer;
+  std::string targetKind;     ///< cpu or cuda
+  std::string targetCpu;      ///< znver4, sm_90a
+  std::string targetFeatures; ///< +avx512f,...
   std::vector<ArenaInfo> arenas;
   std::vector<BufferInfo> buffers;
   std::vector<KernelInfo> kernels;

@@ -8,28 +8,50 @@
 #ifndef R1C_RUNTIME_DEVICE_DEVICE_H
 #define R1C_RUNTIME_DEVICE_DEVICE_H
 
-#include <cstdint>
+#include "runtime/artifact/Manifest.h"
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
 namespace r1c::runtime {
 
-/// A kernel of a loaded executable, ready to be dispatched.
-struct Kernel {
-  void *entry = nullptr;
+/// What a kernel is given for one of its operands.
+struct Operand {
+  char *address = nullptr;
+  int64_t bytes = 0; ///< from there to the end of its buffer
 };
 
-/// A loaded kernels.so (or cubin); must outlive its kernels' dispatches.
+/// A kernel with its operands, ready to be dispatched any number of times.
+class Launch {
+public:
+  virtual ~Launch() = default;
+};
+
+/// Commands that were recorded, ready to be replayed any number of times.
+class Recording {
+public:
+  virtual ~Recording() = default;
+};
+
+/// A loaded kernels.so or kernels.cubin; outlives its launches, and does not
+/// outlive its device.
 class Executable {
 public:
   virtual ~Executable() = default;
-  /// Throws r1c::Error if there is no such symbol.
-  virtual Kernel find(const std::string &symbol) = 0;
+  /// Binds a kernel to operands, in the order of the kernel ABI
+  /// (docs/levels.md). Whatever a dispatch needs is made here: argument lists,
+  /// parameter blocks, tensor maps. Throws r1c::Error if there is no such
+  /// symbol, or the operands do not suit it.
+  virtual std::unique_ptr<Launch> bind(const KernelInfo &kernel,
+                                       std::span<const Operand> operands) = 0;
 };
 
-/// What executes kernels. Commands run in the order in which they are given;
-/// the host may only look at memory after `download` or `synchronize`.
+/// What executes kernels. Commands run in the order in which they are given,
+/// and may still be under way when the call returns; the host sees their
+/// results after `download` or `synchronize`. An error of a command may be
+/// thrown by any later call.
 ///
 /// Addresses are the device's own: the host does not read through them.
 /// tests/runtime/ runs one conformance suite against every device.
@@ -38,10 +60,12 @@ public:
   virtual ~Device() = default;
 
   virtual std::string describe() const = 0;
-  /// Workers among which a kernel's work is divided.
+  /// Workers among which a kernel's work is divided: threads, multiprocessors.
   virtual int64_t workers() const = 0;
   /// Bytes that it has in all, whoever uses them.
   virtual int64_t memory() const = 0;
+  /// Bytes of them that can be allocated now, as far as the device knows.
+  virtual int64_t freeMemory() const { return memory(); }
 
   /// `bytes` of zeroed memory, 64-byte aligned and readable up to the next
   /// multiple of 64; freed with the device. Throws r1c::Error when there is
@@ -50,15 +74,26 @@ public:
 
   virtual std::unique_ptr<Executable> load(std::string_view image) = 0;
 
+  /// `source` may be overwritten as soon as the call returns.
   virtual void upload(char *target, const void *source, int64_t bytes) = 0;
+  /// Waits for all commands before it.
   virtual void download(void *target, const char *source, int64_t bytes) = 0;
   /// Source and target do not overlap.
   virtual void copy(char *target, const char *source, int64_t bytes) = 0;
   virtual void zero(char *target, int64_t bytes) = 0;
+  virtual void dispatch(const Launch &launch) = 0;
 
-  /// Runs a kernel with the ABI of docs/levels.md: `args[i]` is the start of
-  /// its i-th buffer. `args` must stay valid until the next synchronize.
-  virtual void dispatch(const Kernel &kernel, void *const *args) = 0;
+  /// Dispatches, waits, and gives the seconds that the kernel took.
+  virtual double time(const Launch &launch) = 0;
+
+  /// Records what `commands` asks for (copy, zero and dispatch, nothing else)
+  /// without running it. Null, with `commands` not called, on a device that
+  /// gains nothing by it.
+  virtual std::unique_ptr<Recording>
+  record(const std::function<void()> &commands) {
+    return nullptr;
+  }
+  virtual void replay(const Recording &recording) {}
 
   virtual void synchronize() = 0;
 };

@@ -118,7 +118,6 @@ std::vector<T> Range::read(int64_t count) const {
     using Element = decltype(zero);
     if (count * static_cast<int64_t>(sizeof(Element)) > bytes)
       detail::failRange(*this, count);
-    device->synchronize();
     if constexpr (std::is_same_v<T, Element>) {
       device->download(result.data(), address, count * sizeof(Element));
     } else {

@@ -9,6 +9,7 @@
 #include "runtime/artifact/MemoryPlan.h"
 #include "runtime/collective/single/Single.h"
 #include "runtime/device/cpu/Cpu.h"
+#include "runtime/device/cuda/Cuda.h"
 #include "runtime/reward/Extern.h"
 #include "runtime/support/Files.h"
 #include <algorithm>
@@ -29,71 +30,86 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
   artifact = readArtifact(runOptions.artifact);
   if (runOptions.base.empty())
     runOptions.base = fs::absolute(runOptions.artifact).parent_path();
-  within(
-      [&] { return runOptions.artifact; },
-      [&] {
-        manifest =
-            Manifest::parse(artifact.manifest, artifact.constants.size());
-        if (manifest.targetKind != "cpu")
-          throw Error("compiled for ", manifest.targetKind,
-                      ", and this runtime has no such device");
-        if (std::string missing = missingCpuFeatures(manifest.targetFeatures);
-            !missing.empty())
-          throw Error("compiled for a CPU with ", missing,
-                      ", which this one lacks; "
-                      "compile the step file again here");
-        seedValue = runOptions.seed.value_or(0);
-        deviceOwner = makeCpuDevice(runOptions.threads);
-        collectiveOwner = std::make_unique<SingleCollective>();
-        bool given = runOptions.memory != 0;
-        requireMemory(manifest,
-                      given ? static_cast<int64_t>(runOptions.memory)
-                            : deviceOwner->memory(),
-                      given ? "--memory" : "this machine");
-        memoryOwner = std::make_unique<Memory>(*deviceOwner, manifest,
-                                               artifact.constants);
-        executable = deviceOwner->load(artifact.kernels);
-        if (runOptions.profile)
-          profile.emplace(manifest);
-        if (!runOptions.trace.empty())
-          trace.emplace(runOptions.trace);
+  within([&] { return runOptions.artifact; },
+         [&] {
+           manifest =
+               Manifest::parse(artifact.manifest, artifact.constants.size());
+           seedValue = runOptions.seed.value_or(0);
+           collectiveOwner = std::make_unique<SingleCollective>();
+           openDevice();
+           if (runOptions.profile)
+             profile.emplace(manifest);
+           if (!runOptions.trace.empty())
+             trace.emplace(runOptions.trace);
 
-        Fields top(manifest.json, "manifest.json");
-        top.forEach("policies", [&](const Fields &fields) {
-          auto policy = std::make_unique<Policy>(
-              fields, *memoryOwner, static_cast<uint32_t>(policyOrder.size()),
-              runOptions.base);
-          policyOrder.push_back(policy->name);
-          policies[policy->name] = std::move(policy);
-        });
-        top.forEach("externs", [&](const Fields &fields) {
-          externs[fields.text("name")] =
-              std::make_unique<ExternPool>(fields, runOptions.base);
-        });
-        loadData();
-        for (auto [name, range] :
-             {std::pair("step", &stepBuffer), std::pair("steps", &stepsBuffer)})
-          if (manifest.findBuffer(name))
-            *range = memoryOwner->buffer(name);
+           Fields top(manifest.json, "manifest.json");
+           top.forEach("policies", [&](const Fields &fields) {
+             auto policy = std::make_unique<Policy>(
+                 fields, *memoryOwner,
+                 static_cast<uint32_t>(policyOrder.size()), runOptions.base);
+             policyOrder.push_back(policy->name);
+             policies[policy->name] = std::move(policy);
+           });
+           top.forEach("externs", [&](const Fields &fields) {
+             externs[fields.text("name")] =
+                 std::make_unique<ExternPool>(fields, runOptions.base);
+           });
+           loadData();
+           for (auto [name, range] : {std::pair("step", &stepBuffer),
+                                      std::pair("steps", &stepsBuffer)})
+             if (manifest.findBuffer(name))
+               *range = memoryOwner->buffer(name);
 
-        loaderOwner =
-            std::make_unique<Loader>(*this, *executable, *memoryOwner);
-        loaderOwner->loadPrograms(top.has("programs") ? top.get("programs")
-                                                      : Json());
-        for (const auto &[name, policy] : policies) {
-          if (!policy->packName.empty())
-            policy->pack = &loaderOwner->program(policy->packName);
-          if (!policy->rolloutName.empty())
-            policy->rolloutProgram = &loaderOwner->program(policy->rolloutName);
-          if (!policy->filteredName.empty())
-            policy->filteredProgram =
-                &loaderOwner->program(policy->filteredName);
-        }
-        loadStages(*loaderOwner);
-      });
+           loaderOwner =
+               std::make_unique<Loader>(*this, *executable, *memoryOwner);
+           loaderOwner->loadPrograms(top.has("programs") ? top.get("programs")
+                                                         : Json());
+           for (const auto &[name, policy] : policies) {
+             if (!policy->packName.empty())
+               policy->pack = &loaderOwner->program(policy->packName);
+             if (!policy->rolloutName.empty())
+               policy->rolloutProgram =
+                   &loaderOwner->program(policy->rolloutName);
+             if (!policy->filteredName.empty())
+               policy->filteredProgram =
+                   &loaderOwner->program(policy->filteredName);
+           }
+           loadStages(*loaderOwner);
+         });
 }
 
 Session::~Session() = default;
+
+/// Everything that may be missing is said here, before anything is allocated.
+void Session::openDevice() {
+  bool onCpu = manifest.targetKind == "cpu";
+  if (onCpu) {
+    if (std::string missing = missingCpuFeatures(manifest.targetFeatures);
+        !missing.empty())
+      throw Error("compiled for a CPU with ", missing,
+                  ", which this one lacks; "
+                  "compile the step file again here");
+    deviceOwner = makeCpuDevice(runOptions.threads);
+  } else if (manifest.targetKind == "cuda") {
+    deviceOwner = makeCudaDevice(manifest.targetCpu);
+  } else {
+    throw Error("compiled for ", manifest.targetKind,
+                ", and this runtime has no such device");
+  }
+  const char *place = onCpu ? "this machine" : "this GPU";
+  if (runOptions.memory)
+    requireMemory(manifest, static_cast<int64_t>(runOptions.memory),
+                  "--memory");
+  else
+    requireMemory(manifest, deviceOwner->memory(), place);
+  executable = deviceOwner->load(artifact.kernels);
+  // The rest may be in use by others: on a GPU no pages are lent.
+  if (!onCpu)
+    requireMemory(manifest, deviceOwner->freeMemory(),
+                  concat(place, ", with what else runs on it,"));
+  memoryOwner =
+      std::make_unique<Memory>(*deviceOwner, manifest, artifact.constants);
+}
 
 Policy &Session::policy(const std::string &name) {
   auto at = policies.find(name);

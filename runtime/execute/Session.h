@@ -113,6 +113,7 @@ public:
   Clock clock;
   std::optional<Profile> profile;
   std::optional<Trace> trace; ///< while rounds are traced
+  bool recording = false;     ///< device commands are being recorded, not run
   PassCounts counts;
   int64_t tracedRounds = 0;
   bool errorLocated = false;
@@ -137,6 +138,7 @@ public:
   bool roundCut = false;
 
 private:
+  void openDevice();
   void loadData();
   void loadStages(Loader &loader);
   void startPolicies();

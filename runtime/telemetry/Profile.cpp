@@ -154,14 +154,16 @@ Trace::~Trace() {
 }
 
 void Trace::add(const std::string &name, const char *category, Time begin,
-                const std::string &args) {
+                const std::string &args, std::optional<double> seconds) {
   using Microseconds = std::chrono::duration<double, std::micro>;
+  double lasted =
+      seconds ? *seconds * 1e6
+              : Microseconds(std::chrono::steady_clock::now() - begin).count();
   std::fprintf(file,
                ",\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,"
                "\"tid\":1,\"ts\":%.2f,\"dur\":%.2f,\"args\":{%s}}",
                name.c_str(), category, Microseconds(begin - start).count(),
-               Microseconds(std::chrono::steady_clock::now() - begin).count(),
-               args.c_str());
+               lasted, args.c_str());
 }
 
 } // namespace r1c::runtime

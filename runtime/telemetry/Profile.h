@@ -12,6 +12,7 @@
 #include "runtime/telemetry/Clock.h"
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,9 +70,11 @@ public:
   Trace(const Trace &) = delete;
   Trace &operator=(const Trace &) = delete;
 
-  /// An event from `begin` until now; `args` is the inside of a JSON object.
+  /// An event from `begin` until now, or of `seconds` if they are given; `args`
+  /// is the inside of a JSON object.
   void add(const std::string &name, const char *category, Time begin,
-           const std::string &args = "");
+           const std::string &args = "",
+           std::optional<double> seconds = std::nullopt);
 
 private:
   std::FILE *file;

@@ -7,6 +7,7 @@
 
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cpu/ThreadPool.h"
+#include "runtime/device/cuda/Cuda.h"
 #include "tests/runtime/TestArtifact.h"
 #include <cmath>
 #include <gtest/gtest.h>
@@ -23,12 +24,42 @@ namespace {
 struct DeviceCase {
   const char *name;
   std::unique_ptr<Device> (*make)();
+  std::string (*kernels)();
 };
 
 /// Written against the interface alone; a new device adds a line below.
 class Conformance : public testing::TestWithParam<DeviceCase> {
 protected:
-  Conformance() : device(GetParam().make()) {}
+  void SetUp() override {
+    if (std::string(GetParam().name) == "cuda") {
+      if (std::string why = whyNoGpu(); !why.empty())
+        GTEST_SKIP() << why;
+      fakeCuda();
+    }
+    device = GetParam().make();
+  }
+
+  static KernelInfo kernel(const char *symbol) {
+    KernelInfo info;
+    info.symbol = symbol;
+    info.launch.emplace().threads = 32;
+    return info;
+  }
+  /// Memory with these contents.
+  template <typename T>
+  Operand operand(const std::vector<T> &values) {
+    auto bytes = static_cast<int64_t>(values.size() * sizeof(T));
+    char *address = device->allocate(bytes);
+    device->upload(address, values.data(), bytes);
+    return {address, bytes};
+  }
+  template <typename T>
+  std::vector<T> contents(const Operand &operand) {
+    std::vector<T> values(operand.bytes / sizeof(T));
+    device->download(values.data(), operand.address, operand.bytes);
+    return values;
+  }
+
   std::unique_ptr<Device> device;
 };
 
@@ -60,22 +91,18 @@ TEST_P(Conformance, CopiesAndZeroes) {
 }
 
 TEST_P(Conformance, DispatchComputesEveryRowOnce) {
-  auto executable = device->load(testKernels());
-  Kernel affine = executable->find("affine");
+  auto executable = device->load(GetParam().kernels());
   std::mt19937 random(3);
   for (int64_t n : {0, 1, 2, 7, 64, 1001}) {
-    std::vector<float> x(n), y(n + 1, std::nanf(""));
+    std::vector<float> x(n);
     for (float &value : x)
       value = std::uniform_real_distribution<float>(-1, 1)(random);
-    char *dx = device->allocate(4 * n + 4), *dy = device->allocate(4 * n + 4),
-         *dn = device->allocate(8);
-    device->upload(dx, x.data(), 4 * n);
-    device->upload(dy, y.data(), 4 * n + 4);
-    device->upload(dn, &n, 8);
-    void *args[] = {dx, dy, dn};
-    device->dispatch(affine, args);
+    Operand dx = operand(x), dn = operand(std::vector<int64_t>{n}),
+            dy = operand(std::vector<float>(n + 1, std::nanf("")));
+    Operand operands[] = {dx, dy, dn};
+    device->dispatch(*executable->bind(kernel("affine"), operands));
     device->synchronize();
-    device->download(y.data(), dy, 4 * n + 4);
+    std::vector<float> y = contents<float>(dy);
     for (int64_t i = 0; i < n; ++i)
       EXPECT_EQ(y[i], 2 * x[i] + 1);
     EXPECT_TRUE(std::isnan(y[n])) << "wrote behind the result";
@@ -83,33 +110,122 @@ TEST_P(Conformance, DispatchComputesEveryRowOnce) {
 }
 
 TEST_P(Conformance, EveryWorkerIsCalled) {
-  auto executable = device->load(testKernels());
-  Kernel kernel = executable->find("count_workers");
-  char *seen = device->allocate(64 * 8);
-  void *args[] = {seen};
+  auto executable = device->load(GetParam().kernels());
+  const int64_t workers = device->workers();
+  Operand seen = operand(std::vector<int64_t>(workers + 8));
+  auto launch = executable->bind(kernel("count_workers"), {&seen, 1});
   for (int repeat = 0; repeat < 200; ++repeat) {
-    device->zero(seen, 64 * 8);
-    device->dispatch(kernel, args);
-    device->synchronize();
-    std::vector<int64_t> host(64);
-    device->download(host.data(), seen, 64 * 8);
-    for (int64_t i = 0; i < 64; ++i)
-      ASSERT_EQ(host[i], i < device->workers() ? device->workers() : 0);
+    device->zero(seen.address, seen.bytes);
+    device->dispatch(*launch);
+    std::vector<int64_t> host = contents<int64_t>(seen);
+    for (int64_t i = 0; i < workers + 8; ++i)
+      ASSERT_EQ(host[i], i < workers ? workers : 0);
   }
 }
 
+// The size is in the device's memory: the same launch sees the new one.
+TEST_P(Conformance, SizesAreReadWhenAKernelRuns) {
+  auto executable = device->load(GetParam().kernels());
+  Operand x = operand(std::vector<float>(9, 3.0f)),
+          y = operand(std::vector<float>(9)),
+          n = operand(std::vector<int64_t>{0});
+  Operand operands[] = {x, y, n};
+  auto launch = executable->bind(kernel("affine"), operands);
+  for (int64_t rows : {4, 9, 2}) {
+    device->zero(y.address, y.bytes);
+    device->upload(n.address, &rows, 8);
+    device->dispatch(*launch);
+    std::vector<float> host = contents<float>(y);
+    for (int64_t i = 0; i < 9; ++i)
+      EXPECT_EQ(host[i], i < rows ? 7.0f : 0.0f);
+  }
+}
+
+// The host may reuse what it uploads from at once, however much is under way.
+TEST_P(Conformance, UploadsAreTakenWhenTheyAreMade) {
+  const int64_t count = 3'000'001; // 12 MB
+  std::vector<int32_t> host(count), back;
+  Operand a = operand(host), b = operand(host);
+  for (int32_t round = 0; round < 3; ++round) {
+    for (int64_t i = 0; i < count; ++i)
+      host[i] = static_cast<int32_t>(i) * 7 + round;
+    device->upload(a.address, host.data(), a.bytes);
+    std::fill(host.begin(), host.end(), -1);
+  }
+  device->copy(b.address, a.address, a.bytes);
+  device->zero(a.address, a.bytes);
+  back = contents<int32_t>(b);
+  for (int64_t i = 0; i < count; ++i)
+    ASSERT_EQ(back[i], static_cast<int32_t>(i) * 7 + 2);
+  int32_t small[16];
+  for (int32_t i = 0; i < 300'000; ++i) {
+    std::fill(std::begin(small), std::end(small), i);
+    device->upload(a.address + i % 1000 * 64, small, 64);
+  }
+  back = contents<int32_t>(a);
+  for (int32_t i = 0; i < 16000; ++i)
+    ASSERT_EQ(back[i], 299'000 + i / 16);
+}
+
+TEST_P(Conformance, RecordingsRunWhenTheyAreReplayed) {
+  auto executable = device->load(GetParam().kernels());
+  std::vector<float> start = {1, 2, 3};
+  Operand x = operand(start), y = operand(start),
+          n = operand(std::vector<int64_t>{3});
+  Operand operands[] = {x, y, n};
+  auto launch = executable->bind(kernel("affine"), operands);
+  auto commands = [&] {
+    device->dispatch(*launch);
+    device->copy(x.address, y.address, 8);
+    device->zero(y.address, 4);
+  };
+  auto recording = device->record(commands);
+  if (!recording)
+    return; // this device gains nothing by it
+  EXPECT_EQ(contents<float>(x), start) << "ran while it was recorded";
+  device->replay(*recording);
+  EXPECT_EQ(contents<float>(x), (std::vector<float>{3, 5, 3}));
+  EXPECT_EQ(contents<float>(y), (std::vector<float>{0, 5, 7}));
+  int64_t two = 2;
+  device->upload(n.address, &two, 8);
+  device->replay(*recording);
+  device->replay(*recording);
+  EXPECT_EQ(contents<float>(x), (std::vector<float>{15, 23, 3}));
+  EXPECT_EQ(contents<float>(y), (std::vector<float>{0, 23, 7}));
+  EXPECT_THROW(device->record([&] { contents<float>(x); }), Error);
+  // A failed recording leaves nothing behind.
+  commands();
+  EXPECT_EQ(contents<float>(x), (std::vector<float>{31, 47, 3}));
+}
+
+TEST_P(Conformance, TimesAKernel) {
+  auto executable = device->load(GetParam().kernels());
+  Operand x = operand(std::vector<float>{1}),
+          y = operand(std::vector<float>{0}),
+          n = operand(std::vector<int64_t>{1});
+  Operand operands[] = {x, y, n};
+  double seconds = device->time(*executable->bind(kernel("affine"), operands));
+  EXPECT_GT(seconds, 0);
+  EXPECT_LT(seconds, 1);
+  EXPECT_EQ(contents<float>(y), std::vector<float>{3});
+}
+
 TEST_P(Conformance, BadExecutablesAreErrors) {
+  std::string good = GetParam().kernels();
   EXPECT_THROW(device->load("not an object"), Error);
   EXPECT_THROW(device->load(""), Error);
-  EXPECT_THROW(device->load(testKernels().substr(0, 1000)), Error);
-  EXPECT_THROW(device->load(testKernels())->find("nothing"), Error);
+  for (size_t length : {size_t(1000), good.size() / 2, good.size() - 1})
+    EXPECT_THROW(device->load(good.substr(0, length)), Error) << length;
+  EXPECT_THROW(device->load(good)->bind(kernel("nothing"), {}), Error);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Devices, Conformance,
-    testing::Values(DeviceCase{"cpu1", [] { return makeCpuDevice(1); }},
-                    DeviceCase{"cpu2", [] { return makeCpuDevice(2); }},
-                    DeviceCase{"cpu7", [] { return makeCpuDevice(7); }}),
+    testing::Values(
+        DeviceCase{"cpu1", [] { return makeCpuDevice(1); }, testKernels},
+        DeviceCase{"cpu2", [] { return makeCpuDevice(2); }, testKernels},
+        DeviceCase{"cpu7", [] { return makeCpuDevice(7); }, testKernels},
+        DeviceCase{"cuda", [] { return makeCudaDevice("sm_90a"); }, testCubin}),
     [](const auto &info) { return info.param.name; });
 
 TEST(ThreadPool, SleepsAndWakes) {

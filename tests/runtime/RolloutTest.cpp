@@ -85,11 +85,14 @@ public:
     return rollout->run(groups, settings, *tokenizer, [&](int64_t) {
       ++calls;
       for (const Json &op : description.json["programs"]["actor.rollout"]) {
-        std::vector<void *> args;
-        for (const Json &arg : op["args"])
-          args.push_back(memory->range(arg).address);
-        device->dispatch(executable->find(op["kernel"].get<std::string>()),
-                         args.data());
+        std::vector<Operand> operands;
+        for (const Json &arg : op["args"]) {
+          Range range = memory->range(arg);
+          operands.push_back({range.address, range.bytes});
+        }
+        KernelInfo kernel;
+        kernel.symbol = op["kernel"].get<std::string>();
+        device->dispatch(*executable->bind(kernel, operands));
       }
       if (afterCall)
         afterCall(memory->buffer("r.sample_count").read<int64_t>(1)[0]);

@@ -8,6 +8,9 @@
 #include "tests/runtime/TestArtifact.h"
 #include <bit>
 #include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <elf.h>
 
 namespace r1c::runtime::test {
 
@@ -146,9 +149,62 @@ Drawn drawAfter(const std::vector<int32_t> &tokens, const uint32_t noise[4],
 
 std::string testKernels() { return readFile(R1C_TEST_KERNELS); }
 
+bool onRealGpu() { return std::getenv("R1C_TEST_GPU") != nullptr; }
+
+std::string whyNoGpu() {
+  if (!onRealGpu())
+    return "";
+  if (std::string(R1C_TEST_CUBIN).empty())
+    return "no nvcc was found when the tests were built";
+  const char *named = std::getenv("R1C_LIBCUDA");
+  if (!::dlopen(named ? named : "libcuda.so.1", RTLD_NOW | RTLD_LOCAL))
+    return "there is no NVIDIA driver";
+  return "";
+}
+
+FakeCuda &fakeCuda() {
+  static FakeCuda &state = [&]() -> FakeCuda & {
+    void *library = ::dlopen(R1C_FAKE_CUDA, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+      throw Error(::dlerror());
+    return *reinterpret_cast<FakeCudaState>(::dlsym(library, "fake_cuda"))();
+  }();
+  if (!onRealGpu())
+    ::setenv("R1C_LIBCUDA", R1C_FAKE_CUDA, 1);
+  ::unsetenv("R1C_CUDA_SYNC");
+  // What is alive may belong to an object of the test that goes on.
+  FakeCuda fresh;
+  fresh.allocations = state.allocations;
+  fresh.contexts = state.contexts;
+  fresh.modules = state.modules;
+  fresh.graphs = state.graphs;
+  return state = fresh;
+}
+
+std::string testCubin() {
+  if (onRealGpu())
+    return readFile(R1C_TEST_CUBIN);
+  std::string image = testKernels();
+  Elf64_Ehdr header;
+  std::memcpy(&header, image.data(), sizeof header);
+  header.e_machine = 190; // a cubin's
+  std::memcpy(image.data(), &header, sizeof header);
+  return image;
+}
+
+TestManifest forCuda(TestManifest manifest) {
+  manifest.json["target"] = {
+      {"kind", "cuda"}, {"cpu", "sm_90a"}, {"features", "h200"}};
+  for (Json &kernel : manifest.json["kernels"])
+    kernel["launch"] = {{"threads", 32}};
+  return manifest;
+}
+
 std::string write(const TestManifest &manifest, const fs::path &path) {
+  bool cuda = manifest.json["target"]["kind"] == "cuda";
   writeArtifact(path.string(),
-                {dumpJson(manifest.json), testKernels(), "", "// test\n"});
+                {dumpJson(manifest.json), cuda ? testCubin() : testKernels(),
+                 "", "// test\n"});
   return path.string();
 }
 

@@ -11,6 +11,7 @@
 #include "runtime/artifact/Artifact.h"
 #include "runtime/support/Files.h"
 #include "runtime/support/Json.h"
+#include "tests/runtime/FakeCuda.h"
 
 namespace r1c::runtime::test {
 
@@ -51,6 +52,19 @@ Drawn drawAfter(const std::vector<int32_t> &tokens, const uint32_t noise[4],
 
 /// The shared object of kernels.c.
 std::string testKernels();
+
+/// Whether GPU tests run on a real one: R1C_TEST_GPU is set. Else the fake
+/// driver (FakeCuda.h) plays it.
+bool onRealGpu();
+/// Why tests on a real GPU cannot run here; empty: they can, or are not to.
+std::string whyNoGpu();
+/// Puts the fake driver in the place of CUDA's, as if freshly started. On a
+/// real GPU, the driver of which is then used, it is there but sees nothing.
+FakeCuda &fakeCuda();
+/// The kernels of kernels.c for that GPU.
+std::string testCubin();
+/// The same artifact for a GPU: its target, and how each kernel is launched.
+TestManifest forCuda(TestManifest manifest);
 
 std::string write(const TestManifest &manifest, const fs::path &path);
 

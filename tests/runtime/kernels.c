@@ -8,20 +8,31 @@
  * Kernels with the ABI of docs/levels.md, small enough that a test can say what
  * they must have computed. The "model" is a hash of all tokens of a sequence:
  * any wrong cache row, position or noise shows in the next token.
+ *
+ * kernels.cu makes GPU kernels of them, hence the casts; there, a block is a
+ * worker. R1C_KERNEL also says how many bytes of parameters a GPU's kernel
+ * takes, for the driver that the tests put in the place of CUDA's.
  *===-------------------------------------------------------------------------===*/
 
 #include <stdint.h>
 
-static void share(int64_t n, int64_t worker, int64_t workers, int64_t *from,
-                  int64_t *to) {
+#ifndef R1C_KERNEL
+#define R1C_DEVICE static
+#define R1C_KERNEL(name, bytes)                                                \
+  const int64_t name##_parameters = bytes;                                     \
+  void name(void *const *args, int64_t worker, int64_t workers)
+#endif
+
+R1C_DEVICE void share(int64_t n, int64_t worker, int64_t workers, int64_t *from,
+                      int64_t *to) {
   *from = n * worker / workers;
   *to = n * (worker + 1) / workers;
 }
 
 /* y[i] = 2 * x[i] + 1: x f32[n], y f32[n], n */
-void affine(void *const *args, int64_t worker, int64_t workers) {
-  const float *x = args[0];
-  float *y = args[1];
+R1C_KERNEL(affine, 24) {
+  const float *x = (const float *)args[0];
+  float *y = (float *)args[1];
   int64_t from, to;
   share(*(const int64_t *)args[2], worker, workers, &from, &to);
   for (int64_t i = from; i < to; ++i)
@@ -29,16 +40,18 @@ void affine(void *const *args, int64_t worker, int64_t workers) {
 }
 
 /* seen[worker] = workers: seen i64[64] */
-void count_workers(void *const *args, int64_t worker, int64_t workers) {
-  int64_t *seen = args[0];
+R1C_KERNEL(count_workers, 8) {
+  int64_t *seen = (int64_t *)args[0];
   seen[worker] = workers;
 }
 
 /* cache[base + position] = token: tokens, positions, bases i32[rows], cache
    i32[slots * capacity], rows */
-void store_rows(void *const *args, int64_t worker, int64_t workers) {
-  const int32_t *tokens = args[0], *positions = args[1], *bases = args[2];
-  int32_t *cache = args[3];
+R1C_KERNEL(store_rows, 40) {
+  const int32_t *tokens = (const int32_t *)args[0],
+                *positions = (const int32_t *)args[1],
+                *bases = (const int32_t *)args[2];
+  int32_t *cache = (int32_t *)args[3];
   int64_t from, to;
   share(*(const int64_t *)args[4], worker, workers, &from, &to);
   for (int64_t r = from; r < to; ++r)
@@ -48,12 +61,17 @@ void store_rows(void *const *args, int64_t worker, int64_t workers) {
 /* token, logp from a hash of the sequence, the noise, the key, the weights and
    the temperature: cache, positions, bases, sample_rows, noise, key,
    temperature f32[1], weights f32[16], token i32, logp f32, samples */
-void draw(void *const *args, int64_t worker, int64_t workers) {
-  const int32_t *cache = args[0], *positions = args[1], *bases = args[2],
-                *rows = args[3], *noise = args[4], *key = args[5];
-  const float *temperature = args[6], *weights = args[7];
-  int32_t *token = args[8];
-  float *logp = args[9];
+R1C_KERNEL(draw, 88) {
+  const int32_t *cache = (const int32_t *)args[0],
+                *positions = (const int32_t *)args[1],
+                *bases = (const int32_t *)args[2],
+                *rows = (const int32_t *)args[3],
+                *noise = (const int32_t *)args[4],
+                *key = (const int32_t *)args[5];
+  const float *temperature = (const float *)args[6],
+              *weights = (const float *)args[7];
+  int32_t *token = (int32_t *)args[8];
+  float *logp = (float *)args[9];
   int64_t from, to;
   share(*(const int64_t *)args[10], worker, workers, &from, &to);
   for (int64_t s = from; s < to; ++s) {
@@ -84,10 +102,12 @@ void draw(void *const *args, int64_t worker, int64_t workers) {
 /* A training pass: gradient[token] += reward of each target, in order.
    targets i32[n], token_index i32[n], token_sequence i32[], reward f64[],
    gradient f64[16], n */
-void accumulate(void *const *args, int64_t worker, int64_t workers) {
-  const int32_t *targets = args[0], *index = args[1], *sequence = args[2];
-  const double *reward = args[3];
-  double *gradient = args[4];
+R1C_KERNEL(accumulate, 48) {
+  const int32_t *targets = (const int32_t *)args[0],
+                *index = (const int32_t *)args[1],
+                *sequence = (const int32_t *)args[2];
+  const double *reward = (const double *)args[3];
+  double *gradient = (double *)args[4];
   int64_t n = *(const int64_t *)args[5];
   if (worker)
     return;
@@ -97,9 +117,11 @@ void accumulate(void *const *args, int64_t worker, int64_t workers) {
 
 /* weights -= lr * gradient / (1 + updates), and moments keep the last gradient:
    gradient f64[16], lr f64, updates f64, weights f32[16], moments f32[16] */
-void step(void *const *args, int64_t worker, int64_t workers) {
-  const double *gradient = args[0], *lr = args[1], *updates = args[2];
-  float *weights = args[3], *moments = args[4];
+R1C_KERNEL(step, 40) {
+  const double *gradient = (const double *)args[0],
+               *lr = (const double *)args[1],
+               *updates = (const double *)args[2];
+  float *weights = (float *)args[3], *moments = (float *)args[4];
   if (worker)
     return;
   for (int i = 0; i < 16; ++i) {
@@ -109,9 +131,9 @@ void step(void *const *args, int64_t worker, int64_t workers) {
 }
 
 /* packed = 3 * weights: weights f32[16], packed f32[16] */
-void pack(void *const *args, int64_t worker, int64_t workers) {
-  const float *weights = args[0];
-  float *packed = args[1];
+R1C_KERNEL(pack, 16) {
+  const float *weights = (const float *)args[0];
+  float *packed = (float *)args[1];
   int64_t from, to;
   share(16, worker, workers, &from, &to);
   for (int64_t i = from; i < to; ++i)
@@ -119,8 +141,8 @@ void pack(void *const *args, int64_t worker, int64_t workers) {
 }
 
 /* mean of x: x f64[n], mean f64, n */
-void mean(void *const *args, int64_t worker, int64_t workers) {
-  const double *x = args[0];
+R1C_KERNEL(mean, 24) {
+  const double *x = (const double *)args[0];
   int64_t n = *(const int64_t *)args[2];
   double sum = 0;
   if (worker)
@@ -132,10 +154,10 @@ void mean(void *const *args, int64_t worker, int64_t workers) {
 
 /* flags[g] = any reward of the group differs from its first: reward f64[S],
    group_offsets i32[G+1], flags f64[G], groups */
-void informative(void *const *args, int64_t worker, int64_t workers) {
-  const double *reward = args[0];
-  const int32_t *offsets = args[1];
-  double *flags = args[2];
+R1C_KERNEL(informative, 32) {
+  const double *reward = (const double *)args[0];
+  const int32_t *offsets = (const int32_t *)args[1];
+  double *flags = (double *)args[2];
   int64_t groups = *(const int64_t *)args[3];
   if (worker)
     return;
@@ -146,3 +168,26 @@ void informative(void *const *args, int64_t worker, int64_t workers) {
         flags[g] = 1;
   }
 }
+
+#ifndef __CUDACC__
+#include "FakeTensorMap.h"
+
+/* y[4][16] = the box of 16 x 4 elements of a bf16 matrix at column 8 and at row
+   `row`, zeros outside: x, y, row i64; and the tensor map of x. kernels.cu has
+   it with the hardware's tensor copy. */
+R1C_KERNEL(tensor_copy, 64 + 128) {
+  uint16_t *y = (uint16_t *)args[1];
+  int64_t row = *(const int64_t *)args[2];
+  const FakeTensorMap *map = (const FakeTensorMap *)((const char *)args + 64);
+  if (worker)
+    return;
+  for (int64_t i = 0; i < map->box[1]; ++i)
+    for (int64_t j = 0; j < map->box[0]; ++j) {
+      uint64_t at = (uint64_t)(row + i), column = (uint64_t)(8 + j);
+      const uint16_t *line =
+          (const uint16_t *)(map->address + at * map->strides[0]);
+      y[i * map->box[0] + j] =
+          at < map->sizes[1] && column < map->sizes[0] ? line[column] : 0;
+    }
+}
+#endif

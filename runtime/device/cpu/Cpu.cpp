@@ -6,14 +6,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/cpu/Cpu.h"
+#include "runtime/device/Elf.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/support/Error.h"
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <dlfcn.h>
-#include <elf.h>
 #include <fstream>
-#include <link.h>
 #include <set>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -23,41 +23,17 @@ namespace r1c::runtime {
 
 namespace {
 
-/// dlopen maps what the headers say and dies of a signal where the file ends
-/// before that: a damaged image must be an error.
-void checkElf(std::string_view image) {
-  ElfW(Ehdr) header;
-  auto fail = [](const char *why) { throw Error("kernels.so ", why); };
-  if (image.size() < sizeof header ||
-      std::memcmp(image.data(), ELFMAG, SELFMAG) != 0)
-    fail("is not an ELF object");
-  std::memcpy(&header, image.data(), sizeof header);
-#if defined(__x86_64__)
-  if (header.e_machine != EM_X86_64)
-    fail("was made for another kind of CPU");
-#elif defined(__aarch64__)
-  if (header.e_machine != EM_AARCH64)
-    fail("was made for another kind of CPU");
-#endif
-  auto inside = [&](uint64_t offset, uint64_t bytes) {
-    return offset <= image.size() && bytes <= image.size() - offset;
-  };
-  if (header.e_type != ET_DYN || header.e_phentsize != sizeof(ElfW(Phdr)) ||
-      !inside(header.e_phoff, uint64_t(header.e_phnum) * sizeof(ElfW(Phdr))))
-    fail("is not a shared object, or a truncated one");
-  for (int i = 0; i < header.e_phnum; ++i) {
-    ElfW(Phdr) segment;
-    std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment,
-                sizeof segment);
-    if (!inside(segment.p_offset, segment.p_filesz))
-      fail("is truncated");
-  }
-}
+struct CpuLaunch : Launch {
+  ThreadPool::Function function;
+  std::vector<void *> args;
+};
 
 class CpuExecutable : public Executable {
 public:
   explicit CpuExecutable(std::string_view image) {
-    checkElf(image);
+    // dlopen maps what the headers say, and dies of a signal where the file
+    // ends before that.
+    checkElf(image, "kernels.so", ElfKind::library);
     // dlopen wants a file: an anonymous one in memory needs no directory that
     // is writable and executable, and leaves nothing behind.
     int file = ::memfd_create("r1c-kernels", MFD_CLOEXEC);
@@ -88,11 +64,16 @@ public:
   }
   ~CpuExecutable() override { ::dlclose(handle); }
 
-  Kernel find(const std::string &symbol) override {
-    void *entry = ::dlsym(handle, symbol.c_str());
+  std::unique_ptr<Launch> bind(const KernelInfo &kernel,
+                               std::span<const Operand> operands) override {
+    void *entry = ::dlsym(handle, kernel.symbol.c_str());
     if (!entry)
-      throw Error("kernels.so has no symbol '", symbol, "'");
-    return {entry};
+      throw Error("kernels.so has no symbol '", kernel.symbol, "'");
+    auto launch = std::make_unique<CpuLaunch>();
+    launch->function = reinterpret_cast<ThreadPool::Function>(entry);
+    for (const Operand &operand : operands)
+      launch->args.push_back(operand.address);
+    return launch;
   }
 
 private:
@@ -144,8 +125,16 @@ public:
   void zero(char *target, int64_t bytes) override {
     std::memset(target, 0, static_cast<size_t>(bytes));
   }
-  void dispatch(const Kernel &kernel, void *const *args) override {
-    pool.run(reinterpret_cast<ThreadPool::Function>(kernel.entry), args);
+  void dispatch(const Launch &launch) override {
+    const auto &own = static_cast<const CpuLaunch &>(launch);
+    pool.run(own.function, own.args.data());
+  }
+  double time(const Launch &launch) override {
+    auto begin = std::chrono::steady_clock::now();
+    dispatch(launch);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() -
+                                         begin)
+        .count();
   }
   void synchronize() override {}
 

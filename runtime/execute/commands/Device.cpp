@@ -17,13 +17,21 @@ namespace {
 /// One device operation with its addresses.
 struct Operation {
   enum Kind { dispatch, zero, copy, call, allReduce } kind;
-  Kernel kernel;
-  size_t firstArg = 0; ///< into the run's argument table
+  std::unique_ptr<Launch> launch;
   char *target = nullptr;
   const char *source = nullptr;
   int64_t bytes = 0;
   size_t info = 0; ///< dispatch: the manifest's kernel; allReduce: the dtype
+  const char *rows = nullptr; ///< dispatch: where its size stands, if its cost
+                              ///< depends on it
   const Block *program = nullptr;
+};
+
+/// Operations that follow each other and can be recorded together.
+struct Segment {
+  size_t first = 0, last = 0;
+  int64_t runs = 0;
+  std::unique_ptr<Recording> recording;
 };
 
 /// A run of device commands. Loops are unrolled when they are loaded: each
@@ -31,14 +39,80 @@ struct Operation {
 class DeviceRun : public Command {
 public:
   void run(Session &session) override {
+    // Every kernel by itself where each is timed; and a run that is called from
+    // one that is being recorded becomes a part of that recording.
+    if (session.profile || session.trace || session.recording)
+      return issue(session, 0, operations.size());
+    if (segments.empty())
+      cut();
+    for (Segment &segment : segments)
+      run(session, segment);
+  }
+
+  std::vector<Operation> operations;
+
+private:
+  void run(Session &session, Segment &segment) {
+    // What runs once is not worth recording. The second time every kernel has
+    // been run before, so that nothing is loaded while it is recorded.
+    if (segment.runs++ == 1 && worthRecording(segment))
+      segment.recording = session.device().record([&] {
+        session.recording = true;
+        struct Reset {
+          bool &flag;
+          ~Reset() { flag = false; }
+        } reset{session.recording};
+        issue(session, segment.first, segment.last);
+      });
+    if (segment.recording)
+      session.device().replay(*segment.recording);
+    else
+      issue(session, segment.first, segment.last);
+  }
+
+  bool worthRecording(const Segment &segment) const {
+    return segment.last - segment.first > 1 ||
+           operations[segment.first].kind == Operation::call;
+  }
+
+  /// Ranks meet in an all_reduce, and the host takes part in it: it stands
+  /// between recordings, alone or with the program that holds it. Done when the
+  /// commands first run: programs are loaded in any order.
+  void cut() {
+    for (size_t i = 0; i < operations.size(); ++i) {
+      bool apart = meetsRanks(operations[i]);
+      if (segments.empty() || apart || meetsRanks(operations[i - 1]))
+        segments.emplace_back().first = i;
+      segments.back().last = i + 1;
+      if (apart)
+        segments.back().runs = 2; // never recorded
+    }
+  }
+
+  static bool meetsRanks(const Operation &operation) {
+    if (operation.kind == Operation::allReduce)
+      return true;
+    if (operation.kind != Operation::call)
+      return false;
+    for (const auto &command : operation.program->commands)
+      // A program holds nothing but runs of device commands.
+      for (const Operation &inner :
+           static_cast<const DeviceRun &>(*command).operations)
+        if (meetsRanks(inner))
+          return true;
+    return false;
+  }
+
+  void issue(Session &session, size_t first, size_t last) {
     Device &device = session.device();
-    for (const Operation &operation : operations) {
+    for (size_t i = first; i < last; ++i) {
+      const Operation &operation = operations[i];
       switch (operation.kind) {
       case Operation::dispatch:
         if (session.profile || session.trace)
           timed(session, operation);
         else
-          device.dispatch(operation.kernel, &arguments[operation.firstArg]);
+          device.dispatch(*operation.launch);
         break;
       case Operation::zero:
         device.zero(operation.target, operation.bytes);
@@ -57,34 +131,26 @@ public:
     }
   }
 
-  std::vector<Operation> operations;
-  std::vector<void *> arguments;
-
-private:
   void timed(Session &session, const Operation &operation) {
     Device &device = session.device();
     const KernelInfo &info =
         session.memory().manifest().kernels[operation.info];
-    void *const *args = &arguments[operation.firstArg];
     int64_t rows = 0;
-    // The size stands last (docs/levels.md, kernel ABI).
-    if (info.flopsPerRow || info.bytesPerRow)
-      device.download(&rows, static_cast<const char *>(args[info.operands - 1]),
-                      sizeof rows);
-    auto begin = std::chrono::steady_clock::now();
-    device.dispatch(operation.kernel, args);
+    if (operation.rows)
+      device.download(&rows, operation.rows, sizeof rows);
     device.synchronize();
+    auto begin = std::chrono::steady_clock::now();
+    double seconds = device.time(*operation.launch);
     if (session.profile)
-      session.profile->add(operation.info, session.clock.part(),
-                           std::chrono::duration<double>(
-                               std::chrono::steady_clock::now() - begin)
-                               .count(),
-                           rows);
+      session.profile->add(operation.info, session.clock.part(), seconds, rows);
     if (session.trace)
       session.trace->add(
           info.what.empty() ? info.name : info.name + " " + info.what, "kernel",
-          begin, concat("\"rows\":", rows, ",\"loc\":", Json(info.loc).dump()));
+          begin, concat("\"rows\":", rows, ",\"loc\":", Json(info.loc).dump()),
+          seconds);
   }
+
+  std::vector<Segment> segments;
 };
 
 class RunLoader {
@@ -112,12 +178,17 @@ public:
         throw Error(fields.where(), ": kernel '", name, "' takes ",
                     info.operands, " operands, ", args.size(), " are given");
       operation.kind = Operation::dispatch;
-      operation.kernel = loader.executable.find(info.symbol);
-      operation.firstArg = run.arguments.size();
       operation.info = at->second;
+      std::vector<Operand> operands;
       for (size_t i = 0; i < args.size(); ++i)
-        run.arguments.push_back(address(
+        operands.push_back(operand(
             args[i], concat(fields.where(), ".args[", i, "]"), 0, variable));
+      // The size stands last (docs/levels.md, kernel ABI).
+      if (info.flopsPerRow || info.bytesPerRow)
+        operation.rows = operands[info.operands - 1].address;
+      operation.launch =
+          within([&] { return fields.where(); },
+                 [&] { return loader.executable.bind(info, operands); });
     } else if (op == "zero") {
       operation.kind = Operation::zero;
       operation.bytes = size(fields);
@@ -144,7 +215,7 @@ public:
       throw Error(fields.where(), ": the host command '", op,
                   "' cannot stand in a loop");
     }
-    run.operations.push_back(operation);
+    run.operations.push_back(std::move(operation));
   }
 
 private:
@@ -167,12 +238,13 @@ private:
 
   char *field(const Fields &fields, const char *name, int64_t bytes,
               const int64_t *variable) {
-    return address(fields.get(name), concat(fields.where(), ".", name), bytes,
-                   variable);
+    return operand(fields.get(name), concat(fields.where(), ".", name), bytes,
+                   variable)
+        .address;
   }
 
-  char *address(const Json &reference, const std::string &where, int64_t bytes,
-                const int64_t *variable) {
+  Operand operand(const Json &reference, const std::string &where,
+                  int64_t bytes, const int64_t *variable) {
     if (reference.is_string())
       return check(loader.memory.buffer(reference.get<std::string>()), 0, bytes,
                    where);
@@ -189,12 +261,12 @@ private:
                  bytes, where);
   }
 
-  char *check(const Range &range, int64_t offset, int64_t bytes,
-              const std::string &where) {
+  Operand check(const Range &range, int64_t offset, int64_t bytes,
+                const std::string &where) {
     if (offset < 0 || offset + bytes > range.bytes)
       throw Error(where, ": ", bytes, " bytes at ", offset,
                   " lie outside buffer '", range.name, "' of ", range.bytes);
-    return range.address + offset;
+    return {range.address + offset, range.bytes - offset};
   }
 
   Loader &loader;

@@ -1,0 +1,324 @@
+//===- Cuda.cpp - an NVIDIA GPU as a device -------------------------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/cuda/Cuda.h"
+#include "runtime/device/cuda/Launch.h"
+#include "runtime/device/cuda/Staging.h"
+#include "runtime/support/Error.h"
+#include <cstdlib>
+#include <cstring>
+
+namespace r1c::runtime {
+
+namespace {
+
+using namespace cuda;
+
+DevicePointer pointer(const char *address) {
+  return reinterpret_cast<DevicePointer>(address);
+}
+
+class CudaRecording : public Recording {
+public:
+  CudaRecording(std::shared_ptr<const Driver> driver, Graph graph)
+      : driver(std::move(driver)) {
+    Result result = this->driver->cuGraphInstantiateWithFlags(&exec, graph, 0);
+    this->driver->cuGraphDestroy(graph);
+    this->driver->check(result, "cannot record commands");
+  }
+  ~CudaRecording() override { driver->cuGraphExecDestroy(exec); }
+
+  std::shared_ptr<const Driver> driver;
+  GraphExec exec = nullptr;
+  int64_t launches = 0;
+  std::string name; ///< of its first kernel
+};
+
+/// "sm_90a" -> 90; 0 for what is no architecture.
+int capabilityOf(const std::string &architecture) {
+  if (architecture.rfind("sm_", 0) != 0)
+    return 0;
+  return std::atoi(architecture.c_str() + 3);
+}
+
+/// The context of a GPU that has been found fit.
+class CudaContext {
+public:
+  explicit CudaContext(const std::string &architecture) : driver(openDriver()) {
+    int count = 0;
+    driver->check(driver->cuDeviceGetCount(&count), "driver counts no device");
+    if (count == 0)
+      throw Error("compiled for a GPU, and this machine has none that can be "
+                  "seen (CUDA_VISIBLE_DEVICES may hide it)");
+    driver->check(driver->cuDeviceGet(&device, 0), "cannot be had");
+    char text[256] = "";
+    driver->check(driver->cuDeviceGetName(text, sizeof text, device),
+                  "has no name");
+    name = text;
+    int major = attribute(capabilityMajor), minor = attribute(capabilityMinor);
+    int wanted = capabilityOf(architecture);
+    // What ends in 'a' runs on this very capability alone.
+    if (10 * major + minor != wanted)
+      throw Error("compiled for ", architecture,
+                  ", a GPU of compute capability ", wanted / 10, ".",
+                  wanted % 10, ", and the one here, ", name, ", has ", major,
+                  ".", minor);
+    multiprocessors = attribute(multiprocessorCount);
+    driver->check(driver->cuDevicePrimaryCtxRetain(&context, device),
+                  "cannot be opened");
+    Result current = driver->cuCtxSetCurrent(context);
+    if (current == success)
+      current = driver->cuStreamCreate(&stream, streamNonBlocking);
+    if (current != success) {
+      driver->cuDevicePrimaryCtxRelease_v2(device);
+      driver->check(current, "cannot be used");
+    }
+  }
+  ~CudaContext() {
+    driver->cuStreamDestroy_v2(stream);
+    driver->cuDevicePrimaryCtxRelease_v2(device);
+  }
+  CudaContext(const CudaContext &) = delete;
+  CudaContext &operator=(const CudaContext &) = delete;
+
+  int attribute(int which) const {
+    int value = 0;
+    driver->check(driver->cuDeviceGetAttribute(&value, which, device),
+                  "does not say what it is");
+    return value;
+  }
+
+  std::shared_ptr<const Driver> driver;
+  std::string name;
+  int64_t multiprocessors = 0;
+  int device = 0;
+  Context context = nullptr;
+  Stream stream = nullptr;
+};
+
+class CudaDevice : public Device {
+public:
+  explicit CudaDevice(const std::string &architecture)
+      : context(architecture), driver(*context.driver), stream(context.stream),
+        staging(driver, stream) {
+    const char *wait = std::getenv("R1C_CUDA_SYNC");
+    waitForEach = wait && *wait && std::strcmp(wait, "0") != 0;
+    for (Event &event : timer)
+      driver.check(driver.cuEventCreate(&event, 0), "gives no event");
+  }
+  ~CudaDevice() override {
+    // Whatever fails here has failed before, or hurts nobody.
+    driver.cuStreamSynchronize(stream);
+    for (Event event : timer)
+      driver.cuEventDestroy_v2(event);
+    for (DevicePointer block : blocks)
+      driver.cuMemFree_v2(block);
+  }
+
+  std::string describe() const override {
+    return concat("cuda, ", context.name, ", ", context.multiprocessors,
+                  " multiprocessors, driver ", driver.version / 1000, ".",
+                  driver.version % 1000 / 10);
+  }
+  int64_t workers() const override { return context.multiprocessors; }
+
+  int64_t memory() const override {
+    size_t bytes = 0;
+    driver.check(driver.cuDeviceTotalMem_v2(&bytes, context.device),
+                 "does not say how much memory it has");
+    return static_cast<int64_t>(bytes);
+  }
+  int64_t freeMemory() const override {
+    size_t free = 0, total = 0;
+    driver.check(driver.cuMemGetInfo_v2(&free, &total),
+                 "does not say how much memory is free");
+    return static_cast<int64_t>(free);
+  }
+
+  char *allocate(int64_t bytes) override {
+    // Allocations are aligned to 256; the driver refuses an empty one.
+    size_t size = (static_cast<size_t>(bytes) + 64) / 64 * 64;
+    DevicePointer start = 0;
+    Result result = driver.cuMemAlloc_v2(&start, size);
+    if (result == outOfMemory)
+      throw Error("cannot allocate ", bytes, " bytes on the GPU, ",
+                  freeMemory(), " are free");
+    check(result);
+    blocks.push_back(start);
+    check(driver.cuMemsetD8Async(start, 0, size, stream));
+    return reinterpret_cast<char *>(start);
+  }
+
+  std::unique_ptr<Executable> load(std::string_view image) override {
+    return std::make_unique<CudaExecutable>(context.driver, image,
+                                            context.multiprocessors, stream);
+  }
+
+  void upload(char *target, const void *source, int64_t bytes) override {
+    requireNotRecording();
+    const auto *from = static_cast<const char *>(source);
+    while (bytes > 0) {
+      int64_t piece = std::min(bytes, Staging::half);
+      char *room = staging.forUpload(piece);
+      std::memcpy(room, from, static_cast<size_t>(piece));
+      check(driver.cuMemcpyHtoDAsync_v2(pointer(target), room, piece, stream));
+      target += piece, from += piece, bytes -= piece;
+    }
+    settle();
+  }
+  void download(void *target, const char *source, int64_t bytes) override {
+    requireNotRecording();
+    auto *to = static_cast<char *>(target);
+    if (bytes <= 0)
+      synchronize();
+    while (bytes > 0) {
+      int64_t piece = std::min(bytes, Staging::half);
+      check(driver.cuMemcpyDtoHAsync_v2(staging.forDownload(), pointer(source),
+                                        piece, stream));
+      synchronize();
+      std::memcpy(to, staging.forDownload(), static_cast<size_t>(piece));
+      to += piece, source += piece, bytes -= piece;
+    }
+  }
+  void copy(char *target, const char *source, int64_t bytes) override {
+    if (bytes <= 0)
+      return;
+    check(driver.cuMemcpyDtoDAsync_v2(pointer(target), pointer(source), bytes,
+                                      stream));
+    settle();
+  }
+  void zero(char *target, int64_t bytes) override {
+    if (bytes <= 0)
+      return;
+    check(driver.cuMemsetD8Async(pointer(target), 0, bytes, stream));
+    settle();
+  }
+
+  void dispatch(const Launch &launch) override {
+    const auto &own = static_cast<const CudaLaunch &>(launch);
+    // The driver copies the parameters before it returns, and takes them as
+    // pointers to what is not const.
+    Result result =
+        driver.cuLaunchKernelEx(&own.config, own.function,
+                                const_cast<void **>(own.parameters), nullptr);
+    note(own.name, 1);
+    // Faults belong to what is under way; anything else to this very launch.
+    if (result != success && !isFault(result))
+      throw Error(own.name, ": cannot be launched: ", driver.describe(result));
+    check(result);
+    settle();
+  }
+
+  double time(const Launch &launch) override {
+    requireNotRecording();
+    check(driver.cuEventRecord(timer[0], stream));
+    dispatch(launch);
+    check(driver.cuEventRecord(timer[1], stream));
+    synchronize();
+    float milliseconds = 0;
+    check(driver.cuEventElapsedTime(&milliseconds, timer[0], timer[1]));
+    return 1e-3 * milliseconds;
+  }
+
+  std::unique_ptr<Recording>
+  record(const std::function<void()> &commands) override {
+    requireNotRecording();
+    if (waitForEach)
+      return nullptr;
+    Unfinished before = std::exchange(unfinished, {});
+    check(driver.cuStreamBeginCapture_v2(stream, captureThreadLocal));
+    recording = true;
+    auto end = [&] {
+      recording = false;
+      Graph graph = nullptr;
+      Result result = driver.cuStreamEndCapture(stream, &graph);
+      return std::pair(result, graph);
+    };
+    try {
+      commands();
+    } catch (...) {
+      if (Graph graph = end().second)
+        driver.cuGraphDestroy(graph);
+      throw;
+    }
+    auto [result, graph] = end();
+    check(result);
+    auto made = std::make_unique<CudaRecording>(context.driver, graph);
+    made->launches = unfinished.count;
+    made->name = unfinished.first;
+    unfinished = before;
+    return made;
+  }
+  void replay(const Recording &recorded) override {
+    const auto &own = static_cast<const CudaRecording &>(recorded);
+    note(own.name, own.launches);
+    check(driver.cuGraphLaunch(own.exec, stream));
+    settle();
+  }
+
+  void synchronize() override {
+    requireNotRecording();
+    check(driver.cuStreamSynchronize(stream));
+    unfinished = {};
+  }
+
+private:
+  /// Kernels that were launched since the host last waited for them.
+  struct Unfinished {
+    std::string first;
+    int64_t count = 0;
+  };
+
+  void note(const std::string &name, int64_t count) {
+    if (unfinished.count == 0)
+      unfinished.first = name;
+    unfinished.count += count;
+  }
+
+  /// Faults of kernels come to light in a later call, and stay: nothing can be
+  /// done with the GPU after one.
+  void check(Result result) const {
+    if (result == success)
+      return;
+    std::string reason = driver.describe(result);
+    if (unfinished.count == 1)
+      throw Error(unfinished.first, ": failed on the GPU: ", reason);
+    if (unfinished.count > 1)
+      throw Error("one of ", unfinished.count, " kernels, the first of them ",
+                  unfinished.first, ", failed on the GPU: ", reason,
+                  "; R1C_CUDA_SYNC=1 in the environment says which");
+    throw Error("a command failed on the GPU: ", reason);
+  }
+
+  /// After each command, where faults are to be reported with it.
+  void settle() {
+    if (waitForEach && !recording)
+      synchronize();
+  }
+
+  void requireNotRecording() const {
+    if (recording)
+      throw Error("this command cannot be recorded");
+  }
+
+  CudaContext context;
+  const Driver &driver;
+  Stream stream;
+  Staging staging;
+  Event timer[2] = {nullptr, nullptr};
+  std::vector<DevicePointer> blocks;
+  Unfinished unfinished;
+  bool waitForEach = false, recording = false;
+};
+
+} // namespace
+
+std::unique_ptr<Device> makeCudaDevice(const std::string &architecture) {
+  return std::make_unique<CudaDevice>(architecture);
+}
+
+} // namespace r1c::runtime

@@ -1,0 +1,69 @@
+//===- Launch.h - kernels of a cubin, bound to operands ---------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_RUNTIME_DEVICE_CUDA_LAUNCH_H
+#define R1C_RUNTIME_DEVICE_CUDA_LAUNCH_H
+
+#include "runtime/device/Device.h"
+#include "runtime/device/cuda/Driver.h"
+#include <unordered_map>
+
+namespace r1c::runtime::cuda {
+
+/// A kernel's one parameter (docs/levels.md, kernel ABI on CUDA): the operands'
+/// addresses, then at the next multiple of 64 the tensor maps.
+struct ParameterBlock {
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  std::vector<Line> lines; ///< zero behind the block
+  int64_t bytes = 0;       ///< of the block itself
+
+  ParameterBlock(const Driver &driver, const KernelInfo &kernel,
+                 std::span<const Operand> operands);
+  char *data() { return lines.empty() ? nullptr : lines.front().bytes; }
+};
+
+/// The number of elements of each dimension of a tensor map, with an open last
+/// one measured. Throws r1c::Error where the operand does not hold it.
+std::vector<uint64_t> sizesOf(const TensorMapInfo &map, const Operand &operand);
+
+struct CudaLaunch : Launch {
+  CudaLaunch(ParameterBlock block) : block(std::move(block)) {}
+  CudaLaunch(const CudaLaunch &) = delete;
+
+  Function function = nullptr;
+  LaunchConfig config{};
+  LaunchAttribute cluster{};
+  ParameterBlock block;
+  void *parameters[1] = {nullptr};
+  std::string name; ///< for messages
+};
+
+class CudaExecutable : public Executable {
+public:
+  /// `image` is a cubin. `multiprocessors` and `stream` are the device's.
+  CudaExecutable(std::shared_ptr<const Driver> driver, std::string_view image,
+                 int64_t multiprocessors, Stream stream);
+  ~CudaExecutable() override;
+
+  std::unique_ptr<Launch> bind(const KernelInfo &kernel,
+                               std::span<const Operand> operands) override;
+
+private:
+  Function find(const KernelInfo &kernel, const LaunchInfo &launch);
+
+  std::shared_ptr<const Driver> driver;
+  int64_t multiprocessors;
+  Stream stream;
+  Module module = nullptr;
+  std::unordered_map<std::string, Function> functions;
+};
+
+} // namespace r1c::runtime::cuda
+
+#endif // R1C_RUNTIME_DEVICE_CUDA_LAUNCH_H
