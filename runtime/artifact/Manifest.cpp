@@ -191,9 +191,6 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
     kernel.loc = fields.text("loc", "");
     if (fields.has("launch"))
       kernel.launch = parseLaunch(fields.object("launch"), kernel.operands);
-    else if (manifest.targetKind == "cuda")
-      throw Error(fields.where(), ": kernel '", kernel.name,
-                  "' has no 'launch', which a GPU needs");
     manifest.kernels.push_back(std::move(kernel));
   });
 
