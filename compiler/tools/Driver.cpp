@@ -11,6 +11,7 @@
 #include "compiler/phases/differentiate/SavePolicy.h"
 #include "compiler/phases/fuse/Precision.h"
 #include "compiler/phases/package/Manifest.h"
+#include "compiler/phases/schedule/Capacities.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/target/cuda/Cuda.h"
 #include "compiler/tools/Register.h"
@@ -171,6 +172,30 @@ static FailureOr<std::string> manifestOf(ModuleOp module,
   return manifest;
 }
 
+namespace {
+/// A way to need less memory.
+struct Fit {
+  int64_t chunkRows; ///< 0: the target's own
+  llvm::StringRef recompute;
+};
+} // namespace
+
+/// From the fastest to the smallest.
+static SmallVector<Fit> waysToFit(const DriverOptions &options) {
+  SmallVector<Fit> ways;
+  if (options.target == "cpu" || options.chunkRows) {
+    for (llvm::StringRef recompute : recomputeNames)
+      ways.push_back({options.chunkRows, recompute});
+    return ways;
+  }
+  // On a GPU rows weigh more than what a layer keeps of them.
+  ways.push_back({0, recomputeNames[0]});
+  for (llvm::StringRef recompute : recomputeNames)
+    ways.push_back({4096, recompute});
+  ways.push_back({1024, recomputeNames[std::size(recomputeNames) - 1]});
+  return ways;
+}
+
 /// Runs the phases; where the buffers do not fit, again with a backward pass
 /// that keeps less and computes more. Phases cost a hundredth of the kernels.
 static LogicalResult runPhasesToFit(Compilation &compilation,
@@ -178,27 +203,32 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
   OwningOpRef<ModuleOp> checked = compilation.module->clone();
   Builder b(compilation.context.get());
   std::string problem;
-  for (llvm::StringRef recompute : recomputeNames) {
-    if (recompute != recomputeNames[0]) {
-      compilation.module = checked->clone();
+  for (const Fit &way : waysToFit(options)) {
+    compilation.module = checked->clone();
+    if (way.recompute != recomputeNames[0])
       (*compilation.module)
-          ->setAttr(recomputeAttribute, b.getStringAttr(recompute));
-    }
+          ->setAttr(recomputeAttribute, b.getStringAttr(way.recompute));
+    if (way.chunkRows)
+      (*compilation.module)
+          ->setAttr(chunkRowsAttribute, b.getI64IntegerAttr(way.chunkRows));
     if (failed(runPhases(*compilation.module, options.phases)))
       return failure();
     FailureOr<std::string> manifest =
         manifestOf(*compilation.module, options, problem);
     if (failed(manifest))
       return failure();
-    if (problem.empty()) {
-      if (recompute != recomputeNames[0])
-        llvm::errs() << "remark: to fit into the memory, the backward pass "
-                        "computes again "
-                     << (recompute == "all" ? "whole layers"
-                                            : "norms and gates")
-                     << "\n";
-      return success();
-    }
+    if (!problem.empty())
+      continue;
+    if (way.chunkRows && !options.chunkRows)
+      llvm::errs() << "remark: to fit into the memory, passes take "
+                   << way.chunkRows << " rows at once\n";
+    if (way.recompute != recomputeNames[0])
+      llvm::errs() << "remark: to fit into the memory, the backward pass "
+                      "computes again "
+                   << (way.recompute == "all" ? "whole layers"
+                                              : "norms and gates")
+                   << "\n";
+    return success();
   }
   fail(problem);
   return failure();
@@ -254,13 +284,19 @@ static LogicalResult package(Compilation &compilation,
   return success();
 }
 
-static int compileTo(const DriverOptions &options, const std::string &output) {
+static int compileTo(DriverOptions options, const std::string &output) {
   if (options.target != "cpu" && !cuda::findMachine(options.target))
     return fail("there is no target '" + options.target + "': write cpu, " +
                 cuda::machineNames());
   if (options.target != "cpu" && options.cpu != "native")
     return fail("--cpu is of the target cpu, not of " + options.target +
                 ": leave it out");
+  if (const cuda::Machine *machine = cuda::findMachine(options.target))
+    if (!options.memory) {
+      // The driver and its contexts keep some for themselves.
+      options.memory = machine->memory / 16 * 15;
+      options.memoryOf = "15/16 of an " + options.target;
+    }
   for (const std::string &name : {options.phases.to, options.phases.from})
     if (!name.empty() && !findPhase(name))
       return fail("there is no phase '" + name + "': the phases are " +
@@ -276,7 +312,8 @@ static int compileTo(const DriverOptions &options, const std::string &output) {
       findPhase(options.phases.to) <= findPhase(options.phases.from))
     return fail("--compile-to=" + options.phases.to +
                 " does not come after --compile-from=" + options.phases.from);
-  if (options.memory && !options.phases.to.empty())
+  if (options.memory && options.memoryOf == "--memory" &&
+      !options.phases.to.empty())
     return fail("--memory is held against the whole compilation: leave "
                 "--compile-to out");
   Compilation compilation;

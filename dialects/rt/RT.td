@@ -264,6 +264,13 @@ def RT_LearnOp : RT_HostBlock<"learn"> {
   let assemblyFormat = "attr-dict-with-keyword $body";
 }
 
+def RT_SlicesOp : RT_HostBlock<"slices"> {
+  let summary = "in rt.chunks: run the body once for each so many targets";
+  let arguments = (ins I64Attr:$set, BoolAttr:$view, I64Attr:$rows,
+                       OptionalAttr<I64Attr>:$vocabulary, DictionaryAttr:$to);
+  let assemblyFormat = "attr-dict-with-keyword $body";
+}
+
 def RT_RebuildOp : RT_HostBlock<"rebuild"> {
   let summary = "in rt.chunks: run the body unless there is one chunk only";
   let description = [{

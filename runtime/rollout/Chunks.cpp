@@ -209,6 +209,14 @@ void Chunk::keepTargets(const std::vector<bool> &keep) {
     each->resize(to);
 }
 
+Chunk Chunk::slice(int64_t first, int64_t count) const {
+  Chunk part = *this;
+  for (auto *each : {&part.targetRows, &part.targets, &part.tokenIndex})
+    *each = std::vector<int32_t>(each->begin() + first,
+                                 each->begin() + first + count);
+  return part;
+}
+
 std::vector<int8_t> keptOf(const Chunk &chunk, const OutputSet &set,
                            const Axes &axes, int64_t vocabulary) {
   std::vector<int8_t> flags(chunk.targets.size() * vocabulary, 1);

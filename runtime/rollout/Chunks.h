@@ -36,6 +36,8 @@ struct Chunk {
 
   /// Leaves only those targets for which `keep` is set.
   void keepTargets(const std::vector<bool> &keep);
+  /// The chunk with only targets first ... first + count - 1.
+  Chunk slice(int64_t first, int64_t count) const;
 };
 
 struct Packing {

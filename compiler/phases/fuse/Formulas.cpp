@@ -68,12 +68,11 @@ Value fuse::siluMul(Scalars &s, Value gate, Value up) {
   return s.mul(s.mul(gate, s.sigmoid(gate)), up);
 }
 
-Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
+Value fuse::logitsGradient(OpBuilder &b, Location loc, Value x, Value packed,
                            Value targets, Value temperature, Value entropy,
                            Value lse, Value logpGradient, Value entropyGradient,
                            Value kept, Type elementType) {
-  SmallVector<Operand> operands{element(logits), row(targets), one(temperature),
-                                row(lse)};
+  SmallVector<Operand> operands{row(targets), one(temperature), row(lse)};
   if (logpGradient)
     operands.push_back(row(logpGradient));
   if (entropyGradient) {
@@ -82,9 +81,13 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value logits,
   }
   if (kept)
     operands.push_back(element(kept));
-  auto op = writeMap(
-      b, loc, cast<RankedTensorType>(logits.getType()).clone(elementType),
-      operands, {}, [&](Scalars &s, Arguments v) -> Values {
+  auto type = RankedTensorType::get(
+      {ShapedType::kDynamic, cast<kern::PackedType>(packed.getType()).getN()},
+      elementType);
+  // The product's sum comes first.
+  auto op = writeMatmul(
+      b, loc, type, x, packed, /*paired=*/false, operands,
+      [&](Scalars &s, Arguments v) -> Values {
         Value t = inverseTemperature(s, v[2]);
         Value logP = s.sub(s.mul(v[0], t), v[3]);
         Value p = s.exp(logP);

@@ -54,12 +54,14 @@ struct LogProb {
 LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, Logits logits,
                 mlir::Value targets, mlir::Value temperature);
 
-/// ∂L/∂logits from the seeds, stored as `element`; `logpGradient` or
-/// `entropyGradient` may be null.
+/// ∂L/∂logits from the seeds, behind the product that gives the logits, which
+/// are not stored; stored as `element`. `logpGradient` or `entropyGradient` may
+/// be null.
 mlir::Value logitsGradient(mlir::OpBuilder &b, mlir::Location loc,
-                           mlir::Value logits, mlir::Value targets,
-                           mlir::Value temperature, mlir::Value entropy,
-                           mlir::Value lse, mlir::Value logpGradient,
+                           mlir::Value x, mlir::Value packed,
+                           mlir::Value targets, mlir::Value temperature,
+                           mlir::Value entropy, mlir::Value lse,
+                           mlir::Value logpGradient,
                            mlir::Value entropyGradient, mlir::Value kept,
                            mlir::Type element);
 

@@ -334,18 +334,6 @@ LogicalResult Fuser::write(lm::AddOp op) {
   return success();
 }
 
-Value Fuser::writeLogits(Operation *op, Value x, Value weight, Value targets) {
-  auto shape = cast<RankedTensorType>(weight.getType());
-  Type type = RankedTensorType::get(
-      {cast<RankedTensorType>(targets.getType()).getDimSize(0),
-       shape.getDimSize(0)},
-      b.getF32Type());
-  Location loc = NameLoc::get(b.getStringAttr("logits"), op->getLoc());
-  return writeMatmul(b, loc, type, operand(x), packed(weight, "forward"),
-                     /*paired=*/false, {}, Body())
-      .getResult(0);
-}
-
 LogicalResult Fuser::write(lm::KeepOp op) {
   map[op.getKept()] =
       keep(b, op.getLoc(), lookup(op.getLogits()), lookup(op.getTemperature()),
@@ -464,13 +452,12 @@ LogicalResult Fuser::write(lm::SiluMulGradOp op) {
 LogicalResult Fuser::write(lm::HeadGradOp op) {
   Location loc = op.getLoc();
   Value x = operand(op.getInput());
-  Value logits =
-      writeLogits(op, op.getInput(), op.getWeight(), op.getTargets());
   Value dLogits = logitsGradient(
-      b, loc, logits, lookup(op.getTargets()), lookup(op.getTemperature()),
-      optional(op.getEntropy()), lookup(op.getLse()),
-      optional(op.getLogpGradient()), optional(op.getEntropyGradient()),
-      optional(op.getKept()), products);
+      b, NameLoc::get(b.getStringAttr("logits_gradient"), loc), x,
+      packed(op.getWeight(), "forward"), lookup(op.getTargets()),
+      lookup(op.getTemperature()), optional(op.getEntropy()),
+      lookup(op.getLse()), optional(op.getLogpGradient()),
+      optional(op.getEntropyGradient()), optional(op.getKept()), products);
   writeProduct(loc, op.getInputGradient(), dLogits,
                packed(op.getWeight(), "backward"), Value());
   auto init = accumulator(op.getWeightGradient());

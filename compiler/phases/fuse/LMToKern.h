@@ -57,8 +57,6 @@ private:
   bool isDrawnFrom(lm::LinearOp op);
   void writeProduct(mlir::Location loc, mlir::Value result, mlir::Value a,
                     mlir::Value weights, mlir::Value bias);
-  mlir::Value writeLogits(mlir::Operation *op, mlir::Value x,
-                          mlir::Value weight, mlir::Value targets);
   mlir::Value splitHeads(mlir::Location loc, mlir::Value x, int64_t heads);
   mlir::Value mergeHeads(mlir::Location loc, mlir::Value x, mlir::Value like,
                          int64_t heads);

@@ -7,6 +7,7 @@
 
 #include "compiler/phases/expand/FunctionWriter.h"
 #include "compiler/phases/ragged/KernBuilder.h"
+#include "compiler/phases/schedule/Capacities.h"
 #include "compiler/phases/schedule/Models.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "dialects/kern/Kern.h"
@@ -58,10 +59,11 @@ LogicalResult Models::rollout(Policy &policy) {
   Builder builder(policy.op.getContext());
   Location loc = policy.op.getLoc();
   std::string prefix = (policy.op.getSymName() + ".rollout.").str();
-  // 64 decode rows fill the matrix kernels; prompts may take as many more.
-  const int64_t slots = std::min<int64_t>(64, policy.sequences);
+  const Capacities capacities(module);
+  const int64_t slots = std::min(capacities.slots, policy.sequences);
   const int64_t capacity = policy.context;
-  const int64_t rowCapacity = std::max<int64_t>(slots + policy.context, 256);
+  const int64_t rowCapacity =
+      std::max(slots + policy.context, capacities.rolloutRows);
   Extent rows = buffers.extent(loc, prefix + "row_count", rowCapacity);
   Extent samples = buffers.extent(loc, prefix + "sample_count", slots);
   auto table = [&](StringRef what, int64_t elements, StringRef dtype = "i32") {
@@ -92,11 +94,14 @@ LogicalResult Models::rollout(Policy &policy) {
   llvm::StringMap<rt::RefAttr> cacheBuffers;
   auto cache = [&](StringRef role, Type type) {
     rt::RefAttr &ref = cacheBuffers[role];
-    int64_t rowBytes = cast<RankedTensorType>(type).getShape().back() * 4;
+    auto rowType = cast<RankedTensorType>(type);
+    int64_t rowBytes =
+        rowType.getShape().back() * bytesOf(rowType.getElementType());
     int64_t layerBytes = slots * capacity * rowBytes;
     if (!ref) {
       ref = buffers.allocate(loc, prefix + role.str(), prefix + "memory",
-                             layerBytes * policy.layers, "f32");
+                             layerBytes * policy.layers,
+                             dtypeOf(rowType.getElementType()));
       caches.push_back(builder.getDictionaryAttr(
           {builder.getNamedAttr("buffer", ref.getBuffer()),
            builder.getNamedAttr("layers",
@@ -210,10 +215,6 @@ LogicalResult Models::rollout(Policy &policy) {
 // Chunks
 //===----------------------------------------------------------------------===//
 
-/// Rows of a chunk: enough for the matrix kernels to run at speed and for the
-/// longest sequence.
-static constexpr int64_t chunkRows = 1024;
-
 Chunk &Models::chunkOf(Policy &policy) {
   auto &chunk = chunks[policy.model];
   if (chunk)
@@ -221,11 +222,14 @@ Chunk &Models::chunkOf(Policy &policy) {
   chunk = std::make_unique<Chunk>();
   Location loc = policy.op.getLoc();
   std::string prefix = (policy.model.getSymName() + ".chunk.").str();
-  chunk->capacity = std::max(chunkRows, policy.context);
+  const Capacities capacities(module);
+  chunk->capacity = std::max(capacities.chunkRows, policy.context);
   chunk->rows = buffers.extent(loc, prefix + "row_count", chunk->capacity);
   chunk->units = buffers.extent(loc, prefix + "unit_count", chunk->capacity);
   chunk->targets =
       buffers.extent(loc, prefix + "target_count", chunk->capacity);
+  chunk->slice = {chunk->targets.size,
+                  std::min(capacities.headRows, chunk->capacity)};
   auto table = [&](StringRef what, int64_t extra = 0) {
     return buffers.allocate(loc, prefix + what.str(), "tables",
                             (chunk->capacity + extra) * 4, "i32");
@@ -298,6 +302,15 @@ static OpBuilder makeLearn(OpBuilder &builder, rt::ChunksOp chunks,
       rt::LearnOp::create(builder, chunks.getLoc(), chunks.getSetAttr(),
                           chunks.getViewAttr(), chunks.getVocabularyAttr(),
                           referencesOf(builder, seeds), chunks.getToAttr());
+  return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
+}
+
+/// An rt.slices inside an rt.learn of `chunks`; returns its body.
+static OpBuilder makeSlices(OpBuilder &builder, rt::ChunksOp chunks,
+                            int64_t rows) {
+  auto op = rt::SlicesOp::create(
+      builder, chunks.getLoc(), chunks.getSetAttr(), chunks.getViewAttr(), builder.getI64IntegerAttr(rows),
+      chunks.getVocabularyAttr(), chunks.getToAttr());
   return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
 }
 
@@ -381,7 +394,7 @@ static void scatter(OpBuilder &builder, Kernels &kernels, Location loc,
   scratch.dispatch(map.getResult(0), "");
 }
 
-/// from[token_index[i]] as float32.
+/// from[token_index[i]] as float32, for the targets of a slice.
 static Slot gather(OpBuilder &builder, Kernels &kernels, Location loc,
                    const Chunk &chunk, Slot from, Type element) {
   Scratch scratch(builder, kernels);
@@ -390,7 +403,7 @@ static Slot gather(OpBuilder &builder, Kernels &kernels, Location loc,
   Value values = scratch.argument(type, from);
   Value index = scratch.argument(
       RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
-      {chunk.tokenIndex, chunk.targets});
+      {chunk.tokenIndex, chunk.slice});
   auto single = RankedTensorType::get({ShapedType::kDynamic}, b.getF32Type());
   Value gathered = ragged::map(
       b, loc, single, ragged::gathered(values), index,
@@ -453,7 +466,7 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
   if (failed(body(again, loc, policy, true)))
     return failure();
   OpBuilder learn = makeLearn(inside, chunks, seeds);
-  return backwardChunk(learn, loc, policy, axes, of, results, seeds);
+  return backwardChunk(learn, loc, policy, chunks, axes, of, results, seeds);
 }
 
 LogicalResult
@@ -471,11 +484,12 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
   if (failed(seeds))
     return failure();
   OpBuilder learn = makeLearn(inside, chunks, *seeds);
-  return backwardChunk(learn, loc, policy, axes, of, results, *seeds);
+  return backwardChunk(learn, loc, policy, chunks, axes, of, results, *seeds);
 }
 
 LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
-                                    Policy &policy, Axes &axes, Distribution of,
+                                    Policy &policy, rt::ChunksOp chunks,
+                                    Axes &axes, Distribution of,
                                     TokenResults results, Seeds seeds) {
   Chunk &chunk = chunkOf(policy);
   Type f64 = inside.getF64Type(), f32 = inside.getF32Type();
@@ -488,33 +502,36 @@ LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
   // Rows that predict nothing get no gradient from the head.
   rt::ZeroOp::create(inside, loc, lastGradient.ref, bytes);
 
+  // The head goes over the targets in slices: that bounds how many logits'
+  // gradients there are at once.
+  OpBuilder slice = makeSlices(inside, chunks, chunk.slice.capacity);
   bool hasEntropy = bool(seeds.entropy.ref);
-  Slot g = seeds.logp.ref ? gather(inside, kernels, loc, chunk, seeds.logp, f64)
+  Slot g = seeds.logp.ref ? gather(slice, kernels, loc, chunk, seeds.logp, f64)
                           : Slot();
-  Slot h = hasEntropy ? gather(inside, kernels, loc, chunk, seeds.entropy, f64)
+  Slot h = hasEntropy ? gather(slice, kernels, loc, chunk, seeds.entropy, f64)
                       : Slot();
   Slot lse =
-      gather(inside, kernels, loc, chunk, {results.lse, axes.tokens()}, f32);
-  Slot entropy = hasEntropy ? gather(inside, kernels, loc, chunk,
+      gather(slice, kernels, loc, chunk, {results.lse, axes.tokens()}, f32);
+  Slot entropy = hasEntropy ? gather(slice, kernels, loc, chunk,
                                      {results.entropy, axes.tokens()}, f32)
                             : Slot();
   if (!g.ref) {
     // A loss of the entropy alone: the other seed is 0 everywhere.
-    g = {buffers.allocate(loc, "zero_seeds", "activations", chunk.capacity * 4,
-                          "f32"),
-         chunk.targets};
-    rt::ZeroOp::create(inside, loc, g.ref, chunk.capacity * 4);
+    int64_t bytes = chunk.slice.capacity * 4;
+    g = {buffers.allocate(loc, "zero_seeds", "activations", bytes, "f32"),
+         chunk.slice};
+    rt::ZeroOp::create(slice, loc, g.ref, bytes);
   }
   if (failed(call(
-          inside, policy,
+          slice, policy,
           std::string(of.isFiltered ? "head.filtered" : "head") +
               (hasEntropy ? ".backward" : ".backward.logp"),
           [&](DictionaryAttr role, Type) {
             return pick({{"activation", last},
-                         {"rows", {chunk.targetRows, chunk.targets}},
-                         {"targets", {chunk.targetTokens, chunk.targets}},
+                         {"rows", {chunk.targetRows, chunk.slice}},
+                         {"targets", {chunk.targetTokens, chunk.slice}},
                          {"temperature", {of.temperature, {}}},
-                         {"kept", {chunk.kept, chunk.targets}},
+                         {"kept", {chunk.kept, chunk.slice}},
                          {"saved:lse", lse},
                          {"saved:entropy", entropy},
                          {"lse", lse},

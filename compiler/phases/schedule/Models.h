@@ -30,6 +30,7 @@ struct Parameter {
 struct Chunk {
   int64_t capacity = 0;
   Extent rows, units, targets;
+  Extent slice; ///< of the targets
   rt::RefAttr tokens, positions, bases, shared, sharedBases, offsets,
       targetRows, targetTokens, tokenIndex;
   /// A flag a token of the vocabulary for each target: its kept set. Made when
@@ -144,7 +145,8 @@ private:
                                    Policy &policy, Axes &axes, Distribution of,
                                    TokenResults results, bool keep);
   llvm::LogicalResult backwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
-                                    Policy &policy, Axes &axes, Distribution of,
+                                    Policy &policy, rt::ChunksOp chunks,
+                                    Axes &axes, Distribution of,
                                     TokenResults results, Seeds seeds);
 
   /// Dispatches the kern ops of function `@<model>.<name>`. `arguments` gives

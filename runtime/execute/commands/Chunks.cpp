@@ -249,6 +249,45 @@ private:
   Block body;
 };
 
+/// Runs the body once for each so many targets of the chunk.
+class Slices : public Command {
+public:
+  Slices(Loader &loader, const Fields &fields)
+      : number(loader.set(fields)), view(fields.flag("view", false)),
+        rows(fields.integer("rows")), to(loader, fields.object("to")) {
+    if (rows < 1)
+      throw Error("'rows' must be at least 1");
+    to.vocabulary = fields.integer("vocabulary", 0);
+    body =
+        loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+  }
+
+  void run(Session &session) override {
+    if (!session.chunk)
+      throw Error("stands outside 'chunks'");
+    const Chunk &chunk = *session.chunk;
+    auto count = static_cast<int64_t>(chunk.targets.size());
+    if (count <= rows) {
+      body.run(session);
+      return;
+    }
+    const SetState &state = session.set(number);
+    const Axes &axes = state.axes(view);
+    for (int64_t first = 0; first < count; first += rows) {
+      to.write(chunk.slice(first, std::min(rows, count - first)), state.outputs,
+               axes);
+      body.run(session);
+    }
+  }
+
+private:
+  int64_t number;
+  bool view;
+  int64_t rows;
+  TargetBuffers to;
+  Block body;
+};
+
 template <typename T>
 std::unique_ptr<Command> make(Loader &loader, const Fields &fields) {
   return std::make_unique<T>(loader, fields);
@@ -260,6 +299,7 @@ void registerChunks(std::map<std::string, LoadCommand> &table) {
   table["chunks"] = make<Chunks>;
   table["rebuild"] = make<Rebuild>;
   table["learn"] = make<Learn>;
+  table["slices"] = make<Slices>;
 }
 
 } // namespace r1c::runtime

@@ -1,0 +1,45 @@
+//===- Capacities.h - how much runs at once ---------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_COMPILER_PHASES_SCHEDULE_CAPACITIES_H
+#define R1C_COMPILER_PHASES_SCHEDULE_CAPACITIES_H
+
+#include "compiler/phases/fuse/Precision.h"
+#include "mlir/IR/BuiltinAttributes.h"
+
+namespace r1c {
+
+/// Rows of a chunk, where the driver says it.
+inline constexpr llvm::StringLiteral chunkRowsAttribute = "r1c.chunk_rows";
+
+} // namespace r1c
+
+namespace r1c::schedule {
+
+/// Enough for the kernels of a target to run at speed; buffers grow with them.
+struct Capacities {
+  int64_t slots;       ///< sequences that are sampled at once
+  int64_t rolloutRows; ///< rows of a sampling step, prompts among them
+  int64_t chunkRows;   ///< rows of a forward and backward pass
+  int64_t headRows;    ///< rows whose logits' gradients are held at once
+
+  explicit Capacities(mlir::ModuleOp module) {
+    auto target = module->getAttrOfType<mlir::StringAttr>(targetAttribute);
+    bool cuda = target && target.getValue() == "cuda";
+    slots = cuda ? 256 : 64;
+    rolloutRows = cuda ? 2048 : 256;
+    chunkRows = cuda ? 16384 : 1024;
+    headRows = cuda ? 4096 : 512;
+    if (auto rows =
+            module->getAttrOfType<mlir::IntegerAttr>(chunkRowsAttribute))
+      chunkRows = rows.getInt();
+  }
+};
+
+} // namespace r1c::schedule
+
+#endif // R1C_COMPILER_PHASES_SCHEDULE_CAPACITIES_H
