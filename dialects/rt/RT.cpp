@@ -81,3 +81,143 @@ LogicalResult LoopOp::verify() {
     return emitOpError("stands inside another rt.loop: loops do not nest");
   return success();
 }
+
+//===----------------------------------------------------------------------===//
+// rt.kernel: the attribute `launch`. The runtime checks it again, in
+// runtime/artifact/Manifest.cpp: an artifact may come from anywhere.
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// A dictionary whose fields are known by name; the first error is reported.
+class LaunchFields {
+public:
+  LaunchFields(Operation *op, DictionaryAttr fields, std::string where,
+               ArrayRef<StringRef> known)
+      : op(op), fields(fields), where(std::move(where)) {
+    for (NamedAttribute field : fields)
+      if (!llvm::is_contained(known, field.getName().strref()))
+        fail("has no field '") << field.getName().strref() << "'";
+  }
+
+  bool failed() const { return wrong; }
+
+  InFlightDiagnostic fail(const Twine &text) {
+    wrong = true;
+    return op->emitOpError("'") << where << "' " << text;
+  }
+
+  int64_t integer(StringRef name, int64_t otherwise, int64_t least,
+                  int64_t most) {
+    Attribute attr = fields.get(name);
+    if (!attr)
+      return otherwise;
+    auto value = dyn_cast<IntegerAttr>(attr);
+    if (!value || value.getInt() < least || value.getInt() > most) {
+      if (!wrong)
+        fail("needs '") << name << "' from " << least << " to " << most;
+      return otherwise;
+    }
+    return value.getInt();
+  }
+
+  SmallVector<int64_t> integers(StringRef name) {
+    SmallVector<int64_t> values;
+    auto array = fields.getAs<ArrayAttr>(name);
+    bool good = array && llvm::all_of(array, llvm::IsaPred<IntegerAttr>);
+    if (good)
+      for (Attribute value : array)
+        values.push_back(cast<IntegerAttr>(value).getInt());
+    else if (!wrong)
+      fail("needs '") << name << "', an array of integers";
+    return values;
+  }
+
+  Attribute get(StringRef name) const { return fields.get(name); }
+
+private:
+  Operation *op;
+  DictionaryAttr fields;
+  std::string where;
+  bool wrong = false;
+};
+
+LogicalResult verifyTensorMap(KernelOp op, DictionaryAttr dictionary,
+                              size_t index) {
+  LaunchFields map(op, dictionary,
+                   ("launch.tensor_maps[" + Twine(index) + "]").str(),
+                   {"operand", "dtype", "sizes", "strides", "box", "swizzle"});
+  if (map.failed())
+    return failure();
+  if (!map.get("operand"))
+    return map.fail("needs 'operand'");
+  map.integer("operand", 0, 0, int64_t(op.getOperands()) - 1);
+  auto dtype = dyn_cast_or_null<StringAttr>(map.get("dtype"));
+  if (!dtype || (dtype != "bf16" && dtype != "f32"))
+    return map.fail("needs 'dtype', bf16 or f32");
+  SmallVector<int64_t> sizes = map.integers("sizes"),
+                       strides = map.integers("strides"),
+                       box = map.integers("box");
+  int64_t swizzle = map.integer("swizzle", 0, 0, 128);
+  if (map.failed())
+    return failure();
+  if (sizes.empty() || sizes.size() > 5 || strides.size() + 1 != sizes.size() ||
+      box.size() != sizes.size())
+    return map.fail("needs 1 to 5 'sizes', as many of 'box', and one fewer "
+                    "'strides'");
+  for (auto [i, size] : llvm::enumerate(sizes))
+    if (size < 1 && !(size == -1 && i + 1 == sizes.size()))
+      return map.fail("has a size of ")
+             << size << "; only the last may be -1, open";
+  for (int64_t stride : strides)
+    if (stride < 16 || stride % 16)
+      return map.fail("has a stride of ")
+             << stride << " bytes, which is not a multiple of 16";
+  if (llvm::any_of(box, [](int64_t n) { return n < 1 || n > 256; }))
+    return map.fail("has a box that is not from 1 to 256 in each dimension");
+  int64_t row = box[0] * (dtype == "bf16" ? 2 : 4);
+  if (row % 16)
+    return map.fail("has a box whose rows of ")
+           << row << " bytes are no multiple of 16";
+  if (swizzle != 0 && swizzle != 32 && swizzle != 64 && swizzle != 128)
+    return map.fail("needs 'swizzle' of 0, 32, 64 or 128");
+  if (swizzle && row > swizzle)
+    return map.fail("has a box whose rows of ")
+           << row << " bytes exceed the swizzle of " << swizzle;
+  return success();
+}
+
+} // namespace
+
+LogicalResult KernelOp::verify() {
+  DictionaryAttr dictionary = getLaunchAttr();
+  if (!dictionary)
+    return success();
+  LaunchFields launch(*this, dictionary, "launch",
+                      {"threads", "shared", "blocks_per_sm", "blocks",
+                       "cluster", "tensor_maps"});
+  if (launch.failed())
+    return failure();
+  if (!launch.get("threads"))
+    return launch.fail("needs 'threads'");
+  launch.integer("threads", 0, 1, 1024);
+  launch.integer("shared", 0, 0, 227 * 1024);
+  launch.integer("blocks_per_sm", 1, 1, 32);
+  int64_t blocks = launch.integer("blocks", 0, 1, INT32_MAX);
+  int64_t cluster = launch.integer("cluster", 1, 1, 16);
+  if (launch.failed())
+    return failure();
+  if (blocks % cluster)
+    return launch.fail("has ")
+           << blocks << " blocks, no whole number of clusters of " << cluster;
+  Attribute maps = launch.get("tensor_maps");
+  if (!maps)
+    return success();
+  auto array = dyn_cast<ArrayAttr>(maps);
+  if (!array || !llvm::all_of(array, llvm::IsaPred<DictionaryAttr>))
+    return launch.fail("needs 'tensor_maps' to be an array of dictionaries");
+  for (auto [i, map] : llvm::enumerate(array))
+    if (failed(verifyTensorMap(*this, cast<DictionaryAttr>(map), i)))
+      return failure();
+  return success();
+}

@@ -78,20 +78,27 @@ def RT_BufferOp : RT_Declaration<"buffer"> {
 }
 
 def RT_KernelOp : RT_Declaration<"kernel"> {
-  let summary = "a compiled function of kernels.so";
+  let summary = "a compiled function of kernels.so, or of kernels.cubin";
   let description = [{
     `what` names the value that it gives where it was first used.
     `flops_per_row` and `bytes_per_row` times the rows that a call is given (its
     last operand), and `bytes` whatever they are, are its cost, for reports. The
     kernel's IR is the function of this name in the nested module `@kernels`.
+    `launch` says how a GPU starts it: the fields are in README.md, lists of
+    them plain arrays of integers.
+
+    Example: `rt.kernel @k as "k"(4 operands) {launch = {threads = 384 : i64,
+    shared = 200000 : i64, cluster = 2 : i64} }`
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$symbol,
                        I64Attr:$operands,
                        OptionalAttr<StrAttr>:$what,
                        OptionalAttr<I64Attr>:$flops_per_row,
                        OptionalAttr<I64Attr>:$bytes_per_row,
-                       OptionalAttr<I64Attr>:$bytes);
+                       OptionalAttr<I64Attr>:$bytes,
+                       OptionalAttr<DictionaryAttr>:$launch);
   let assemblyFormat = "$sym_name `as` $symbol `(` $operands `operands` `)` attr-dict";
+  let hasVerifier = 1;
 }
 
 class RT_InfoOp<string mnemonic> : RT_Declaration<mnemonic> {

@@ -54,6 +54,18 @@ TEST(Artifact, EmptyPartsRoundTrip) {
   EXPECT_EQ(readArtifact(path).constants, "");
 }
 
+// A GPU's kernels lie in another part, so that nobody takes them for a CPU's.
+TEST(Artifact, KernelsOfAGpuAreACubin) {
+  TemporaryDirectory directory;
+  std::string path = (directory / "step.r1x").string();
+  Artifact written{dumpJson(forCuda(TestManifest()).json), "kernels", "", ""};
+  writeArtifact(path, written);
+  EXPECT_EQ(readArtifact(path).kernels, "kernels");
+  std::string bytes = readFile(path);
+  EXPECT_NE(bytes.find("kernels.cubin"), std::string::npos);
+  EXPECT_EQ(bytes.find("kernels.so"), std::string::npos);
+}
+
 TEST(Artifact, MissingAndForeignFiles) {
   TemporaryDirectory directory;
   EXPECT_NE(errorOf([&] {
@@ -111,6 +123,73 @@ TEST(Artifact, DamageIsNoticed) {
     writeFile(path, bad);
     survives();
   }
+}
+
+TEST(Manifest, HowAGpuStartsAKernel) {
+  TestManifest manifest;
+  manifest.kernel("k", 4);
+  manifest.json["kernels"][0]["launch"] = {{"threads", 384},
+                                           {"shared", 200000},
+                                           {"cluster", 2},
+                                           {"tensor_maps",
+                                            {{{"operand", 3},
+                                              {"dtype", "bf16"},
+                                              {"sizes", {512, -1}},
+                                              {"strides", {1024}},
+                                              {"box", {64, 128}},
+                                              {"swizzle", 128}}}}};
+  auto parse = [](const Json &json) {
+    return Manifest::parse(dumpJson(json), 0);
+  };
+  Manifest parsed = parse(manifest.json);
+  ASSERT_TRUE(parsed.kernels[0].launch);
+  const LaunchInfo &launch = *parsed.kernels[0].launch;
+  EXPECT_EQ(launch.threads, 384);
+  EXPECT_EQ(launch.shared, 200000);
+  EXPECT_EQ(launch.blocksPerMultiprocessor, 1);
+  EXPECT_EQ(launch.blocks, 0);
+  EXPECT_EQ(launch.cluster, 2);
+  ASSERT_EQ(launch.tensorMaps.size(), 1u);
+  const TensorMapInfo &map = launch.tensorMaps[0];
+  EXPECT_EQ(map.operand, 3);
+  EXPECT_EQ(map.dtype, "bf16");
+  EXPECT_EQ(map.sizes, (std::vector<int64_t>{512, -1}));
+  EXPECT_EQ(map.strides, (std::vector<int64_t>{1024}));
+  EXPECT_EQ(map.box, (std::vector<int64_t>{64, 128}));
+  EXPECT_EQ(map.swizzle, 128);
+
+  auto expect = [&](const char *message,
+                    const std::function<void(Json & launch, Json & map)> &f) {
+    Json json = manifest.json;
+    Json &launch = json["kernels"][0]["launch"];
+    f(launch, launch["tensor_maps"][0]);
+    std::string error = errorOf([&] { parse(json); });
+    EXPECT_NE(error.find(message), std::string::npos)
+        << error << "; " << message;
+  };
+  expect("'threads' is missing",
+         [](Json &launch, Json &) { launch.erase("threads"); });
+  expect("'threads' = 1025 is not from 1 to 1024",
+         [](Json &launch, Json &) { launch["threads"] = 1025; });
+  expect("'shared' = 240000",
+         [](Json &launch, Json &) { launch["shared"] = 240000; });
+  expect("5 blocks are no whole number of clusters of 2",
+         [](Json &launch, Json &) { launch["blocks"] = 5; });
+  expect("there is no operand 4",
+         [](Json &, Json &map) { map["operand"] = 4; });
+  expect("must be bf16 or f32", [](Json &, Json &map) { map["dtype"] = "f8"; });
+  expect("'sizes' = -1", [](Json &, Json &map) { map["sizes"] = {-1, 8}; });
+  expect("'strides' has 2 entries; 1 are needed",
+         [](Json &, Json &map) { map["strides"] = {1024, 2048}; });
+  expect("a stride of 1000 bytes",
+         [](Json &, Json &map) { map["strides"] = {1000}; });
+  expect("'box' has 1 entries", [](Json &, Json &map) { map["box"] = {64}; });
+  expect("'box' = 257", [](Json &, Json &map) { map["box"] = {64, 257}; });
+  expect("a row of the box has 200 bytes; it must be a multiple of 16",
+         [](Json &, Json &map) { map["box"] = {100, 8}; });
+  expect("256 bytes, more than the swizzle's 128",
+         [](Json &, Json &map) { map["box"] = {128, 8}; });
+  expect("'swizzle' is 16", [](Json &, Json &map) { map["swizzle"] = 16; });
 }
 
 TEST(Manifest, SaysWhatIsWrong) {

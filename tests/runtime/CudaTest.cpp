@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/cuda/Cuda.h"
+#include "runtime/device/Elf.h"
 #include "runtime/device/cuda/Launch.h"
 #include "tests/runtime/RunFixture.h"
 #include <cstring>
@@ -224,6 +225,21 @@ TEST_F(FakeGpu, TensorMapsAreEncodedAsAsked) {
             (std::vector<uint64_t>{256, 256 * 40}));
   EXPECT_EQ(std::vector<uint16_t>(encoded.box, encoded.box + 3),
             (std::vector<uint16_t>{32, 8, 2}));
+}
+
+// Of the tests without a GPU, the one that sees what ptxas really makes.
+TEST(Cubin, IsCheckedToItsEnd) {
+  if (std::string(R1C_TEST_CUBIN).empty())
+    GTEST_SKIP() << "no nvcc was found when the tests were built";
+  std::string image = readFile(R1C_TEST_CUBIN);
+  auto check = [](const std::string &image) {
+    return thrownBy([&] { checkElf(image, "kernels.cubin", ElfKind::cubin); });
+  };
+  EXPECT_EQ(check(image), "");
+  EXPECT_EQ(check(image.substr(0, image.size() - 1)),
+            "kernels.cubin is truncated");
+  EXPECT_EQ(check(image.substr(0, 70)), "kernels.cubin is truncated");
+  EXPECT_EQ(check(testKernels()), "kernels.cubin is not made for a GPU");
 }
 
 //===----------------------------------------------------------------------===//

@@ -233,7 +233,8 @@ FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
       declare, op->getLoc(), builder.getStringAttr(name),
       builder.getStringAttr(name), builder.getI64IntegerAttr(operands),
       what.empty() ? StringAttr() : builder.getStringAttr(what),
-      number(cost.flopsPerRow), number(cost.bytesPerRow), number(cost.bytes));
+      number(cost.flopsPerRow), number(cost.bytesPerRow), number(cost.bytes),
+      /*launch=*/DictionaryAttr());
   return symbol;
 }
 

@@ -27,3 +27,59 @@ rt.program @p {
   // expected-error @+1 {{expected 'i'}}
   rt.zero <@x + 4 * j>, 64
 }
+
+// -----
+
+// expected-error @+1 {{'launch' needs 'threads'}}
+rt.kernel @k as "k"(3 operands) {launch = {shared = 64}}
+
+// -----
+
+// expected-error @+1 {{'launch' needs 'threads' from 1 to 1024}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 2048}}
+
+// -----
+
+// expected-error @+1 {{'launch' has no field 'smem'}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, smem = 64}}
+
+// -----
+
+// expected-error @+1 {{'launch' has 5 blocks, no whole number of clusters of 2}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, blocks = 5, cluster = 2}}
+
+// -----
+
+// expected-error @+1 {{'launch.tensor_maps[0]' needs 'operand' from 0 to 2}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
+  {operand = 3, dtype = "bf16", sizes = [64, -1], strides = [128], box = [64, 8]}]}}
+
+// -----
+
+// expected-error @+1 {{'launch.tensor_maps[0]' needs 'box', an array of integers}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
+  {operand = 0, dtype = "bf16", sizes = [64, -1], strides = [128], box = array<i64: 64, 8>}]}}
+
+// -----
+
+// expected-error @+1 {{'launch.tensor_maps[0]' needs 1 to 5 'sizes', as many of 'box', and one fewer 'strides'}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
+  {operand = 0, dtype = "bf16", sizes = [64, -1], strides = [], box = [64, 8]}]}}
+
+// -----
+
+// expected-error @+1 {{has a size of -1; only the last may be -1, open}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
+  {operand = 0, dtype = "bf16", sizes = [-1, 8], strides = [128], box = [64, 8]}]}}
+
+// -----
+
+// expected-error @+1 {{has a stride of 120 bytes, which is not a multiple of 16}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
+  {operand = 0, dtype = "bf16", sizes = [60, -1], strides = [120], box = [64, 8]}]}}
+
+// -----
+
+// expected-error @+1 {{has a box whose rows of 256 bytes exceed the swizzle of 128}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
+  {operand = 0, dtype = "f32", sizes = [64, -1], strides = [256], box = [64, 8], swizzle = 128}]}}

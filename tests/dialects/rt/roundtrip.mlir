@@ -8,6 +8,9 @@ rt.buffer @x in @tables at 64, 128 bytes of "f32"
 rt.buffer @two in @constants at 0, 8 bytes of "f64" = dense<2.0> : tensor<1xf64>
 // CHECK: rt.kernel @map_0 as "map_0"(3 operands)
 rt.kernel @map_0 as "map_0"(3 operands)
+// CHECK: rt.kernel @matmul_0 as "matmul_0"(4 operands) {launch = {shared = 200000 : i64, tensor_maps = [{box = [64, 128], dtype = "bf16", operand = 0 : i64, sizes = [512, -1], strides = [1024], swizzle = 128 : i64}], threads = 384 : i64}}
+rt.kernel @matmul_0 as "matmul_0"(4 operands) {launch = {threads = 384, shared = 200000, tensor_maps = [
+  {operand = 0, dtype = "bf16", sizes = [512, -1], strides = [1024], box = [64, 128], swizzle = 128}]}}
 // CHECK: rt.policy @actor {layers = 2 : i64}
 rt.policy @actor {layers = 2 : i64}
 rt.program @p {
