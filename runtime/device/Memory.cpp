@@ -53,6 +53,7 @@ Range Memory::buffer(const std::string &name) const {
   range.dtype = info->dtype;
   range.element = bytesOf(info->dtype);
   range.name = name;
+  range.arena = info->arena;
   return range;
 }
 

@@ -24,6 +24,7 @@ struct Range {
   char *address = nullptr;
   int64_t bytes = 0;
   int64_t element = 0; ///< bytes of one element of `dtype`
+  size_t arena = 0;    ///< index into Manifest::arenas
   std::string dtype, name;
 
   explicit operator bool() const { return device != nullptr; }

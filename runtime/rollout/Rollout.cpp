@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/rollout/Rollout.h"
+#include "runtime/device/Bundle.h"
 #include "runtime/support/Philox.h"
 #include <algorithm>
 
@@ -172,6 +173,15 @@ OutputSet Rollout::run(std::vector<Group> prompts,
     return true;
   };
 
+  // What every call is given, and what it leaves: once a token.
+  auto first = [](Range range, int64_t count) {
+    range.bytes = count * range.element;
+    return range;
+  };
+  Bundle given({first(tokens, rows), first(positions, rows), first(bases, rows),
+                first(sampleRows, slots), first(noise, 4 * slots),
+                first(rowCount, 1), first(sampleCount, 1)});
+  Bundle taken({first(token, slots), first(logp, slots)});
   std::vector<int32_t> rowTokens, rowPositions, rowBases, drawRows, counters;
   std::vector<int64_t> drawSlots;
   while (done < total) {
@@ -237,17 +247,22 @@ OutputSet Rollout::run(std::vector<Group> prompts,
         addDraw(index);
     }
 
-    tokens.write(rowTokens);
-    positions.write(rowPositions);
-    bases.write(rowBases);
-    sampleRows.write(drawRows);
-    noise.write(counters);
-    rowCount.setInteger(static_cast<int64_t>(rowTokens.size()));
-    sampleCount.setInteger(static_cast<int64_t>(drawRows.size()));
+    auto count = [](size_t n) {
+      return std::vector<int64_t>{static_cast<int64_t>(n)};
+    };
+    given.set(0, rowTokens);
+    given.set(1, rowPositions);
+    given.set(2, rowBases);
+    given.set(3, drawRows);
+    given.set(4, counters);
+    given.set(5, count(rowTokens.size()));
+    given.set(6, count(drawRows.size()));
+    given.upload();
     program(static_cast<int64_t>(rowTokens.size()));
     auto draws = static_cast<int64_t>(drawSlots.size());
-    std::vector<int32_t> drawn = token.read<int32_t>(draws);
-    std::vector<float> drawnLogp = logp.read<float>(draws);
+    taken.download();
+    std::vector<int32_t> drawn = taken.get<int32_t>(0, draws);
+    std::vector<float> drawnLogp = taken.get<float>(1, draws);
     std::vector<int8_t> drawnKept;
     if (recordKept)
       drawnKept = kept.read<int8_t>(draws * vocabulary);

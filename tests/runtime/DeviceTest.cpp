@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/Bundle.h"
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/device/cuda/Cuda.h"
@@ -208,6 +209,57 @@ TEST_P(Conformance, TimesAKernel) {
   EXPECT_GT(seconds, 0);
   EXPECT_LT(seconds, 1);
   EXPECT_EQ(contents<float>(y), std::vector<float>{3});
+}
+
+// Five buffers in two arenas: one lies apart from its neighbours, two arenas
+// are two copies, and nothing beside them is touched.
+TEST_P(Conformance, BundlesTravelInFewCopies) {
+  TestManifest m;
+  m.json["arenas"] = {{{"name", "a"}, {"bytes", 1024}},
+                      {{"name", "b"}, {"bytes", 64}}};
+  auto add = [&](const char *name, const char *arena, int64_t offset,
+                 int64_t bytes, const char *dtype) {
+    m.json["buffers"].push_back({{"name", name},
+                                 {"arena", arena},
+                                 {"offset", offset},
+                                 {"bytes", bytes},
+                                 {"dtype", dtype}});
+  };
+  add("x", "a", 64, 20, "i32");
+  add("y", "a", 128, 64, "f32");
+  add("other", "a", 192, 64, "i32");
+  add("z", "a", 256, 24, "f64");
+  add("n", "b", 0, 8, "i64");
+  Manifest manifest = Manifest::parse(dumpJson(m.json), 0);
+  Memory memory(*device, manifest, "");
+  memory.buffer("other").write(std::vector<int32_t>(16, 7));
+  std::vector<Range> ranges;
+  for (const char *name : {"n", "z", "y", "x"})
+    ranges.push_back(memory.buffer(name));
+  Bundle bundle(ranges);
+  EXPECT_EQ(bundle.copies(), 3u);
+  bundle.set(0, std::vector<int64_t>{int64_t(1) << 40});
+  bundle.set(1, std::vector<double>{0.5, -1});
+  bundle.set(2, std::vector<int32_t>{3, 4});
+  bundle.set(3, std::vector<int32_t>{1, 2, 3, 4, 5});
+  bundle.upload();
+  EXPECT_EQ(memory.buffer("n").read<int64_t>(1)[0], int64_t(1) << 40);
+  EXPECT_EQ(memory.buffer("z").read<double>(3),
+            (std::vector<double>{0.5, -1, 0}));
+  EXPECT_EQ(memory.buffer("y").read<float>(3), (std::vector<float>{3, 4, 0}));
+  EXPECT_EQ(memory.buffer("x").read<int32_t>(5),
+            (std::vector<int32_t>{1, 2, 3, 4, 5}));
+  EXPECT_EQ(memory.buffer("other").read<int32_t>(16),
+            std::vector<int32_t>(16, 7));
+  memory.buffer("z").write(std::vector<double>{9, 8, 7});
+  memory.buffer("x").write(std::vector<int32_t>{6});
+  Bundle back(ranges);
+  back.download();
+  EXPECT_EQ(back.get<double>(1, 3), (std::vector<double>{9, 8, 7}));
+  EXPECT_EQ(back.get<int32_t>(3, 2), (std::vector<int32_t>{6, 2}));
+  EXPECT_EQ(back.get<float>(2, 2), (std::vector<float>{3, 4}));
+  EXPECT_THROW(bundle.set(3, std::vector<int32_t>(6)), Error);
+  EXPECT_THROW(back.get<double>(1, 4), Error);
 }
 
 TEST_P(Conformance, BadExecutablesAreErrors) {
