@@ -41,6 +41,7 @@ static void encode(const Driver &driver, const TensorMapInfo &map,
                 "needs");
   std::vector<uint64_t> sizes = sizesOf(map, operand);
   std::vector<uint64_t> strides(map.strides.begin(), map.strides.end());
+  strides.push_back(0); // the driver wants an address, even of nothing
   std::vector<uint32_t> box(map.box.begin(), map.box.end());
   std::vector<uint32_t> ones(sizes.size(), 1);
   auto rank = static_cast<uint32_t>(sizes.size());
