@@ -231,7 +231,7 @@ TEST_F(FakeGpu, TensorMapsAreEncodedAsAsked) {
 TEST(Cubin, IsCheckedToItsEnd) {
   if (std::string(R1C_TEST_CUBIN).empty())
     GTEST_SKIP() << "no nvcc was found when the tests were built";
-  std::string image = readFile(R1C_TEST_CUBIN);
+  std::string image = readFile(builtFile(R1C_TEST_CUBIN));
   auto check = [](const std::string &image) {
     return thrownBy([&] { checkElf(image, "kernels.cubin", ElfKind::cubin); });
   };
@@ -253,7 +253,7 @@ TEST_F(FakeGpu, MissingThingsAreNamed) {
                        "there: /nowhere/libcuda.so"),
             0u)
       << error;
-  ::setenv("R1C_LIBCUDA", R1C_TEST_KERNELS, 1);
+  ::setenv("R1C_LIBCUDA", builtFile(R1C_TEST_KERNELS).c_str(), 1);
   EXPECT_NE(openingError().find("has no function cuDriverGetVersion"),
             std::string::npos);
   fake = &fakeCuda();
@@ -426,6 +426,28 @@ TEST_F(Cuda, ProfilesAndTracesWithoutRecording) {
   EXPECT_TRUE(std::any_of(events.begin(), events.end(), [](const Json &event) {
     return event["name"] == "draw" && event["dur"].get<double>() > 0;
   }));
+}
+
+// The kernel, where it was written, and where the step file uses it.
+TEST_F(FakeGpu, FaultsOfARunSayWhere) {
+  TestManifest m = forCuda(stepManifest());
+  for (Json &kernel : m.json["kernels"])
+    kernel["loc"] = "step.r1:2:1";
+  for (Json &command : m.json["stages"][0]["body"])
+    if (command["op"] == "dispatch")
+      command["loc"] = "step.r1:12:3";
+  fake->faulting = "mean";
+  EXPECT_EQ(errorOf(options(m, "out")),
+            "kernel 'mean' (step.r1:2:1): failed on the GPU: "
+            "CUDA_ERROR_ILLEGAL_ADDRESS, an illegal memory access was "
+            "encountered");
+  // Where each command is waited for, the one that failed is known too.
+  fake = &fakeCuda();
+  ::setenv("R1C_CUDA_SYNC", "1", 1);
+  fake->faulting = "mean";
+  EXPECT_EQ(errorOf(options(m, "out")).find("step.r1:12:3: kernel 'mean'"), 0u);
+  EXPECT_EQ(fake->replays, 0);
+  ::unsetenv("R1C_CUDA_SYNC");
 }
 
 TEST_F(Cuda, AnAllReduceStandsBetweenRecordings) {

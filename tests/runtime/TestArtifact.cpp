@@ -147,7 +147,19 @@ Drawn drawAfter(const std::vector<int32_t> &tokens, const uint32_t noise[4],
           -static_cast<float>(hash % 1000) / 1000};
 }
 
-std::string testKernels() { return readFile(R1C_TEST_KERNELS); }
+std::string builtFile(const std::string &path) {
+  if (fs::exists(path))
+    return path;
+  // The build folder may have been carried to another machine.
+  fs::path name = fs::path(path).filename(),
+           here = fs::read_symlink("/proc/self/exe").parent_path();
+  for (const char *folder : {".", "../lib", "../tests/runtime"})
+    if (fs::exists(here / folder / name))
+      return here / folder / name;
+  throw Error(path, ": not there, nor beside the test program");
+}
+
+std::string testKernels() { return readFile(builtFile(R1C_TEST_KERNELS)); }
 
 bool onRealGpu() { return std::getenv("R1C_TEST_GPU") != nullptr; }
 
@@ -164,13 +176,14 @@ std::string whyNoGpu() {
 
 FakeCuda &fakeCuda() {
   static FakeCuda &state = [&]() -> FakeCuda & {
-    void *library = ::dlopen(R1C_FAKE_CUDA, RTLD_NOW | RTLD_LOCAL);
+    void *library =
+        ::dlopen(builtFile(R1C_FAKE_CUDA).c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library)
       throw Error(::dlerror());
     return *reinterpret_cast<FakeCudaState>(::dlsym(library, "fake_cuda"))();
   }();
   if (!onRealGpu())
-    ::setenv("R1C_LIBCUDA", R1C_FAKE_CUDA, 1);
+    ::setenv("R1C_LIBCUDA", builtFile(R1C_FAKE_CUDA).c_str(), 1);
   ::unsetenv("R1C_CUDA_SYNC");
   // What is alive may belong to an object of the test that goes on.
   FakeCuda fresh;
@@ -183,7 +196,7 @@ FakeCuda &fakeCuda() {
 
 std::string testCubin() {
   if (onRealGpu())
-    return readFile(R1C_TEST_CUBIN);
+    return readFile(builtFile(R1C_TEST_CUBIN));
   std::string image = testKernels();
   Elf64_Ehdr header;
   std::memcpy(&header, image.data(), sizeof header);

@@ -50,6 +50,9 @@ Drawn drawAfter(const std::vector<int32_t> &tokens, const uint32_t noise[4],
                 uint64_t seed, float temperature,
                 const std::vector<float> &weights);
 
+/// Where a file that the build made lies now.
+std::string builtFile(const std::string &path);
+
 /// The shared object of kernels.c.
 std::string testKernels();
 
