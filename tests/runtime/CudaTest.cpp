@@ -262,6 +262,11 @@ TEST_F(FakeGpu, MissingThingsAreNamed) {
             "the NVIDIA driver here supports CUDA 12.4, and kernels of this "
             "compiler need CUDA 13.0; install driver 580 or a newer one");
   fake = &fakeCuda();
+  fake->failing = "cuDriverGetVersion";
+  fake->failure = 34;
+  EXPECT_NE(openingError().find("does not say its version (error 34)"),
+            std::string::npos);
+  fake = &fakeCuda();
   fake->devices = 0;
   EXPECT_EQ(openingError().find("compiled for a GPU, and this machine has "
                                 "none"),

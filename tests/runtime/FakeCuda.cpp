@@ -168,6 +168,8 @@ extern "C" {
 FakeCuda *fake_cuda() { return &state; }
 
 Result cuDriverGetVersion(int *version) {
+  if (state.failing == "cuDriverGetVersion")
+    return state.failure;
   *version = state.version;
   return success;
 }

@@ -52,8 +52,9 @@ std::shared_ptr<const Driver> openDriver() {
   driver->cuDriverGetVersion =
       reinterpret_cast<Result (*)(int *)>(find("cuDriverGetVersion"));
   int version = 0;
-  if (driver->cuDriverGetVersion(&version) != success)
-    version = 0;
+  if (Result result = driver->cuDriverGetVersion(&version); result != success)
+    throw Error(name, " does not say its version (error ", result,
+                "); it is no working NVIDIA driver");
   if (version < leastVersion)
     throw Error("the NVIDIA driver here supports CUDA ", versionText(version),
                 ", and kernels of this compiler need CUDA ",
