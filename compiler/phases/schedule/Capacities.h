@@ -33,7 +33,7 @@ struct Capacities {
     slots = cuda ? 256 : 64;
     rolloutRows = cuda ? 2048 : 256;
     chunkRows = cuda ? 16384 : 1024;
-    headRows = cuda ? 4096 : 512;
+    headRows = cuda ? 4096 : 1024;
     if (auto rows =
             module->getAttrOfType<mlir::IntegerAttr>(chunkRowsAttribute))
       chunkRows = rows.getInt();
