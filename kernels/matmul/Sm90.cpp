@@ -1,0 +1,506 @@
+//===- Sm90.cpp - the main loop of matrix products on Hopper --------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "kernels/matmul/Sm90.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+namespace {
+
+constexpr int64_t threadsOfBlock = 384;
+constexpr int64_t consumerWarps = 8;
+
+/// One entry of the launch's `tensor_maps`.
+struct TensorMap {
+  int64_t operand; ///< in the order of the parameters
+  int64_t columns, rows;
+  int64_t boxColumns, boxRows;
+  bool operator==(const TensorMap &) const = default;
+};
+
+class Sm90Matmul {
+public:
+  Sm90Matmul(Kernel &k, const Sm90Plan &plan)
+      : k(k), e(k.e), w(k.e), op(cast<kern::MatmulOp>(k.op)), plan(plan),
+        transposed(op.getTransposeA()) {}
+
+  void build();
+
+private:
+  using Tile = Sm90Tile;
+
+  // Parameters.
+  int64_t operandNumber(Value tensor);
+  /// Offset of a tensor map in the parameters.
+  int64_t map(Value tensor, int64_t boxColumns, int64_t boxRows);
+  Value mapAt(int64_t offset);
+  DictionaryAttr launch();
+
+  // The walk over tiles, the same in producer and consumers.
+  struct Place {
+    Value row, column; ///< of the first element of this block's tile
+  };
+  void walk(const Tile &tile, ValueRange carried,
+            function_ref<SmallVector<Value>(Place, ValueRange)> body);
+  Value stepsOf(const Tile &tile);
+  void choose(function_ref<void(const Tile &)> body, size_t first = 0);
+
+  // The ring.
+  Value fullBarrier(Value stage) {
+    return w.sharedAt(shared, w.add(w.mul(stage, 8), barriers));
+  }
+  Value emptyBarrier(Value stage) {
+    return w.sharedAt(shared, w.add(w.mul(stage, 8), barriers + 8 * ring));
+  }
+  std::pair<Value, Value> next(const Tile &tile, Value stage, Value phase);
+
+  void prologue();
+  void produce(const Tile &tile);
+  void copyA(const Tile &tile, Value to, Value row, Value k0, Value barrier);
+  void copyB(const Tile &tile, Value to, Value column, Value k0, Value barrier);
+  void consume(const Tile &tile);
+  void clearTail(const Tile &tile, Value base, Value group, Value step);
+
+  Kernel &k;
+  Emit &e;
+  Sm90Words w;
+  kern::MatmulOp op;
+  const Sm90Plan &plan;
+  bool transposed;
+
+  SmallVector<TensorMap> maps;
+  int64_t operands = 0;
+  int64_t barriers = 0, ring = 0; ///< offset of the barriers, most stages
+  Value shared, rows, depth;      ///< i32: rows of C, length of the sums
+  int64_t width = 0;              ///< columns of B
+  Value thread;
+};
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Parameters
+//===----------------------------------------------------------------------===//
+
+int64_t Sm90Matmul::operandNumber(Value tensor) {
+  int64_t number = 0;
+  for (Value argument : k.source.getArguments()) {
+    if (argument == tensor)
+      return number;
+    number += argument != op.getInit();
+  }
+  llvm_unreachable("not an argument");
+}
+
+int64_t Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
+  TensorMap m{operandNumber(tensor), 0, -1, boxColumns, boxRows};
+  if (auto packed = dyn_cast<kern::PackedType>(tensor.getType())) {
+    m.columns = packed.getK();
+    m.rows = llvm::alignTo(packed.getN(), 32);
+  } else {
+    auto type = cast<RankedTensorType>(tensor.getType());
+    m.columns = type.getDimSize(1);
+    if (!type.isDynamicDim(0))
+      m.rows = type.getDimSize(0);
+  }
+  auto *found = llvm::find(maps, m);
+  size_t index = found - maps.begin();
+  if (found == maps.end())
+    maps.push_back(m);
+  return llvm::alignTo(operands * 8, 64) + index * 128;
+}
+
+Value Sm90Matmul::mapAt(int64_t offset) {
+  return e.at(k.args, offset, e.b.getI8Type());
+}
+
+DictionaryAttr Sm90Matmul::launch() {
+  auto list = [&](ArrayRef<int64_t> values) -> Attribute {
+    SmallVector<Attribute> attributes;
+    for (int64_t value : values)
+      attributes.push_back(e.b.getI64IntegerAttr(value));
+    return e.b.getArrayAttr(attributes);
+  };
+  auto number = [&](StringRef name, int64_t value) {
+    return e.b.getNamedAttr(name, e.b.getI64IntegerAttr(value));
+  };
+  SmallVector<Attribute> entries;
+  for (const TensorMap &m : maps)
+    entries.push_back(e.b.getDictionaryAttr(
+        {number("operand", m.operand),
+         e.b.getNamedAttr("dtype", e.b.getStringAttr("bf16")),
+         e.b.getNamedAttr("sizes", list({m.columns, m.rows})),
+         e.b.getNamedAttr("strides", list({m.columns * 2})),
+         e.b.getNamedAttr("box", list({m.boxColumns, m.boxRows})),
+         number("swizzle", 128)}));
+  SmallVector<NamedAttribute> attributes{
+      number("threads", threadsOfBlock), number("blocks_per_sm", 1),
+      number("shared", barriers + 16 * ring),
+      e.b.getNamedAttr("tensor_maps", e.b.getArrayAttr(entries))};
+  if (plan.cluster > 1)
+    attributes.push_back(number("cluster", plan.cluster));
+  return e.b.getDictionaryAttr(attributes);
+}
+
+//===----------------------------------------------------------------------===//
+// Tiles
+//===----------------------------------------------------------------------===//
+
+/// Emits `body` once for each tile of the plan, under the condition that it
+/// is the one to take.
+void Sm90Matmul::choose(function_ref<void(const Tile &)> body, size_t first) {
+  if (first + 1 == plan.choices.size())
+    return body(plan.choices[first].tile);
+  w.branch(
+      w.below(rows, plan.choices[first].rows + 1),
+      [&] { body(plan.choices[first].tile); },
+      [&] { choose(body, first + 1); });
+}
+
+void Sm90Matmul::walk(
+    const Tile &tile, ValueRange carried,
+    function_ref<SmallVector<Value>(Place, ValueRange)> body) {
+  // A pair of blocks walks as one of twice the rows.
+  int64_t together = tile.pair ? 2 : 1;
+  Value first = w.block(), step = w.blocks(), rank;
+  if (tile.pair) {
+    first = w.div(first, 2);
+    step = w.div(step, 2);
+    rank = w.rankInCluster();
+  }
+  Value high = w.ceilDiv(rows, tile.rows() * together);
+  int64_t wide = llvm::divideCeil(width, tile.width());
+  Value count = w.mul(high, wide);
+  e.loop(first, count, step, carried,
+         [&](Value t, ValueRange inner) -> SmallVector<Value> {
+           Value band = w.div(t, plan.band * wide);
+           Value top = w.mul(band, plan.band);
+           Value height = e.min(w.c(plan.band), e.sub(high, top));
+           Value inside = e.sub(t, w.mul(band, plan.band * wide));
+           Value across = e.div(inside, height);
+           Value down = e.add(top, e.sub(inside, e.mul(across, height)));
+           if (tile.pair)
+             down = e.add(w.mul(down, 2), rank);
+           return body({w.mul(down, tile.rows()), w.mul(across, tile.width())},
+                       inner);
+         });
+}
+
+Value Sm90Matmul::stepsOf(const Tile &tile) {
+  if (transposed)
+    return w.ceilDiv(depth, tile.depth);
+  return w.c(llvm::divideCeil(op.getDepth(), tile.depth));
+}
+
+std::pair<Value, Value> Sm90Matmul::next(const Tile &tile, Value stage,
+                                         Value phase) {
+  Value after = w.add(stage, 1);
+  Value wraps = w.is(after, tile.stages);
+  Value flip = arith::ExtUIOp::create(e.b, e.loc, e.b.getI32Type(), wraps);
+  return {e.select(wraps, w.c(0), after),
+          arith::XOrIOp::create(e.b, e.loc, phase, flip)};
+}
+
+//===----------------------------------------------------------------------===//
+// The producer
+//===----------------------------------------------------------------------===//
+
+void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
+                       Value barrier) {
+  if (transposed) {
+    for (int64_t i = 0; i < tile.rows() / 64; ++i)
+      w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
+                mapAt(map(op.getA(), 64, tile.depth)), {w.add(row, 64 * i), k0},
+                barrier);
+    return;
+  }
+  // Few rows: a box of no more rows than there are, or nearly. What lies below
+  // in shared memory is of no consequence: those rows are not stored.
+  Value source = mapAt(map(op.getA(), 64, tile.rows()));
+  if (tile.sideBySide && tile.rows() == 64)
+    for (int64_t few : {32, 16, 8})
+      source = e.select(w.below(rows, few + 1), mapAt(map(op.getA(), 64, few)),
+                        source);
+  for (int64_t i = 0; i < tile.depth / 64; ++i)
+    w.copyBox(w.sharedAt(to, w.c(i * tile.rows() * 128)), source,
+              {w.add(k0, 64 * i), row}, barrier);
+}
+
+void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
+                       Value barrier) {
+  int64_t share = tile.width() / (tile.pair ? 2 : 1);
+  Value rank, mask;
+  if (tile.pair) {
+    rank = w.rankInCluster();
+    mask = e.splatInt(e.b.getI16Type(), 3);
+    column = e.add(column, w.mul(rank, share));
+  }
+  if (transposed) {
+    int64_t block = tile.depth * 128;
+    if (rank)
+      to = w.sharedAt(to, w.mul(rank, share / 64 * block));
+    for (int64_t i = 0; i < share / 64; ++i)
+      w.copyBox(w.sharedAt(to, w.c(i * block)),
+                mapAt(map(op.getB(), 64, tile.depth)),
+                {w.add(column, 64 * i), k0}, barrier, mask);
+    return;
+  }
+  if (rank)
+    to = w.sharedAt(to, w.mul(rank, share * 128));
+  // A box has at most 256 rows.
+  int64_t box = std::min<int64_t>(share, 256);
+  for (int64_t i = 0; i < tile.depth / 64; ++i)
+    for (int64_t part = 0; part < share; part += box)
+      w.copyBox(w.sharedAt(to, w.c((i * tile.width() + part) * 128)),
+                mapAt(map(op.getB(), 64, box)),
+                {w.add(k0, 64 * i), w.add(column, part)}, barrier, mask);
+}
+
+void Sm90Matmul::produce(const Tile &tile) {
+  Value steps = stepsOf(tile);
+  Value bytes = w.c(tile.stageBytes());
+  if (tile.sideBySide && tile.rows() == 64 && !transposed)
+    for (int64_t few : {32, 16, 8})
+      bytes = e.select(w.below(rows, few + 1),
+                       w.c(few * tile.depth * 2 + tile.bytesB()), bytes);
+  // The first wait for each stage must pass: parity 1 is that of the phase
+  // before the first.
+  walk(tile, {w.c(0), w.c(1)}, [&](Place place, ValueRange carried) {
+    return e.loop(w.c(0), steps, w.c(1), carried,
+                  [&](Value step, ValueRange inner) -> SmallVector<Value> {
+                    Value stage = inner[0], phase = inner[1];
+                    Value full = fullBarrier(stage);
+                    w.wait(emptyBarrier(stage), phase);
+                    w.expectBytes(full, bytes);
+                    Value base =
+                        w.sharedAt(shared, w.mul(stage, tile.stageBytes()));
+                    Value k0 = w.mul(step, tile.depth);
+                    copyA(tile, base, place.row, k0, full);
+                    copyB(tile, w.sharedAt(base, w.c(tile.bytesA())),
+                          place.column, k0, full);
+                    auto [stage1, phase1] = next(tile, stage, phase);
+                    return {stage1, phase1};
+                  });
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// The consumers
+//===----------------------------------------------------------------------===//
+
+void Sm90Matmul::clearTail(const Tile &tile, Value base, Value group,
+                           Value step) {
+  // A copy brings what lies behind the last row, of whatever was there
+  // before. Not only A's rows are cleared: 0 times a NaN would be a NaN.
+  Value left = e.sub(depth, w.mul(step, tile.depth));
+  e.when(w.below(left, tile.depth), [&] {
+    int64_t block = tile.depth * 128;
+    auto type = VectorType::get(4, e.b.getI32Type());
+    Value zero = e.splatInt(type, 0);
+    auto clear = [&](Value from) {
+      Value mine = w.mul(w.rem(thread, 128), 16);
+      e.loop(e.add(w.mul(left, 128), mine), w.c(block), w.c(128 * 16),
+             [&](Value at) {
+               LLVM::StoreOp::create(e.b, e.loc, zero, w.sharedAt(from, at),
+                                     16);
+             });
+    };
+    for (int64_t i = 0; i < tile.blocks; ++i) {
+      Value own =
+          tile.sideBySide ? w.c(i) : w.add(w.mul(group, tile.blocks), i);
+      clear(w.sharedAt(base, w.mul(own, block)));
+    }
+    for (int64_t i = 0; i < tile.width() / 64; ++i)
+      clear(w.sharedAt(base, w.c(tile.bytesA() + i * block)));
+    w.fenceAsync();
+    w.syncNamed(w.add(group, 1), 128);
+  });
+}
+
+void Sm90Matmul::consume(const Tile &tile) {
+  Value group = w.add(w.div(thread, 128), -1), lane = w.lane();
+  Value steps = stepsOf(tile);
+  // Every warp frees a stage by itself, in both blocks of a pair.
+  Value frees = w.below(lane, tile.pair ? 2 : 1);
+  Value emptyBase = w.sharedAt(shared, w.c(barriers + 8 * ring));
+  if (tile.pair)
+    emptyBase = w.inBlock(emptyBase, w.rem(lane, 2));
+  auto free = [&](Value condition, Value stage) {
+    e.when(condition, [&] {
+      Value barrier = w.sharedAt(emptyBase, w.mul(stage, 8));
+      tile.pair ? w.arriveRemote(barrier) : w.arrive(barrier);
+    });
+  };
+
+  // Addresses in units of 16 bytes. From one step of 16 k to the next: 32
+  // bytes inside a row, or (MN-major) 16 rows.
+  int64_t block = transposed ? tile.depth * 128 : 64 * 128;
+  int64_t restA = transposed ? w.descriptorMN(block) : w.descriptorK();
+  Value origin = w.div(w.sharedAddress(shared), 16);
+  Value originA = origin, originB = w.add(origin, tile.bytesA() / 16);
+  if (tile.sideBySide)
+    originB =
+        e.add(originB, w.mul(group, transposed ? tile.columns / 64 * block / 16
+                                               : tile.columns * 8));
+  else
+    originA = e.add(originA, w.mul(group, tile.blocks * block / 16));
+  auto offset = [&](int64_t k16, int64_t rowsOfTile) {
+    return transposed ? k16 * 16 * 8 : k16 / 4 * rowsOfTile * 8 + k16 % 4 * 2;
+  };
+
+  Sm90Epilogue epilogue(k, w, rows);
+  walk(tile, {w.c(0), w.c(0)}, [&](Place place, ValueRange carried) {
+    SmallVector<Value> start(tile.blocks, w.zeros(tile.columns));
+    llvm::append_range(start, carried);
+    SmallVector<Value> end = e.loop(
+        w.c(0), steps, w.c(1), start,
+        [&](Value step, ValueRange inner) -> SmallVector<Value> {
+          SmallVector<Value> sums(inner.take_front(tile.blocks));
+          Value stage = inner[tile.blocks], phase = inner[tile.blocks + 1];
+          w.wait(fullBarrier(stage), phase);
+          if (transposed)
+            clearTail(tile, w.sharedAt(shared, w.mul(stage, tile.stageBytes())),
+                      group, step);
+          Value inRing = w.mul(stage, tile.stageBytes() / 16);
+          Value a = e.add(originA, inRing), b = e.add(originB, inRing);
+          w.fence();
+          for (int64_t k16 = 0; k16 < tile.depth / 16; ++k16) {
+            Value right =
+                w.descriptor(w.add(b, offset(k16, tile.width())), restA);
+            for (int64_t i = 0; i < tile.blocks; ++i) {
+              Value left = w.descriptor(
+                  w.add(a, offset(k16, tile.rows()) + i * block / 16), restA);
+              sums[i] = w.multiply(sums[i], left, right, tile.columns,
+                                   transposed, transposed);
+            }
+          }
+          w.commit();
+          // The group before is complete now, and its stage free.
+          w.waitGroups(1);
+          Value before =
+              e.select(w.is(stage, 0), w.c(tile.stages - 1), w.add(stage, -1));
+          Value notFirst = e.less(w.c(0), step);
+          free(w.both(frees, notFirst), before);
+          auto [stage1, phase1] = next(tile, stage, phase);
+          sums.push_back(stage1);
+          sums.push_back(phase1);
+          return sums;
+        });
+    w.waitGroups(0);
+    Value stage = end[tile.blocks], phase = end[tile.blocks + 1];
+    Value last =
+        e.select(w.is(stage, 0), w.c(tile.stages - 1), w.add(stage, -1));
+    free(w.both(frees, e.less(w.c(0), steps)), last);
+
+    Value row = place.row, column = place.column;
+    if (tile.sideBySide)
+      column = e.add(column, w.mul(group, tile.columns));
+    else
+      row = e.add(row, w.mul(group, 64 * tile.blocks));
+    for (int64_t i = 0; i < tile.blocks; ++i)
+      epilogue.store(w.unpack(end[i]), w.add(row, 64 * i), column,
+                     tile.columns);
+    return SmallVector<Value>{stage, phase};
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// The kernel
+//===----------------------------------------------------------------------===//
+
+void Sm90Matmul::prologue() {
+  thread = w.thread();
+  shared = w.shared(k.function);
+  Value size = w.toI32(k.size);
+  if (transposed) {
+    rows = w.c(op.getRows());
+    depth = size;
+    width = op.getColumns();
+  } else {
+    rows = size;
+    depth = w.c(op.getDepth());
+    width = cast<kern::PackedType>(op.getB().getType()).getN();
+  }
+  for (const Sm90Plan::Choice &choice : plan.choices) {
+    ring = std::max(ring, choice.tile.stages);
+    barriers =
+        std::max(barriers, choice.tile.stages * choice.tile.stageBytes());
+  }
+  auto ret = k.source.getBody().front().getTerminator();
+  operands =
+      k.source.getNumArguments() - (op.getInit() ? 1 : 0) +
+      ret->getNumOperands() +
+      isa_and_nonnull<LLVM::LLVMDialect>(k.size.getDefiningOp()->getDialect());
+
+  // Warps that free a stage.
+  size_t last = plan.choices.size() - 1;
+  auto warps = [&](const Tile &tile) {
+    return w.c(consumerWarps * (tile.pair ? 2 : 1));
+  };
+  Value arrivals = warps(plan.choices[last].tile);
+  for (size_t i = last; i-- > 0;)
+    arrivals = e.select(w.below(rows, plan.choices[i].rows + 1),
+                        warps(plan.choices[i].tile), arrivals);
+  e.when(w.is(thread, 0), [&] {
+    for (int64_t stage = 0; stage < ring; ++stage) {
+      w.initBarrier(fullBarrier(w.c(stage)), w.c(1));
+      w.initBarrier(emptyBarrier(w.c(stage)), arrivals);
+    }
+    w.fenceBarrierInit();
+  });
+  if (plan.cluster > 1)
+    w.syncCluster();
+  else
+    w.syncBlock();
+}
+
+void Sm90Matmul::build() {
+  prologue();
+  w.branch(
+      w.below(thread, 128),
+      [&] {
+        w.setRegisters(plan.producerRegisters, /*more=*/false);
+        e.when(w.is(thread, 0),
+               [&] { choose([&](const Tile &tile) { produce(tile); }); });
+      },
+      [&] {
+        w.setRegisters(plan.consumerRegisters, /*more=*/true);
+        choose([&](const Tile &tile) { consume(tile); });
+      });
+  // A block must not end while its neighbour still writes to it.
+  if (plan.cluster > 1)
+    w.syncCluster();
+  k.function->setAttr("r1c.launch", launch());
+}
+
+//===----------------------------------------------------------------------===//
+// Interface
+//===----------------------------------------------------------------------===//
+
+bool r1c::kernels::servesMatmulSm90(kern::MatmulOp op) {
+  if (!kern::elementTypeOf(op.getA()).isBF16())
+    return false;
+  if (op.getTransposeA())
+    return op.getRows() % 8 == 0 && op.getColumns() % 8 == 0;
+  return op.getDepth() % 8 == 0;
+}
+
+LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {
+  Sm90Matmul(k, plan).build();
+  return success();
+}
+
+Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
+  Sm90Plan plan;
+  plan.choices.push_back({-1, Sm90Tile()});
+  return plan;
+}

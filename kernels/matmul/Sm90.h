@@ -1,0 +1,101 @@
+//===- Sm90.h - matrix products on Hopper -----------------------*- C++ -*-===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// One main loop: a block has three warpgroups, of which the first copies tiles
+// of A and B to a ring of stages in shared memory and the others multiply.
+// Tiles differ only in their sizes; every sum goes through k in steps of 16,
+// in order, into one accumulator, so its bits do not depend on the tile.
+//===----------------------------------------------------------------------===//
+
+#ifndef R1C_KERNELS_MATMUL_SM90_H
+#define R1C_KERNELS_MATMUL_SM90_H
+
+#include "kernels/common/Kernel.h"
+#include "kernels/matmul/Sm90Words.h"
+
+namespace r1c::kernels {
+
+/// What a block computes at a time, and how.
+struct Sm90Tile {
+  int64_t blocks = 1;    ///< times 64 rows for each warpgroup
+  int64_t columns = 256; ///< for each warpgroup: n of its wgmma
+  int64_t stages = 4;
+  int64_t depth = 64; ///< of a stage, a multiple of 64
+  /// The two warpgroups take neighbouring columns of the same rows, not
+  /// neighbouring rows of the same columns.
+  bool sideBySide = false;
+  /// Two blocks of a cluster take neighbouring rows of the same columns and
+  /// fetch half of B for both.
+  bool pair = false;
+
+  int64_t rows() const { return 64 * blocks * (sideBySide ? 1 : 2); }
+  int64_t width() const { return columns * (sideBySide ? 2 : 1); }
+  int64_t bytesA() const { return rows() * depth * 2; }
+  int64_t bytesB() const { return width() * depth * 2; }
+  int64_t stageBytes() const { return bytesA() + bytesB(); }
+};
+
+/// The tiles of a kernel: the first one whose `rows` is not below the number of
+/// rows that a launch has is taken; the last one serves any number.
+struct Sm90Plan {
+  struct Choice {
+    int64_t rows;
+    Sm90Tile tile;
+  };
+  SmallVector<Choice> choices;
+  int64_t cluster = 1; ///< blocks of a cluster
+  /// Tiles are walked in bands of so many tiles (of pairs) high, so that the
+  /// blocks at work at a time share parts of A and B in the second-level
+  /// cache.
+  int64_t band = 8;
+  int64_t producerRegisters = 40, consumerRegisters = 232;
+};
+
+/// Whether the product can be computed from tensor maps: bf16, lines of A and B
+/// a multiple of 16 bytes long.
+bool servesMatmulSm90(kern::MatmulOp op);
+/// The plan for a device of `processors` multiprocessors.
+Sm90Plan planMatmulSm90(kern::MatmulOp op, int64_t processors = 132);
+/// Emits the kernel and leaves what its launch needs in the attribute
+/// `r1c.launch` of the function.
+mlir::LogicalResult buildMatmulSm90(Kernel &k, const Sm90Plan &plan);
+
+/// What is fused behind a product: applies the op's region to sums in
+/// registers and stores its results.
+class Sm90Epilogue {
+public:
+  Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows);
+  /// Sums of 64 rows from `row` x `columns` from `column` (i32; columns of B),
+  /// held by a warpgroup as wgmma leaves them.
+  void store(mlir::ArrayRef<Value> sums, Value row, Value column,
+             int64_t columns);
+
+private:
+  struct Pair {
+    Value low, high;
+  };
+  struct Lines; // the two rows of this thread
+
+  void region(Lines &lines, mlir::ArrayRef<Value> sums, int64_t columns);
+  void reduce(Lines &lines, mlir::ArrayRef<Value> sums);
+  Pair loadPair(Value line, Value column, Type element);
+  void storePairs(Value line, Type element, Lines &lines, int half,
+                  int64_t first, mlir::ArrayRef<Pair> pairs);
+  void bind(Lines &lines, int half, mlir::ArrayRef<Value> sums);
+  Value global(Value tensor);
+
+  Kernel &k;
+  Emit &e;
+  Sm90Words &w;
+  kern::MatmulOp op;
+  Value rows; ///< i32: rows of the results
+  bool paired;
+  int64_t width; ///< columns of the results
+};
+
+} // namespace r1c::kernels
+
+#endif // R1C_KERNELS_MATMUL_SM90_H
