@@ -164,6 +164,21 @@ Value Kernel::shared(int64_t bytes) {
                 {});
 }
 
+Value Kernel::dynamicShared() {
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPoint(function);
+  // External, of no size of its own: one a kernel, as modules of PTX are
+  // joined.
+  std::string name = (source.getName() + "_shared").str();
+  LLVM::GlobalOp::create(
+      builder, e.loc, LLVM::LLVMArrayType::get(builder.getI8Type(), 0),
+      /*isConstant=*/false, LLVM::Linkage::External, name, Attribute(),
+      /*alignment=*/1024, /*addrSpace=*/3);
+  builder.setInsertionPointToStart(&function.getBody().front());
+  auto there = LLVM::LLVMPointerType::get(builder.getContext(), 3);
+  return LLVM::AddressOfOp::create(builder, e.loc, there, name);
+}
+
 Value Kernel::constants(ArrayRef<float> values) {
   auto type = LLVM::LLVMArrayType::get(builder.getF32Type(), values.size());
   auto tensor = RankedTensorType::get({static_cast<int64_t>(values.size())},

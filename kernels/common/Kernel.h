@@ -74,6 +74,9 @@ public:
   /// On CUDA: bytes of the block's static shared memory, aligned to 16,
   /// uninitialised.
   Value shared(int64_t bytes);
+  /// On CUDA: start of the launch's `shared` bytes of dynamic shared memory, of
+  /// address space 3, aligned to 1024.
+  Value dynamicShared();
   /// On CUDA: a table of f32 in constant memory.
   Value constants(mlir::ArrayRef<float> values);
   /// On CUDA: all threads of the block arrive before one goes on.
@@ -232,6 +235,7 @@ mlir::LogicalResult buildPackCuda(Kernel &k);
 mlir::LogicalResult buildScatterAddCuda(Kernel &k);
 mlir::LogicalResult buildMatmulCuda(Kernel &k);
 mlir::LogicalResult buildMatmulSimt(Kernel &k);
+mlir::LogicalResult buildMatmulSm90(Kernel &k);
 mlir::LogicalResult buildAttentionCuda(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 

@@ -12,6 +12,7 @@
 
 #include "kernels/common/Warp.h"
 #include "kernels/matmul/Matmul.h"
+#include "kernels/matmul/Sm90.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
@@ -313,5 +314,6 @@ LogicalResult r1c::kernels::buildMatmulSimt(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildMatmulCuda(Kernel &k) {
-  return buildMatmulSimt(k);
+  return servesMatmulSm90(cast<kern::MatmulOp>(k.op)) ? buildMatmulSm90(k)
+                                                      : buildMatmulSimt(k);
 }

@@ -19,14 +19,6 @@ namespace {
 constexpr int64_t threadsOfBlock = 384;
 constexpr int64_t consumerWarps = 8;
 
-/// One entry of the launch's `tensor_maps`.
-struct TensorMap {
-  int64_t operand; ///< in the order of the parameters
-  int64_t columns, rows;
-  int64_t boxColumns, boxRows;
-  bool operator==(const TensorMap &) const = default;
-};
-
 class Sm90Matmul {
 public:
   Sm90Matmul(Kernel &k, const Sm90Plan &plan)
@@ -38,20 +30,17 @@ public:
 private:
   using Tile = Sm90Tile;
 
-  // Parameters.
-  int64_t operandNumber(Value tensor);
-  /// Offset of a tensor map in the parameters.
-  int64_t map(Value tensor, int64_t boxColumns, int64_t boxRows);
-  Value mapAt(int64_t offset);
-  DictionaryAttr launch();
+  /// Address of the tensor map of an operand with boxes of this size.
+  Value map(Value tensor, int64_t boxColumns, int64_t boxRows);
 
   // The walk over tiles, the same in producer and consumers.
   struct Place {
     Value row, column; ///< of the first element of this block's tile
   };
-  void walk(const Tile &tile, ValueRange carried,
+  void walk(const Tile &tile, Value group, ValueRange carried,
             function_ref<SmallVector<Value>(Place, ValueRange)> body);
   Value stepsOf(const Tile &tile);
+  Value chosen();
   void choose(function_ref<void(const Tile &)> body, size_t first = 0);
 
   // The ring.
@@ -62,6 +51,8 @@ private:
     return w.sharedAt(shared, w.add(w.mul(stage, 8), barriers + 8 * ring));
   }
   std::pair<Value, Value> next(const Tile &tile, Value stage, Value phase);
+  std::pair<Value, Value> skip(const Tile &tile, Value stage, Value phase,
+                               Value steps);
 
   void prologue();
   void produce(const Tile &tile);
@@ -77,12 +68,11 @@ private:
   const Sm90Plan &plan;
   bool transposed;
 
-  SmallVector<TensorMap> maps;
-  int64_t operands = 0;
+  DenseMap<std::pair<Value, int64_t>, Value> maps; ///< by tensor and box
   int64_t barriers = 0, ring = 0; ///< offset of the barriers, most stages
   Value shared, rows, depth;      ///< i32: rows of C, length of the sums
   int64_t width = 0;              ///< columns of B
-  Value thread;
+  Value thread, form;             ///< i32: number of the tile taken
 };
 
 } // namespace
@@ -91,18 +81,14 @@ private:
 // Parameters
 //===----------------------------------------------------------------------===//
 
-int64_t Sm90Matmul::operandNumber(Value tensor) {
-  int64_t number = 0;
-  for (Value argument : k.source.getArguments()) {
-    if (argument == tensor)
-      return number;
-    number += argument != op.getInit();
-  }
-  llvm_unreachable("not an argument");
-}
-
-int64_t Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
-  TensorMap m{operandNumber(tensor), 0, -1, boxColumns, boxRows};
+Value Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
+  Value &known = maps[{tensor, boxRows}];
+  if (known)
+    return known;
+  TensorMap m;
+  m.operand = k.operand(tensor);
+  m.element = e.b.getBF16Type();
+  m.rows = -1;
   if (auto packed = dyn_cast<kern::PackedType>(tensor.getType())) {
     m.columns = packed.getK();
     m.rows = llvm::alignTo(packed.getN(), 32);
@@ -112,72 +98,63 @@ int64_t Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
     if (!type.isDynamicDim(0))
       m.rows = type.getDimSize(0);
   }
-  auto *found = llvm::find(maps, m);
-  size_t index = found - maps.begin();
-  if (found == maps.end())
-    maps.push_back(m);
-  return llvm::alignTo(operands * 8, 64) + index * 128;
-}
-
-Value Sm90Matmul::mapAt(int64_t offset) {
-  return e.at(k.args, offset, e.b.getI8Type());
-}
-
-DictionaryAttr Sm90Matmul::launch() {
-  auto list = [&](ArrayRef<int64_t> values) -> Attribute {
-    SmallVector<Attribute> attributes;
-    for (int64_t value : values)
-      attributes.push_back(e.b.getI64IntegerAttr(value));
-    return e.b.getArrayAttr(attributes);
-  };
-  auto number = [&](StringRef name, int64_t value) {
-    return e.b.getNamedAttr(name, e.b.getI64IntegerAttr(value));
-  };
-  SmallVector<Attribute> entries;
-  for (const TensorMap &m : maps)
-    entries.push_back(e.b.getDictionaryAttr(
-        {number("operand", m.operand),
-         e.b.getNamedAttr("dtype", e.b.getStringAttr("bf16")),
-         e.b.getNamedAttr("sizes", list({m.columns, m.rows})),
-         e.b.getNamedAttr("strides", list({m.columns * 2})),
-         e.b.getNamedAttr("box", list({m.boxColumns, m.boxRows})),
-         number("swizzle", 128)}));
-  SmallVector<NamedAttribute> attributes{
-      number("threads", threadsOfBlock), number("blocks_per_sm", 1),
-      number("shared", barriers + 16 * ring),
-      e.b.getNamedAttr("tensor_maps", e.b.getArrayAttr(entries))};
-  if (plan.cluster > 1)
-    attributes.push_back(number("cluster", plan.cluster));
-  return e.b.getDictionaryAttr(attributes);
+  m.stride = m.columns * 2;
+  m.boxColumns = boxColumns;
+  m.boxRows = boxRows;
+  OpBuilder::InsertionGuard guard(e.b);
+  e.b.setInsertionPointAfterValue(shared);
+  return known = k.tensorMap(m);
 }
 
 //===----------------------------------------------------------------------===//
 // Tiles
 //===----------------------------------------------------------------------===//
 
+/// The number of the tile that this launch takes: where there are several, that
+/// of the fewest rounds of all blocks, weighed by how long one takes.
+Value Sm90Matmul::chosen() {
+  Value best, bestCost;
+  for (auto [i, choice] : llvm::enumerate(plan.choices)) {
+    if (choice.fewRows)
+      continue;
+    Value tiles = w.mul(w.ceilDiv(rows, choice.tile.rows()),
+                        llvm::divideCeil(width, choice.tile.width()));
+    Value rounds =
+        e.div(w.add(e.add(tiles, w.blocks()), -1), w.blocks()); // rounded up
+    Value cost = w.mul(rounds, choice.cost), number = w.c(i);
+    if (best) {
+      Value better = e.less(cost, bestCost);
+      number = e.select(better, number, best);
+      cost = e.select(better, cost, bestCost);
+    }
+    best = number;
+    bestCost = cost;
+  }
+  for (auto [i, choice] : llvm::enumerate(plan.choices))
+    if (choice.fewRows)
+      best = e.select(w.below(rows, choice.fewRows + 1), w.c(i), best);
+  return best;
+}
+
 /// Emits `body` once for each tile of the plan, under the condition that it
-/// is the one to take.
+/// is the chosen one.
 void Sm90Matmul::choose(function_ref<void(const Tile &)> body, size_t first) {
+  const Tile &tile = plan.choices[first].tile;
   if (first + 1 == plan.choices.size())
-    return body(plan.choices[first].tile);
+    return body(tile);
   w.branch(
-      w.below(rows, plan.choices[first].rows + 1),
-      [&] { body(plan.choices[first].tile); },
-      [&] { choose(body, first + 1); });
+      w.is(form, first), [&] { body(tile); }, [&] { choose(body, first + 1); });
 }
 
 void Sm90Matmul::walk(
-    const Tile &tile, ValueRange carried,
+    const Tile &tile, Value group, ValueRange carried,
     function_ref<SmallVector<Value>(Place, ValueRange)> body) {
-  // A pair of blocks walks as one of twice the rows.
-  int64_t together = tile.pair ? 2 : 1;
-  Value first = w.block(), step = w.blocks(), rank;
-  if (tile.pair) {
-    first = w.div(first, 2);
-    step = w.div(step, 2);
-    rank = w.rankInCluster();
+  Value first = w.block(), step = w.blocks();
+  if (tile.share == Tile::Turns && group) {
+    first = e.add(first, e.mul(group, step));
+    step = w.mul(step, 2);
   }
-  Value high = w.ceilDiv(rows, tile.rows() * together);
+  Value high = w.ceilDiv(rows, tile.rows());
   int64_t wide = llvm::divideCeil(width, tile.width());
   Value count = w.mul(high, wide);
   e.loop(first, count, step, carried,
@@ -188,8 +165,6 @@ void Sm90Matmul::walk(
            Value inside = e.sub(t, w.mul(band, plan.band * wide));
            Value across = e.div(inside, height);
            Value down = e.add(top, e.sub(inside, e.mul(across, height)));
-           if (tile.pair)
-             down = e.add(w.mul(down, 2), rank);
            return body({w.mul(down, tile.rows()), w.mul(across, tile.width())},
                        inner);
          });
@@ -199,6 +174,15 @@ Value Sm90Matmul::stepsOf(const Tile &tile) {
   if (transposed)
     return w.ceilDiv(depth, tile.depth);
   return w.c(llvm::divideCeil(op.getDepth(), tile.depth));
+}
+
+std::pair<Value, Value> Sm90Matmul::skip(const Tile &tile, Value stage,
+                                         Value phase, Value steps) {
+  Value after = e.add(stage, steps);
+  Value rounds = w.div(after, tile.stages);
+  Value flip = arith::AndIOp::create(e.b, e.loc, rounds, w.c(1));
+  return {e.sub(after, w.mul(rounds, tile.stages)),
+          arith::XOrIOp::create(e.b, e.loc, phase, flip)};
 }
 
 std::pair<Value, Value> Sm90Matmul::next(const Tile &tile, Value stage,
@@ -219,17 +203,17 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
   if (transposed) {
     for (int64_t i = 0; i < tile.rows() / 64; ++i)
       w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
-                mapAt(map(op.getA(), 64, tile.depth)), {w.add(row, 64 * i), k0},
+                map(op.getA(), 64, tile.depth), {w.add(row, 64 * i), k0},
                 barrier);
     return;
   }
   // Few rows: a box of no more rows than there are, or nearly. What lies below
   // in shared memory is of no consequence: those rows are not stored.
-  Value source = mapAt(map(op.getA(), 64, tile.rows()));
-  if (tile.sideBySide && tile.rows() == 64)
+  Value source = map(op.getA(), 64, tile.rows());
+  if (tile.rows() == 64)
     for (int64_t few : {32, 16, 8})
-      source = e.select(w.below(rows, few + 1), mapAt(map(op.getA(), 64, few)),
-                        source);
+      source =
+          e.select(w.below(rows, few + 1), map(op.getA(), 64, few), source);
   for (int64_t i = 0; i < tile.depth / 64; ++i)
     w.copyBox(w.sharedAt(to, w.c(i * tile.rows() * 128)), source,
               {w.add(k0, 64 * i), row}, barrier);
@@ -237,44 +221,32 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
 
 void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
                        Value barrier) {
-  int64_t share = tile.width() / (tile.pair ? 2 : 1);
-  Value rank, mask;
-  if (tile.pair) {
-    rank = w.rankInCluster();
-    mask = e.splatInt(e.b.getI16Type(), 3);
-    column = e.add(column, w.mul(rank, share));
-  }
   if (transposed) {
-    int64_t block = tile.depth * 128;
-    if (rank)
-      to = w.sharedAt(to, w.mul(rank, share / 64 * block));
-    for (int64_t i = 0; i < share / 64; ++i)
-      w.copyBox(w.sharedAt(to, w.c(i * block)),
-                mapAt(map(op.getB(), 64, tile.depth)),
-                {w.add(column, 64 * i), k0}, barrier, mask);
+    for (int64_t i = 0; i < tile.width() / 64; ++i)
+      w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
+                map(op.getB(), 64, tile.depth), {w.add(column, 64 * i), k0},
+                barrier);
     return;
   }
-  if (rank)
-    to = w.sharedAt(to, w.mul(rank, share * 128));
   // A box has at most 256 rows.
-  int64_t box = std::min<int64_t>(share, 256);
+  int64_t box = std::min<int64_t>(tile.width(), 256);
   for (int64_t i = 0; i < tile.depth / 64; ++i)
-    for (int64_t part = 0; part < share; part += box)
+    for (int64_t part = 0; part < tile.width(); part += box)
       w.copyBox(w.sharedAt(to, w.c((i * tile.width() + part) * 128)),
-                mapAt(map(op.getB(), 64, box)),
-                {w.add(k0, 64 * i), w.add(column, part)}, barrier, mask);
+                map(op.getB(), 64, box),
+                {w.add(k0, 64 * i), w.add(column, part)}, barrier);
 }
 
 void Sm90Matmul::produce(const Tile &tile) {
   Value steps = stepsOf(tile);
   Value bytes = w.c(tile.stageBytes());
-  if (tile.sideBySide && tile.rows() == 64 && !transposed)
+  if (tile.rows() == 64 && !transposed)
     for (int64_t few : {32, 16, 8})
       bytes = e.select(w.below(rows, few + 1),
                        w.c(few * tile.depth * 2 + tile.bytesB()), bytes);
   // The first wait for each stage must pass: parity 1 is that of the phase
   // before the first.
-  walk(tile, {w.c(0), w.c(1)}, [&](Place place, ValueRange carried) {
+  walk(tile, {}, {w.c(0), w.c(1)}, [&](Place place, ValueRange carried) {
     return e.loop(w.c(0), steps, w.c(1), carried,
                   [&](Value step, ValueRange inner) -> SmallVector<Value> {
                     Value stage = inner[0], phase = inner[1];
@@ -315,8 +287,9 @@ void Sm90Matmul::clearTail(const Tile &tile, Value base, Value group,
              });
     };
     for (int64_t i = 0; i < tile.blocks; ++i) {
-      Value own =
-          tile.sideBySide ? w.c(i) : w.add(w.mul(group, tile.blocks), i);
+      Value own = tile.share == Tile::Columns
+                      ? w.add(w.mul(group, tile.blocks), i)
+                      : w.c(i);
       clear(w.sharedAt(base, w.mul(own, block)));
     }
     for (int64_t i = 0; i < tile.width() / 64; ++i)
@@ -329,16 +302,10 @@ void Sm90Matmul::clearTail(const Tile &tile, Value base, Value group,
 void Sm90Matmul::consume(const Tile &tile) {
   Value group = w.add(w.div(thread, 128), -1), lane = w.lane();
   Value steps = stepsOf(tile);
-  // Every warp frees a stage by itself, in both blocks of a pair.
-  Value frees = w.below(lane, tile.pair ? 2 : 1);
-  Value emptyBase = w.sharedAt(shared, w.c(barriers + 8 * ring));
-  if (tile.pair)
-    emptyBase = w.inBlock(emptyBase, w.rem(lane, 2));
+  // Every warp frees a stage by itself.
+  Value frees = w.is(lane, 0);
   auto free = [&](Value condition, Value stage) {
-    e.when(condition, [&] {
-      Value barrier = w.sharedAt(emptyBase, w.mul(stage, 8));
-      tile.pair ? w.arriveRemote(barrier) : w.arrive(barrier);
-    });
+    e.when(condition, [&] { w.arrive(emptyBarrier(stage)); });
   };
 
   // Addresses in units of 16 bytes. From one step of 16 k to the next: 32
@@ -347,18 +314,21 @@ void Sm90Matmul::consume(const Tile &tile) {
   int64_t restA = transposed ? w.descriptorMN(block) : w.descriptorK();
   Value origin = w.div(w.sharedAddress(shared), 16);
   Value originA = origin, originB = w.add(origin, tile.bytesA() / 16);
-  if (tile.sideBySide)
+  if (tile.share == Tile::Rows)
     originB =
         e.add(originB, w.mul(group, transposed ? tile.columns / 64 * block / 16
                                                : tile.columns * 8));
-  else
+  if (tile.share == Tile::Columns)
     originA = e.add(originA, w.mul(group, tile.blocks * block / 16));
   auto offset = [&](int64_t k16, int64_t rowsOfTile) {
     return transposed ? k16 * 16 * 8 : k16 / 4 * rowsOfTile * 8 + k16 % 4 * 2;
   };
 
   Sm90Epilogue epilogue(k, w, rows);
-  walk(tile, {w.c(0), w.c(0)}, [&](Place place, ValueRange carried) {
+  Value stage0 = w.c(0), phase0 = w.c(0);
+  if (tile.share == Tile::Turns)
+    std::tie(stage0, phase0) = skip(tile, stage0, phase0, e.mul(group, steps));
+  walk(tile, group, {stage0, phase0}, [&](Place place, ValueRange carried) {
     SmallVector<Value> start(tile.blocks, w.zeros(tile.columns));
     llvm::append_range(start, carried);
     SmallVector<Value> end = e.loop(
@@ -402,13 +372,16 @@ void Sm90Matmul::consume(const Tile &tile) {
     free(w.both(frees, e.less(w.c(0), steps)), last);
 
     Value row = place.row, column = place.column;
-    if (tile.sideBySide)
+    if (tile.share == Tile::Rows)
       column = e.add(column, w.mul(group, tile.columns));
-    else
+    if (tile.share == Tile::Columns)
       row = e.add(row, w.mul(group, 64 * tile.blocks));
     for (int64_t i = 0; i < tile.blocks; ++i)
       epilogue.store(w.unpack(end[i]), w.add(row, 64 * i), column,
                      tile.columns);
+    // The other group's tile lies between.
+    if (tile.share == Tile::Turns)
+      std::tie(stage, phase) = skip(tile, stage, phase, steps);
     return SmallVector<Value>{stage, phase};
   });
 }
@@ -419,7 +392,7 @@ void Sm90Matmul::consume(const Tile &tile) {
 
 void Sm90Matmul::prologue() {
   thread = w.thread();
-  shared = w.shared(k.function);
+  shared = k.dynamicShared();
   Value size = w.toI32(k.size);
   if (transposed) {
     rows = w.c(op.getRows());
@@ -435,21 +408,16 @@ void Sm90Matmul::prologue() {
     barriers =
         std::max(barriers, choice.tile.stages * choice.tile.stageBytes());
   }
-  auto ret = k.source.getBody().front().getTerminator();
-  operands =
-      k.source.getNumArguments() - (op.getInit() ? 1 : 0) +
-      ret->getNumOperands() +
-      isa_and_nonnull<LLVM::LLVMDialect>(k.size.getDefiningOp()->getDialect());
+  k.launch->threads = threadsOfBlock;
+  k.launch->blocksPerSm = plan.blocksPerSm;
+  k.launch->shared = barriers + 16 * ring;
+  form = chosen();
 
   // Warps that free a stage.
-  size_t last = plan.choices.size() - 1;
-  auto warps = [&](const Tile &tile) {
-    return w.c(consumerWarps * (tile.pair ? 2 : 1));
-  };
-  Value arrivals = warps(plan.choices[last].tile);
-  for (size_t i = last; i-- > 0;)
-    arrivals = e.select(w.below(rows, plan.choices[i].rows + 1),
-                        warps(plan.choices[i].tile), arrivals);
+  Value arrivals = w.c(consumerWarps);
+  for (auto [i, choice] : llvm::enumerate(plan.choices))
+    if (choice.tile.share == Tile::Turns)
+      arrivals = e.select(w.is(form, i), w.c(consumerWarps / 2), arrivals);
   e.when(w.is(thread, 0), [&] {
     for (int64_t stage = 0; stage < ring; ++stage) {
       w.initBarrier(fullBarrier(w.c(stage)), w.c(1));
@@ -457,10 +425,7 @@ void Sm90Matmul::prologue() {
     }
     w.fenceBarrierInit();
   });
-  if (plan.cluster > 1)
-    w.syncCluster();
-  else
-    w.syncBlock();
+  w.syncBlock();
 }
 
 void Sm90Matmul::build() {
@@ -476,10 +441,6 @@ void Sm90Matmul::build() {
         w.setRegisters(plan.consumerRegisters, /*more=*/true);
         choose([&](const Tile &tile) { consume(tile); });
       });
-  // A block must not end while its neighbour still writes to it.
-  if (plan.cluster > 1)
-    w.syncCluster();
-  k.function->setAttr("r1c.launch", launch());
 }
 
 //===----------------------------------------------------------------------===//
@@ -494,13 +455,11 @@ bool r1c::kernels::servesMatmulSm90(kern::MatmulOp op) {
   return op.getDepth() % 8 == 0;
 }
 
-LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {
+void r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {
   Sm90Matmul(k, plan).build();
-  return success();
 }
 
-Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
-  Sm90Plan plan;
-  plan.choices.push_back({-1, Sm90Tile()});
-  return plan;
+LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k) {
+  buildMatmulSm90(k, planMatmulSm90(cast<kern::MatmulOp>(k.op)));
+  return success();
 }

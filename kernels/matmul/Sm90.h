@@ -20,37 +20,45 @@ namespace r1c::kernels {
 
 /// What a block computes at a time, and how.
 struct Sm90Tile {
+  /// What the two multiplying warpgroups have in common.
+  enum Share {
+    Columns, ///< they take neighbouring rows of the same columns
+    Rows,    ///< they take neighbouring columns of the same rows
+    /// They take tiles in turn: one multiplies while the other stores.
+    Turns
+  };
   int64_t blocks = 1;    ///< times 64 rows for each warpgroup
   int64_t columns = 256; ///< for each warpgroup: n of its wgmma
   int64_t stages = 4;
   int64_t depth = 64; ///< of a stage, a multiple of 64
-  /// The two warpgroups take neighbouring columns of the same rows, not
-  /// neighbouring rows of the same columns.
-  bool sideBySide = false;
-  /// Two blocks of a cluster take neighbouring rows of the same columns and
-  /// fetch half of B for both.
-  bool pair = false;
+  Share share = Columns;
 
-  int64_t rows() const { return 64 * blocks * (sideBySide ? 1 : 2); }
-  int64_t width() const { return columns * (sideBySide ? 2 : 1); }
+  int64_t rows() const { return 64 * blocks * (share == Columns ? 2 : 1); }
+  int64_t width() const { return columns * (share == Rows ? 2 : 1); }
   int64_t bytesA() const { return rows() * depth * 2; }
   int64_t bytesB() const { return width() * depth * 2; }
   int64_t stageBytes() const { return bytesA() + bytesB(); }
+  /// As many stages as fit in `bytes`.
+  Sm90Tile &fill(int64_t bytes) {
+    stages = bytes / stageBytes();
+    return *this;
+  }
 };
 
-/// The tiles of a kernel: the first one whose `rows` is not below the number of
-/// rows that a launch has is taken; the last one serves any number.
+/// The tiles of a kernel, of which a launch chooses by its number of rows.
 struct Sm90Plan {
   struct Choice {
-    int64_t rows;
     Sm90Tile tile;
+    /// Not 0: this tile is taken for up to so many rows, and for no more.
+    int64_t fewRows = 0;
+    /// Otherwise: how long a tile takes, in a unit that the choices share.
+    int64_t cost = 1;
   };
-  SmallVector<Choice> choices;
-  int64_t cluster = 1; ///< blocks of a cluster
-  /// Tiles are walked in bands of so many tiles (of pairs) high, so that the
-  /// blocks at work at a time share parts of A and B in the second-level
-  /// cache.
+  SmallVector<Choice> choices; ///< at least one without `fewRows`
+  /// Tiles are walked in bands of so many tiles high, so that the blocks at
+  /// work at a time share parts of A and B in the second-level cache.
   int64_t band = 8;
+  int64_t blocksPerSm = 1;
   int64_t producerRegisters = 40, consumerRegisters = 232;
 };
 
@@ -59,9 +67,7 @@ struct Sm90Plan {
 bool servesMatmulSm90(kern::MatmulOp op);
 /// The plan for a device of `processors` multiprocessors.
 Sm90Plan planMatmulSm90(kern::MatmulOp op, int64_t processors = 132);
-/// Emits the kernel and leaves what its launch needs in the attribute
-/// `r1c.launch` of the function.
-mlir::LogicalResult buildMatmulSm90(Kernel &k, const Sm90Plan &plan);
+void buildMatmulSm90(Kernel &k, const Sm90Plan &plan);
 
 /// What is fused behind a product: applies the op's region to sums in
 /// registers and stores its results.
@@ -77,14 +83,14 @@ private:
   struct Pair {
     Value low, high;
   };
-  struct Lines; // the two rows of this thread
+  struct Line; // a row of this thread
 
-  void region(Lines &lines, mlir::ArrayRef<Value> sums, int64_t columns);
-  void reduce(Lines &lines, mlir::ArrayRef<Value> sums);
+  void region(Line &line, mlir::ArrayRef<Value> sums, int64_t columns);
+  void reduce(Line &line);
   Pair loadPair(Value line, Value column, Type element);
-  void storePairs(Value line, Type element, Lines &lines, int half,
-                  int64_t first, mlir::ArrayRef<Pair> pairs);
-  void bind(Lines &lines, int half, mlir::ArrayRef<Value> sums);
+  void storePairs(Value start, Type element, Line &line, int64_t first,
+                  mlir::ArrayRef<Pair> pairs);
+  void bind(Line &line, mlir::ArrayRef<Value> sums);
   Value global(Value tensor);
 
   Kernel &k;

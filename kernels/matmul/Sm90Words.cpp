@@ -35,9 +35,6 @@ Value Sm90Words::block() {
 Value Sm90Words::blocks() {
   return NVVM::GridDimXOp::create(e.b, e.loc, e.b.getI32Type());
 }
-Value Sm90Words::rankInCluster() {
-  return NVVM::ClusterId::create(e.b, e.loc, e.b.getI32Type());
-}
 Value Sm90Words::lane() {
   return NVVM::LaneIdOp::create(e.b, e.loc, e.b.getI32Type());
 }
@@ -48,20 +45,6 @@ Value Sm90Words::lane() {
 
 static LLVM::LLVMPointerType pointerTo(Emit &e, unsigned space) {
   return LLVM::LLVMPointerType::get(e.b.getContext(), space);
-}
-
-Value Sm90Words::shared(Operation *function) {
-  constexpr StringLiteral name = "r1c_shared";
-  auto module = function->getParentOfType<ModuleOp>();
-  if (!module.lookupSymbol(name)) {
-    OpBuilder::InsertionGuard guard(e.b);
-    e.b.setInsertionPointToStart(module.getBody());
-    LLVM::GlobalOp::create(
-        e.b, e.loc, LLVM::LLVMArrayType::get(e.b.getI8Type(), 0),
-        /*isConstant=*/false, LLVM::Linkage::External, name, Attribute(),
-        /*alignment=*/1024, /*addrSpace=*/3);
-  }
-  return LLVM::AddressOfOp::create(e.b, e.loc, pointerTo(e, 3), name);
 }
 
 Value Sm90Words::sharedAt(Value shared, Value bytes) {
@@ -94,19 +77,7 @@ void Sm90Words::arrive(Value barrier) {
   NVVM::MBarrierArriveOp::create(e.b, e.loc, e.b.getI64Type(), barrier,
                                  Value());
 }
-Value Sm90Words::inBlock(Value barrier, Value rank) {
-  return NVVM::MapaOp::create(e.b, e.loc, pointerTo(e, 7), barrier, rank);
-}
-void Sm90Words::arriveRemote(Value remoteBarrier) {
-  NVVM::MBarrierArriveOp::create(e.b, e.loc, Type(), remoteBarrier, Value(),
-                                 NVVM::MemScopeKind::CLUSTER);
-}
 void Sm90Words::syncBlock() { NVVM::BarrierOp::create(e.b, e.loc); }
-void Sm90Words::syncCluster() {
-  // Not the aligned forms: the producing thread leaves its warp behind.
-  NVVM::ClusterArriveOp::create(e.b, e.loc, UnitAttr());
-  NVVM::ClusterWaitOp::create(e.b, e.loc, UnitAttr());
-}
 void Sm90Words::syncNamed(Value id, int64_t threads) {
   NVVM::BarrierOp::create(e.b, e.loc, TypeRange(), id, c(threads),
                           NVVM::BarrierReductionAttr(), Value());
@@ -119,12 +90,12 @@ void Sm90Words::fenceAsync() {
 }
 
 void Sm90Words::copyBox(Value to, Value map, ArrayRef<Value> coordinates,
-                        Value barrier, Value mask) {
+                        Value barrier) {
   Value cluster =
       LLVM::AddrSpaceCastOp::create(e.b, e.loc, pointerTo(e, 7), to);
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
       e.b, e.loc, cluster, map, ValueRange(coordinates), barrier, ValueRange(),
-      mask, Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
+      Value(), Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false,
       NVVM::CTAGroupKindAttr(), Value());
 }
 

@@ -35,30 +35,23 @@ public:
   Value toI32(Value i64);
 
   // Where this thread is.
-  Value thread();        ///< in the block
-  Value block();         ///< in the grid
-  Value blocks();        ///< of the grid
-  Value rankInCluster(); ///< of this block
+  Value thread(); ///< in the block
+  Value block();  ///< in the grid
+  Value blocks(); ///< of the grid
 
-  /// Start of the dynamic shared memory, aligned to 1024 bytes: a pointer of
-  /// address space 3. The global stands in the kernel's module.
-  Value shared(mlir::Operation *function);
+  /// At an address of shared memory, so many bytes on.
   Value sharedAt(Value shared, Value bytes); ///< i32
   Value sharedAddress(Value shared);         ///< i32
 
   // Barriers in shared memory.
   void initBarrier(Value barrier, Value arrivals);
-  /// Makes initialised barriers visible to the cluster and to copies.
+  /// Makes initialised barriers visible to copies.
   void fenceBarrierInit();
   /// Blocks until the phase of this parity (i32, 0 or 1) is complete.
   void wait(Value barrier, Value parity);
   void expectBytes(Value barrier, Value bytes); ///< and arrives
-  void arrive(Value barrier);                   ///< of this block
-  /// The same barrier in the block `rank` of the cluster.
-  Value inBlock(Value barrier, Value rank);
-  void arriveRemote(Value remoteBarrier);
+  void arrive(Value barrier);
   void syncBlock();
-  void syncCluster();
   /// Waits for `threads` threads that use the same `id` (1 ... 15).
   void syncNamed(Value id, int64_t threads);
   /// Ordinary stores to shared memory of this thread before, wgmma and copies
@@ -66,10 +59,9 @@ public:
   void fenceAsync();
 
   /// Starts the copy of a box from (x, y, ...) of a tensor map to shared
-  /// memory; its bytes arrive at `barrier`. `mask` (i16): to these blocks of
-  /// the cluster, at the same place in each.
+  /// memory; its bytes arrive at `barrier`.
   void copyBox(Value to, Value map, mlir::ArrayRef<Value> coordinates,
-               Value barrier, Value mask = {});
+               Value barrier);
 
   // wgmma. Operands in shared memory have the 128-byte swizzle.
   /// The part of a descriptor that is not the address: K-major, rows of 128
