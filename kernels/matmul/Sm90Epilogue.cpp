@@ -375,7 +375,9 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
            SmallVector<Value> next(both.drop_front(sums.size() / 2));
            Line line;
            line.quad = quad;
-           line.column = firstColumn;
+           // What depends on columns alone would be taken out of the loop, into
+           // more registers than there are.
+           line.column = w.opaque(firstColumn);
            line.row = e.add(firstRow, away);
            line.valid = e.less(line.row, rows);
            // Loads need no condition then.

@@ -175,6 +175,14 @@ Value Sm90Words::exchange(Value v, int64_t lanes) {
                               c(31), NVVM::ShflKind::bfly, UnitAttr());
 }
 
+Value Sm90Words::opaque(Value v) {
+  return LLVM::InlineAsmOp::create(
+             e.b, e.loc, v.getType(), ValueRange(v), "mov.b32 $0, $1;", "=r,r",
+             /*has_side_effects=*/true, /*is_align_stack=*/false,
+             LLVM::TailCallKind::None, LLVM::AsmDialectAttr(), ArrayAttr())
+      .getRes();
+}
+
 Value Sm90Words::packBf16(Value low, Value high) {
   // Rounds to nearest even, as truncf does; a NaN becomes the canonical one.
   auto type = VectorType::get(2, e.b.getBF16Type());

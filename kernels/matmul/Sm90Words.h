@@ -88,6 +88,8 @@ public:
   /// Two f32 to bf16, in one i32; `low` comes first in memory.
   Value packBf16(Value low, Value high);
   Value lane(); ///< of this thread in its warp
+  /// The same i32, of which the compiler knows nothing.
+  Value opaque(Value v);
 
   void branch(Value condition, mlir::function_ref<void()> then,
               mlir::function_ref<void()> otherwise);
