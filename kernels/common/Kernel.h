@@ -238,6 +238,11 @@ mlir::LogicalResult buildMatmulSimt(Kernel &k);
 mlir::LogicalResult buildMatmulSm90(Kernel &k);
 mlir::LogicalResult buildAttentionCuda(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
+/// Whether the tensor cores serve attention over rows of `columns` elements:
+/// bf16, heads 64 or 128 wide, at most 64 to a key head, a positive scale.
+bool isAttentionSm90(Type element, int64_t columns, int64_t heads,
+                     int64_t kvHeads, double scale);
+mlir::LogicalResult buildAttentionSm90(Kernel &k);
 
 } // namespace r1c::kernels
 

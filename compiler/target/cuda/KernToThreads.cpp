@@ -56,6 +56,14 @@ struct KernToThreadsPass
     }
   }
 
+  template <typename Op>
+  static bool onTensorCores(Op op) {
+    auto type = cast<RankedTensorType>(op.getQ().getType());
+    return kernels::isAttentionSm90(type.getElementType(), type.getDimSize(1),
+                                    op.getHeads(), op.getKvHeads(),
+                                    op.getScale().convertToDouble());
+  }
+
   LogicalResult build(kernels::Kernel &k) {
     using namespace kernels;
     return llvm::TypeSwitch<Operation *, LogicalResult>(k.op)
@@ -69,8 +77,11 @@ struct KernToThreadsPass
           return reference ? buildColumnSumReference(k) : buildColumnSumCuda(k);
         })
         .Case([&](kern::MatmulOp) { return buildMatmulCuda(k); })
-        .Case([&](kern::AttentionOp) {
-          return reference ? buildAttentionReference(k) : buildAttentionCuda(k);
+        .Case([&](kern::AttentionOp op) {
+          if (reference)
+            return buildAttentionReference(k);
+          return onTensorCores(op) ? buildAttentionSm90(k)
+                                   : buildAttentionCuda(k);
         })
         .Case([&](kern::AttentionBackwardOp) {
           return reference ? buildAttentionBackwardReference(k)

@@ -1,0 +1,602 @@
+//===- Sm90Forward.cpp - kern.attention on Hopper's tensor cores ----------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// A tile is 128 rows: neighbouring query rows that read the same keys, each
+// with the heads of one key head. One warpgroup brings tiles of q, k and v to
+// shared memory, two multiply, 64 rows each: q k^T of a block of 128 keys runs
+// while the block before is multiplied with v, and the softmax beside both.
+// Blocks lie at absolute positions and are taken in order, so that what a row
+// gets does not depend on its tile.
+//===----------------------------------------------------------------------===//
+
+#include "kernels/attention/Sm90Tiles.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+namespace {
+
+constexpr int64_t tileRows = 128;   ///< rows of a tile, of both warpgroups
+constexpr int64_t keysABlock = 128; ///< part of a row's meaning
+constexpr int64_t panelBytes = 128 * panelRow;
+constexpr int64_t stages = 2;      ///< of q, of k and of v, each
+constexpr int64_t producers = 128; ///< threads
+constexpr int64_t consumerWarps = 8;
+
+class ForwardBuilder {
+public:
+  explicit ForwardBuilder(Kernel &k) : k(k), w(k) {}
+  void build();
+
+private:
+  /// Barriers in shared memory; each kind has one a stage.
+  enum Barrier { qFull, qEmpty, kFull, kEmpty, vFull, vEmpty, unheard, kinds };
+
+  // Places in shared memory, in bytes.
+  int64_t tileBytes() const { return width / panelColumns * panelBytes; }
+  int64_t kAt() const { return stages * tileBytes(); }
+  int64_t vAt() const { return 2 * stages * tileBytes(); }
+  int64_t barriersAt() const { return 3 * stages * tileBytes(); }
+  int64_t infoAt() const { return barriersAt() + kinds * stages * 8; }
+  int64_t tableAt() const { return infoAt() + stages * 32; }
+  int64_t end() const { return tableAt() + AttentionTiles::tableBytes; }
+  Value place(Value stage, int64_t at) {
+    return w.sharedAt(memory, w.add(w.mul(stage, tileBytes()), at));
+  }
+  Value barrier(Barrier kind, Value stage) {
+    return w.sharedAt(memory,
+                      w.add(w.mul(stage, 8), barriersAt() + kind * stages * 8));
+  }
+  Value info(Value stage, int64_t word) {
+    return w.sharedAt(memory, w.add(w.mul(stage, 32), infoAt() + 4 * word));
+  }
+  static constexpr int64_t infoWords = 6;
+  /// A counter of uses to its stage, and the parity of the use.
+  Value stage(Value use) { return w.rem(use, stages); }
+  Value parity(Value use) { return w.rem(w.div(use, stages), 2); }
+
+  // The producers.
+  void produce(AttentionTiles &tiles);
+  /// Loads under way: barriers that wait for them, the oldest first.
+  using Pending = SmallVector<Value>;
+  void startLoad(Barrier empty, Value use, Pending &pending);
+  void endLoad(Barrier full, Value use, Pending &pending);
+  void loadQueries(const AttentionTiles::Tile &tile, Value keyHead, Value use);
+  void loadKeys(Value tensor, int64_t at, const AttentionTiles::Tile &tile,
+                Value keyHead, Value block, Value use);
+  void tell(Value stage, ArrayRef<Value> words);
+
+  // The consumers.
+  void consume();
+  /// What a thread keeps of its two rows: of a column of 64 x n sums.
+  struct Rows {
+    Value greatest[2], sum[2];
+  };
+  void tile(Value use, Value block0, ArrayRef<Value> words);
+  Value scores(Value use, Value qStage);
+  SmallVector<Value> soften(Value scores, Rows &rows, Value shrink[2],
+                            ArrayRef<Value> limits);
+  SmallVector<Value> packed(ArrayRef<Value> p);
+  Value weighted(Value out, ArrayRef<Value> p, Value use);
+  void release(Barrier empty, Value use);
+  void store(Value out, Rows &rows, Value qStage);
+
+  Kernel &k;
+  AttentionWords w;
+  Emit &e = k.e;
+  kern::AttentionOp op = cast<kern::AttentionOp>(k.op);
+  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads(),
+          each = heads / kvHeads;
+  int64_t width =
+      cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
+  int64_t rowsATile = tileRows / each;
+  double scale = op.getScale().convertToDouble();
+  Type bf16 = k.builder.getBF16Type(), f32 = w.f32, i32 = w.i32;
+  Value memory, thread, lane; ///< thread of its role
+  Value group;                ///< which of the two consumers
+};
+
+} // namespace
+
+void ForwardBuilder::build() {
+  k.launch->threads = producers + consumerWarps * 32;
+  k.launch->blocksPerSm = 1;
+  k.launch->shared = end();
+  memory = w.shared(k.function);
+  thread = w.thread();
+  lane = w.rem(thread, 32);
+  AttentionTiles tiles(w, op, rowsATile, w.sharedAt(memory, w.c(tableAt())));
+  e.when(w.is(thread, 0), [&] {
+    for (int64_t s = 0; s < stages; ++s) {
+      auto init = [&](Barrier kind, int64_t arrivals) {
+        w.initBarrier(barrier(kind, w.c(s)), w.c(arrivals));
+      };
+      for (Barrier kind : {qFull, kFull, vFull, unheard})
+        init(kind, producers);
+      for (Barrier kind : {qEmpty, kEmpty, vEmpty})
+        init(kind, consumerWarps);
+    }
+    w.fenceBarrierInit();
+  });
+  tiles.build(thread, k.launch->threads);
+  Value role = w.warpgroup(thread);
+  group = w.add(role, -1);
+  thread = w.rem(thread, 128);
+  w.branch(
+      w.is(role, 0),
+      [&] {
+        w.setRegisters(72, false);
+        produce(tiles);
+      },
+      [&] {
+        w.setRegisters(216, true);
+        consume();
+      });
+}
+
+//===----------------------------------------------------------------------===//
+// The producers
+//===----------------------------------------------------------------------===//
+
+void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
+  // Loads that are under way are told of when the next one has begun. But who
+  // would free the place for it may wait for just these.
+  Value there = barrier(empty, stage(use));
+  Value phase = w.rem(w.add(w.div(use, stages), 1), 2);
+  Value none = barrier(unheard, w.c(0));
+  SmallVector<Type> types(pending.size(), none.getType());
+  pending = e.choose(
+      w.test(there, phase), types, [&] { return pending; },
+      [&]() -> SmallVector<Value> {
+        w.waitCopies(0);
+        w.fenceAsync();
+        for (Value full : pending)
+          w.arrive(full);
+        w.wait(there, phase);
+        return SmallVector<Value>(pending.size(), none);
+      });
+}
+
+void ForwardBuilder::endLoad(Barrier full, Value use, Pending &pending) {
+  w.commitCopies();
+  w.waitCopies(pending.size());
+  // What was copied is read by the matrix units.
+  w.fenceAsync();
+  w.arrive(pending.front());
+  pending.erase(pending.begin());
+  pending.push_back(barrier(full, stage(use)));
+}
+
+void ForwardBuilder::loadQueries(const AttentionTiles::Tile &tile,
+                                 Value keyHead, Value use) {
+  int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
+  Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
+  Value panel = w.mul(w.div(chunk, 8), panelBytes);
+  Value swizzled = w.mul(
+      arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
+  Value to = w.sharedAt(place(stage(use), 0),
+                        e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
+  Value inside = w.mul(tile.rows, each);
+  for (int64_t r = 0; r < tileRows; r += rowsAtOnce) {
+    Value row = w.add(r0, r);
+    Value bytes = e.select(e.less(row, inside), w.c(16), w.c(0));
+    row = e.min(row, w.add(inside, -1));
+    Value head = e.add(w.mul(keyHead, each), w.rem(row, each));
+    Value query = e.toI64(e.add(tile.first, w.div(row, each)));
+    Value column = e.toI64(e.add(w.mul(head, width), w.mul(chunk, 8)));
+    Value from = e.at(k.pointer(op.getQ()),
+                      e.add(e.mul(query, heads * width), column), bf16);
+    w.copy16(w.sharedAt(to, w.c(r * panelRow)), from, bytes);
+  }
+}
+
+void ForwardBuilder::loadKeys(Value tensor, int64_t at,
+                              const AttentionTiles::Tile &tile, Value keyHead,
+                              Value block, Value use) {
+  int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
+  Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
+  Value panel = w.mul(w.div(chunk, 8), panelBytes);
+  Value swizzled = w.mul(
+      arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
+  Value to = w.sharedAt(place(stage(use), at),
+                        e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
+  Value column = e.toI64(e.add(w.mul(keyHead, width), w.mul(chunk, 8)));
+  Value start = e.at(k.pointer(tensor), column, bf16);
+  Value position0 = e.add(w.mul(block, keysABlock), r0);
+  for (int64_t r = 0; r < keysABlock; r += rowsAtOnce) {
+    // Zeros behind the last key that a row of the tile sees: what lies there
+    // may be anything.
+    Value position = w.add(position0, r);
+    Value bytes = e.select(e.less(tile.greatest, position), w.c(0), w.c(16));
+    position = e.min(position, tile.greatest);
+    Value origin = tile.base;
+    if (tile.shared)
+      origin =
+          e.select(e.less(position, tile.shared), tile.sharedBase, tile.base);
+    Value row = e.toI64(e.add(origin, position));
+    Value from = e.at(start, e.mul(row, kvHeads * width), bf16);
+    w.copy16(w.sharedAt(to, w.c(r * panelRow)), from, bytes);
+  }
+}
+
+void ForwardBuilder::tell(Value stage, ArrayRef<Value> words) {
+  e.when(w.is(thread, 0), [&] {
+    for (auto [i, word] : llvm::enumerate(words))
+      e.store(word, info(stage, i), i32);
+  });
+}
+
+void ForwardBuilder::produce(AttentionTiles &tiles) {
+  Value total = tiles.total(), items = w.mul(total, kvHeads);
+  Value block = w.block(), blocks = w.blocks();
+  Value none = barrier(unheard, w.c(0));
+  // Late tiles see most keys and come first. Rounds go forth and back over the
+  // blocks of the grid, which evens out what falls to each.
+  auto itemOf = [&](Value round) {
+    Value back = e.sub(w.add(blocks, -1), block);
+    return e.add(e.mul(round, blocks),
+                 e.select(w.is(w.rem(round, 2), 0), block, back));
+  };
+  Value rounds = e.div(e.add(items, w.add(blocks, -1)), blocks);
+  constexpr size_t later = 2; // loads that may be under way
+  SmallVector<Value> start{w.c(0), w.c(0)};
+  start.append(later, none);
+  auto end = w.count(
+      w.c(0), rounds, start,
+      [&](Value round, ValueRange carried) -> SmallVector<Value> {
+        Value item = itemOf(round);
+        return e.choose(
+            e.less(item, items), carried.getTypes(),
+            [&]() -> SmallVector<Value> {
+              Value tileUse = carried[0], keyUse = carried[1];
+              Pending pending(carried.drop_front(2));
+              Value n = e.sub(w.add(total, -1), w.div(item, kvHeads));
+              Value keyHead = w.rem(item, kvHeads);
+              AttentionTiles::Tile tile = tiles.find(n, lane);
+              Value count = w.add(w.div(tile.greatest, keysABlock), 1);
+              Value whole = w.div(w.add(tile.least, 1), keysABlock);
+              startLoad(qEmpty, tileUse, pending);
+              loadQueries(tile, keyHead, tileUse);
+              tell(stage(tileUse),
+                   {w.c(1), tile.first, tile.rows, keyHead, count, whole});
+              endLoad(qFull, tileUse, pending);
+              auto load = [&](bool values, Value j) {
+                Value use = e.add(keyUse, j);
+                startLoad(values ? vEmpty : kEmpty, use, pending);
+                loadKeys(values ? op.getV() : op.getK(), values ? vAt() : kAt(),
+                         tile, keyHead, j, use);
+                endLoad(values ? vFull : kFull, use, pending);
+              };
+              // In the order of their use: the keys of a block before the
+              // values of the one before.
+              load(false, w.c(0));
+              pending =
+                  w.count(w.c(1), count, pending,
+                          [&](Value j, ValueRange inner) -> SmallVector<Value> {
+                            pending.assign(inner.begin(), inner.end());
+                            load(false, j);
+                            load(true, w.add(j, -1));
+                            return pending;
+                          });
+              load(true, w.add(count, -1));
+              SmallVector<Value> next{w.add(tileUse, 1), e.add(keyUse, count)};
+              llvm::append_range(next, pending);
+              return next;
+            },
+            [&]() -> SmallVector<Value> {
+              return SmallVector<Value>(carried.begin(), carried.end());
+            });
+      });
+  Pending pending(ArrayRef<Value>(end).drop_front(2));
+  startLoad(qEmpty, end[0], pending);
+  tell(stage(end[0]), {w.c(0)});
+  w.waitCopies(0);
+  w.fenceAsync();
+  for (Value full : pending)
+    w.arrive(full);
+  w.arrive(barrier(qFull, stage(end[0])));
+}
+
+//===----------------------------------------------------------------------===//
+// The consumers
+//===----------------------------------------------------------------------===//
+
+void ForwardBuilder::consume() {
+  Value zero = w.c(0);
+  SmallVector<Value> start{zero, zero};
+  start.append(infoWords - 1, zero);
+  w.repeat(
+      start,
+      [&](ValueRange carried) -> std::pair<Value, SmallVector<Value>> {
+        Value use = carried[0];
+        w.wait(barrier(qFull, stage(use)), parity(use));
+        SmallVector<Value> next{use, carried[1]};
+        for (int64_t i = 1; i < infoWords; ++i)
+          next.push_back(e.load(info(stage(use), i), i32));
+        Value more = e.load(info(stage(use), 0), i32);
+        return {w.notEqual(more, w.c(0)), next};
+      },
+      [&](ValueRange carried) -> SmallVector<Value> {
+        SmallVector<Value> words(carried.drop_front(2));
+        tile(carried[0], carried[1], words);
+        SmallVector<Value> next(carried.begin(), carried.end());
+        next[0] = w.add(carried[0], 1);
+        next[1] = e.add(carried[1], words[3]);
+        return next;
+      });
+}
+
+void ForwardBuilder::release(Barrier empty, Value use) {
+  e.when(w.is(lane, 0), [&] { w.arrive(barrier(empty, stage(use))); });
+}
+
+Value ForwardBuilder::scores(Value use, Value qStage) {
+  auto operand = [&](Value from, int64_t at) {
+    Value address = w.sharedAddress(place(from, at));
+    return w.descriptor(w.div(address, 16), Sm90Words::descriptorK());
+  };
+  Value a = operand(qStage, 0);
+  a = w.plusDynamic(a, w.mul(group, 64 * panelRow));
+  Value b = operand(stage(use), kAt());
+  Value sums = w.nothing(keysABlock);
+  w.fence();
+  for (int64_t c = 0; c < width; c += 16) {
+    int64_t at = c / panelColumns * panelBytes + c % panelColumns * 2;
+    sums = w.multiply16(sums, w.plus(a, at), w.plus(b, at), keysABlock, false,
+                        false, /*overwrite=*/c == 0);
+  }
+  w.commit();
+  return sums;
+}
+
+SmallVector<Value> ForwardBuilder::soften(Value scores, Rows &rows,
+                                          Value shrink[2],
+                                          ArrayRef<Value> limits) {
+  // Thread of the warpgroup: rows lane / 4 and + 8 of its warp's 16; of each 8
+  // columns, 2 * (lane % 4) and the next. scores[4 j + 2 r + c].
+  SmallVector<Value> s = w.unpack(scores);
+  if (!limits.empty()) {
+    Value never = w.f(-INFINITY);
+    for (int64_t i = 0, n = s.size(); i < n; ++i) {
+      Value seen = e.less(w.c(i / 4 * 8 + i % 2), limits[i / 2 % 2]);
+      s[i] = e.select(seen, s[i], never);
+    }
+  }
+  Value factor = w.f(scale * 1.4426950408889634);
+  for (int64_t r = 0; r < 2; ++r) {
+    // Two chains, folded; then over the four lanes of the row.
+    Value most[2];
+    SmallVector<int64_t> mine;
+    for (int64_t i = 0, n = s.size(); i < n; ++i)
+      if (i / 2 % 2 == r)
+        mine.push_back(i);
+    for (auto [n, i] : llvm::enumerate(mine))
+      most[n % 2] = n < 2 ? s[i] : w.maxF(most[n % 2], s[i]);
+    Value m = w.maxF(most[0], most[1]);
+    m = w.maxF(m, w.exchange(m, 1));
+    m = w.maxF(m, w.exchange(m, 2));
+    m = w.maxF(rows.greatest[r], m);
+    shrink[r] = w.exp2(w.mulF(w.subF(rows.greatest[r], m), factor));
+    Value offset = w.mulF(m, w.f(-scale * 1.4426950408889634));
+    Value sums[4];
+    for (auto [n, i] : llvm::enumerate(mine)) {
+      s[i] = w.exp2(e.fma(s[i], factor, offset));
+      sums[n % 4] = n < 4 ? s[i] : w.addF(sums[n % 4], s[i]);
+    }
+    Value sum = w.addF(w.addF(sums[0], sums[1]), w.addF(sums[2], sums[3]));
+    rows.sum[r] = e.fma(rows.sum[r], shrink[r], sum);
+    rows.greatest[r] = m;
+  }
+  return s;
+}
+
+SmallVector<Value> ForwardBuilder::packed(ArrayRef<Value> p) {
+  SmallVector<Value> words;
+  for (size_t i = 0; i < p.size(); i += 2)
+    words.push_back(w.packBf16(p[i], p[i + 1]));
+  return words;
+}
+
+Value ForwardBuilder::weighted(Value out, ArrayRef<Value> p, Value use) {
+  Value address = w.sharedAddress(place(stage(use), vAt()));
+  Value b =
+      w.descriptor(w.div(address, 16), Sm90Words::descriptorMN(panelBytes));
+  w.fence();
+  for (int64_t key = 0; key < keysABlock; key += 16)
+    out = w.multiplyRegisters(out, p.slice(key / 4, 4),
+                              w.plus(b, key * panelRow), width, true);
+  w.commit();
+  return out;
+}
+
+void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words) {
+  Value first = words[0], rowsHere = words[1], count = words[3],
+        whole = words[4];
+  Value qStage = stage(use);
+  // Keys below the limit are seen, counted from this thread's first column of
+  // the block.
+  Value limits[2];
+  Value row0 = e.add(w.mul(group, 64),
+                     e.add(w.mul(w.div(thread, 32), 16), w.div(lane, 4)));
+  for (int64_t r = 0; r < 2; ++r) {
+    Value row = e.min(w.add(row0, 8 * r), w.add(w.mul(rowsHere, each), -1));
+    Value position =
+        w.number(op.getPositions(), e.add(first, w.div(row, each)));
+    limits[r] = e.sub(w.add(position, 1), w.mul(w.rem(lane, 4), 2));
+  }
+  auto limitsAt = [&](Value j) {
+    Value from = w.mul(j, keysABlock);
+    return SmallVector<Value>{e.sub(limits[0], from), e.sub(limits[1], from)};
+  };
+  Rows rows;
+  for (int64_t r = 0; r < 2; ++r) {
+    rows.greatest[r] = w.f(-INFINITY);
+    rows.sum[r] = w.f(0);
+  }
+  Value shrink[2];
+  w.wait(barrier(kFull, stage(block0)), parity(block0));
+  Value s = scores(block0, qStage);
+  w.waitGroups(0);
+  s = w.settle(s);
+  release(kEmpty, block0);
+  SmallVector<Value> p = packed(soften(s, rows, shrink, limitsAt(w.c(0))));
+
+  int64_t sums = width / 2, weights = p.size();
+  SmallVector<Value> state(sums, w.f(0));
+  llvm::append_range(state, p);
+  auto add = [&](Rows &rows) {
+    for (int64_t r = 0; r < 2; ++r)
+      state.append({rows.greatest[r], rows.sum[r]});
+  };
+  auto take = [&](ValueRange carried, Rows &rows) {
+    ValueRange last = carried.drop_front(sums + weights);
+    for (int64_t r = 0; r < 2; ++r) {
+      rows.greatest[r] = last[2 * r];
+      rows.sum[r] = last[2 * r + 1];
+    }
+  };
+  add(rows);
+  auto step = [&](Value j, ValueRange carried,
+                  bool masked) -> SmallVector<Value> {
+    Rows rows;
+    take(carried, rows);
+    SmallVector<Value> before(carried.take_front(sums)),
+        p(carried.slice(sums, weights));
+    Value here = e.add(block0, j), last = w.add(here, -1);
+    w.wait(barrier(kFull, stage(here)), parity(here));
+    Value s = scores(here, qStage);
+    Value out = weighted(w.pack(before), p, last);
+    w.waitGroups(1);
+    s = w.settle(s);
+    release(kEmpty, here);
+    SmallVector<Value> limits;
+    if (masked)
+      limits = limitsAt(j);
+    Value shrink[2];
+    SmallVector<Value> weightsHere = soften(s, rows, shrink, limits);
+    // Here rather than where they are needed: no assembler moves the softmax
+    // over this loop, behind the wait for the product that it runs beside.
+    w.wait(barrier(vFull, stage(here)), parity(here));
+    w.waitGroups(0);
+    out = w.settle(out, p);
+    release(vEmpty, last);
+    SmallVector<Value> values = w.unpack(out);
+    for (auto [i, v] : llvm::enumerate(values))
+      v = w.mulF(v, shrink[i / 2 % 2]);
+    state = values;
+    llvm::append_range(state, packed(weightsHere));
+    add(rows);
+    return state;
+  };
+  Value middle = e.max(e.min(whole, count), w.c(1));
+  state = w.count(w.c(1), middle, state, [&](Value j, ValueRange carried) {
+    return step(j, carried, false);
+  });
+  state = w.count(middle, count, state, [&](Value j, ValueRange carried) {
+    return step(j, carried, true);
+  });
+  take(state, rows);
+  p.assign(state.begin() + sums, state.begin() + sums + weights);
+  Value last = w.add(e.add(block0, count), -1);
+  Value out =
+      weighted(w.pack(ArrayRef<Value>(state).take_front(sums)), p, last);
+  w.waitGroups(0);
+  out = w.settle(out, p);
+  release(vEmpty, last);
+  store(out, rows, qStage);
+  release(qEmpty, use);
+}
+
+void ForwardBuilder::store(Value out, Rows &rows, Value qStage) {
+  // Read again: registers are few while the blocks are walked.
+  auto word = [&](int64_t i) { return e.load(info(qStage, i), i32); };
+  Value first = word(1), inside = w.mul(word(2), each), keyHead = word(3);
+  // The first word is 1. Only, so that all that follows from the thread's
+  // number is not computed in advance and kept for long.
+  Value none = w.add(word(0), -1);
+  Value thread = e.add(this->thread, none), lane = e.add(this->lane, none);
+  Value warp = w.div(thread, 32);
+  Value row0 = e.add(w.mul(group, 64), w.mul(warp, 16)); // of this warp
+  Value line = w.div(lane, 4), quarter = w.rem(lane, 4);
+  auto headOf = [&](Value row) {
+    return e.add(w.mul(keyHead, each), w.rem(row, each));
+  };
+  auto queryOf = [&](Value row) {
+    return e.toI64(e.add(first, w.div(row, each)));
+  };
+  Value inverse[2];
+  for (int64_t r = 0; r < 2; ++r) {
+    Value sum = rows.sum[r];
+    sum = w.addF(sum, w.exchange(sum, 1));
+    sum = w.addF(sum, w.exchange(sum, 2));
+    inverse[r] = arith::DivFOp::create(e.b, e.loc, w.f(1), sum);
+    if (!op.getLse())
+      continue;
+    Value row = e.add(row0, w.add(line, 8 * r));
+    Value writes = w.both(w.is(quarter, 0), e.less(row, inside));
+    e.when(writes, [&] {
+      Value lse = e.fma(rows.greatest[r], w.f(scale),
+                        math::LogOp::create(e.b, e.loc, sum));
+      Value at = e.add(e.mul(queryOf(row), heads), e.toI64(headOf(row)));
+      e.store(lse, e.at(k.pointer(op.getLse()), at, f32), f32);
+    });
+  }
+  // Through shared memory, where this warp's rows of q lay: all four warps must
+  // be done with them.
+  w.syncNamed(w.add(group, 1), 128);
+  SmallVector<Value> values = w.unpack(out);
+  Value tile = place(qStage, 0);
+  for (int64_t i = 0; i < width / 2; i += 2) {
+    int64_t r = i / 2 % 2, column = i / 4 * 8;
+    Value row = e.add(row0, w.add(line, 8 * r));
+    Value word = w.packBf16(w.mulF(values[i], inverse[r]),
+                            w.mulF(values[i + 1], inverse[r]));
+    Value chunk = arith::XOrIOp::create(
+        e.b, e.loc, w.c(column % panelColumns / 8), w.rem(line, 8));
+    Value at =
+        e.add(w.mul(row, panelRow), e.add(w.mul(chunk, 16), w.mul(quarter, 4)));
+    e.store(word,
+            w.sharedAt(tile, w.add(at, column / panelColumns * panelBytes)),
+            i32);
+  }
+  w.syncWarp();
+  int64_t chunks = width / 8, rowsAtOnce = 32 / chunks;
+  Value chunk = w.rem(lane, chunks);
+  auto vector = VectorType::get(4, i32);
+  for (int64_t r = 0; r < 16; r += rowsAtOnce) {
+    Value row = e.add(row0, w.add(w.div(lane, chunks), r));
+    Value piece =
+        arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(row, 8));
+    Value at =
+        e.add(w.mul(row, panelRow),
+              e.add(w.mul(piece, 16), w.mul(w.div(chunk, 8), panelBytes)));
+    Value v =
+        LLVM::LoadOp::create(e.b, e.loc, vector, w.sharedAt(tile, at), 16);
+    e.when(e.less(row, inside), [&] {
+      Value column = e.toI64(e.add(w.mul(headOf(row), width), w.mul(chunk, 8)));
+      Value to = e.at(k.pointer(op.getOut()),
+                      e.add(e.mul(queryOf(row), heads * width), column), bf16);
+      LLVM::StoreOp::create(e.b, e.loc, v, to, 16);
+    });
+  }
+  w.syncWarp();
+}
+
+LogicalResult r1c::kernels::buildAttentionSm90(Kernel &k) {
+  ForwardBuilder(k).build();
+  return success();
+}
+
+bool r1c::kernels::isAttentionSm90(Type element, int64_t columns, int64_t heads,
+                                   int64_t kvHeads, double scale) {
+  int64_t width = columns / heads;
+  return element.isBF16() && (width == 64 || width == 128) &&
+         heads / kvHeads <= 64 && scale > 0;
+}
