@@ -14,6 +14,13 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+bool r1c::kernels::isAttentionSm90(Type element, int64_t columns, int64_t heads,
+                                   int64_t kvHeads, double scale) {
+  int64_t width = columns / heads;
+  return element.isBF16() && (width == 64 || width == 128) &&
+         heads / kvHeads <= 64 && scale > 0;
+}
+
 AttentionWords::AttentionWords(Kernel &k)
     : Sm90Words(k.e), k(k), f32(k.builder.getF32Type()),
       i32(k.builder.getI32Type()) {}

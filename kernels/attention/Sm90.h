@@ -42,9 +42,9 @@ public:
   Value warpgroup(Value thread);
   /// A bit for each lane of the warp.
   Value ballot(Value bit);
-  Value ones(Value mask);   ///< how many bits are set
-  Value lowest(Value mask); ///< the number of the lowest bit; 32 for none
-  Value lanesBelow(Value lane);  ///< the bits of the lanes before this one
+  Value ones(Value mask);       ///< how many bits are set
+  Value lowest(Value mask);     ///< the number of the lowest bit; 32 for none
+  Value lanesBelow(Value lane); ///< the bits of the lanes before this one
   Value lower(Value v, int64_t distance); ///< of the lane so far below
   Value greatest(Value v);                ///< of the warp's lanes, signed
   Value least(Value v);                   ///< likewise

@@ -593,10 +593,3 @@ LogicalResult r1c::kernels::buildAttentionSm90(Kernel &k) {
   ForwardBuilder(k).build();
   return success();
 }
-
-bool r1c::kernels::isAttentionSm90(Type element, int64_t columns, int64_t heads,
-                                   int64_t kvHeads, double scale) {
-  int64_t width = columns / heads;
-  return element.isBF16() && (width == 64 || width == 128) &&
-         heads / kvHeads <= 64 && scale > 0;
-}
