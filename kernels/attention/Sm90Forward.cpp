@@ -109,7 +109,7 @@ void ForwardBuilder::build() {
   k.launch->threads = producers + consumerWarps * 32;
   k.launch->blocksPerSm = 1;
   k.launch->shared = end();
-  memory = w.shared(k.function);
+  memory = k.dynamicShared();
   thread = w.thread();
   lane = w.rem(thread, 32);
   AttentionTiles tiles(w, op, rowsATile, w.sharedAt(memory, w.c(tableAt())));
