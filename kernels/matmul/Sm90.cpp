@@ -16,8 +16,7 @@ using namespace r1c::kernels;
 
 namespace {
 
-constexpr int64_t threadsOfBlock = 384;
-constexpr int64_t consumerWarps = 8;
+constexpr int64_t consumers = 256; ///< threads that multiply: the first
 
 class Sm90Matmul {
 public:
@@ -300,7 +299,7 @@ void Sm90Matmul::clearTail(const Tile &tile, Value base, Value group,
 }
 
 void Sm90Matmul::consume(const Tile &tile) {
-  Value group = w.add(w.div(thread, 128), -1), lane = w.lane();
+  Value group = w.div(thread, 128), lane = w.lane();
   Value steps = stepsOf(tile);
   // Every warp frees a stage by itself.
   Value frees = w.is(lane, 0);
@@ -408,16 +407,16 @@ void Sm90Matmul::prologue() {
     barriers =
         std::max(barriers, choice.tile.stages * choice.tile.stageBytes());
   }
-  k.launch->threads = threadsOfBlock;
+  k.launch->threads = consumers + 32 * plan.producerWarps;
   k.launch->blocksPerSm = plan.blocksPerSm;
   k.launch->shared = barriers + 16 * ring;
   form = chosen();
 
   // Warps that free a stage.
-  Value arrivals = w.c(consumerWarps);
+  Value arrivals = w.c(consumers / 32);
   for (auto [i, choice] : llvm::enumerate(plan.choices))
     if (choice.tile.share == Tile::Turns)
-      arrivals = e.select(w.is(form, i), w.c(consumerWarps / 2), arrivals);
+      arrivals = e.select(w.is(form, i), w.c(consumers / 64), arrivals);
   e.when(w.is(thread, 0), [&] {
     for (int64_t stage = 0; stage < ring; ++stage) {
       w.initBarrier(fullBarrier(w.c(stage)), w.c(1));
@@ -431,15 +430,17 @@ void Sm90Matmul::prologue() {
 void Sm90Matmul::build() {
   prologue();
   w.branch(
-      w.below(thread, 128),
+      w.below(thread, consumers),
       [&] {
-        w.setRegisters(plan.producerRegisters, /*more=*/false);
-        e.when(w.is(thread, 0),
-               [&] { choose([&](const Tile &tile) { produce(tile); }); });
+        if (plan.consumerRegisters)
+          w.setRegisters(plan.consumerRegisters, /*more=*/true);
+        choose([&](const Tile &tile) { consume(tile); });
       },
       [&] {
-        w.setRegisters(plan.consumerRegisters, /*more=*/true);
-        choose([&](const Tile &tile) { consume(tile); });
+        if (plan.producerRegisters)
+          w.setRegisters(plan.producerRegisters, /*more=*/false);
+        e.when(w.is(thread, consumers),
+               [&] { choose([&](const Tile &tile) { produce(tile); }); });
       });
 }
 

@@ -4,8 +4,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// One main loop: a block has three warpgroups, of which the first copies tiles
-// of A and B to a ring of stages in shared memory and the others multiply.
+// One main loop: of a block's warps the last ones copy tiles of A and B to a
+// ring of stages in shared memory, and two warpgroups multiply.
 // Tiles differ only in their sizes; every sum goes through k in steps of 16,
 // in order, into one accumulator, so its bits do not depend on the tile.
 //===----------------------------------------------------------------------===//
@@ -59,6 +59,8 @@ struct Sm90Plan {
   /// work at a time share parts of A and B in the second-level cache.
   int64_t band = 8;
   int64_t blocksPerSm = 1;
+  /// Registers move between warpgroups only: 4 warps, or none moves (0).
+  int64_t producerWarps = 4;
   int64_t producerRegisters = 40, consumerRegisters = 232;
 };
 

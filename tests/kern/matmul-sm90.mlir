@@ -1,0 +1,87 @@
+// RUN: r1c-opt %s --kern-to-threads | FileCheck %s
+// RUN: r1c-opt %s --kern-to-threads | FileCheck %s --check-prefix=NOT
+
+// Neither clusters nor sums that leave their registers while k goes on.
+// NOT-NOT: cluster_arrive
+// NOT-NOT: llvm.alloca
+// NOT-NOT: kern.matmul
+
+// Three tiles: few rows (64 x 48 columns, steps of 128), many (128 x 256), between (128 x 128).
+// CHECK-LABEL: func.func @forward(
+// CHECK-SAME: blocks_per_sm = 1
+// CHECK-SAME: tensor_maps = [
+// CHECK-SAME: box = [64,
+// CHECK-SAME: operand = 0
+// CHECK-SAME: sizes = [896, -1], strides = [1792], swizzle = 128
+// CHECK: nvvm.mbarrier.init
+// CHECK: nvvm.barrier
+// CHECK: nvvm.setmaxregister increase 232
+// A warpgroup's step: 8 x 16 of k, one wait for the stage, one multiplication in flight when the stage before is released.
+// CHECK: scf.for {{.*}} iter_args
+// CHECK: scf.for {{.*}} iter_args
+// CHECK-NOT: nvvm.wgmma
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
+// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 24, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 128, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// The thread that copies.
+// CHECK: nvvm.setmaxregister decrease 40
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.mbarrier.arrive.expect_tx
+// CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global
+func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> tensor<?x4864xbf16> attributes {kern.kernel} {
+  %c = kern.matmul %a, %b : tensor<?x896xbf16>, !kern.packed<896x4864xbf16> -> (tensor<?x4864xbf16>)
+  return %c : tensor<?x4864xbf16>
+}
+
+// Both operands with rows as k: the transposing forms, and a last stage that is cleared behind the last row.
+// CHECK-LABEL: func.func @weights(
+// CHECK: nvvm.fence.proxy
+// CHECK: nvvm.barrier id
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}}<col>{{.*}}<row>
+// CHECK-NOT: nvvm.wgmma.mma_async
+func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<896x896xf32>) -> tensor<896x896xf32> attributes {kern.kernel} {
+  %c = kern.matmul %a, %b transpose_a : tensor<?x896xbf16>, tensor<?x896xbf16> init(%w : tensor<896x896xf32>) -> (tensor<896x896xf32>)
+  return %c : tensor<896x896xf32>
+}
+
+// A reduction over a chunk: each quad of threads has a row, exchanged by two shuffles a lane and row.
+// CHECK-LABEL: func.func @chunks(
+// CHECK: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: scf.for
+// CHECK-COUNT-64: arith.maximumf
+// CHECK: nvvm.shfl.sync bfly
+func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tensor<?x4xf32> attributes {kern.kernel} {
+  %c = kern.matmul %a, %b : tensor<?x64xbf16>, !kern.packed<64x1000xbf16> acc(%s) -> (chunk tensor<?x4xf32>) {
+    %m = kern.reduce max %s : f32
+    kern.yield %m : f32
+  }
+  return %c : tensor<?x4xf32>
+}
+
+// f32, and lines that are not a multiple of 16 bytes long, go another way.
+// CHECK-LABEL: func.func @full(
+// CHECK-NOT: nvvm.wgmma
+// CHECK: math.fma
+func.func @full(%a: tensor<?x64xf32>, %b: !kern.packed<64x64xf32>) -> tensor<?x64xf32> attributes {kern.kernel} {
+  %c = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x64xf32> -> (tensor<?x64xf32>)
+  return %c : tensor<?x64xf32>
+}
+// CHECK-LABEL: func.func @odd(
+// CHECK-NOT: nvvm.wgmma
+// CHECK: math.fma
+func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x64xbf16> attributes {kern.kernel} {
+  %c = kern.matmul %a, %b : tensor<?x66xbf16>, !kern.packed<66x64xbf16> -> (tensor<?x64xbf16>)
+  return %c : tensor<?x64xbf16>
+}
