@@ -323,7 +323,8 @@ void Sm90Matmul::consume(const Tile &tile) {
     return transposed ? k16 * 16 * 8 : k16 / 4 * rowsOfTile * 8 + k16 % 4 * 2;
   };
 
-  Sm90Epilogue epilogue(k, w, rows);
+  Sm90Epilogue epilogue(k, w, rows,
+                        w.sharedAt(shared, w.c(barriers + 16 * ring)));
   Value stage0 = w.c(0), phase0 = w.c(0);
   if (tile.share == Tile::Turns)
     std::tie(stage0, phase0) = skip(tile, stage0, phase0, e.mul(group, steps));
@@ -409,7 +410,8 @@ void Sm90Matmul::prologue() {
   }
   k.launch->threads = consumers + 32 * plan.producerWarps;
   k.launch->blocksPerSm = plan.blocksPerSm;
-  k.launch->shared = barriers + 16 * ring;
+  k.launch->shared =
+      barriers + 16 * ring + (op.isChunked() ? Sm90Epilogue::scratchBytes : 0);
   form = chosen();
 
   // Warps that free a stage.

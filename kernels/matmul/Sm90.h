@@ -75,7 +75,10 @@ void buildMatmulSm90(Kernel &k, const Sm90Plan &plan);
 /// registers and stores its results.
 class Sm90Epilogue {
 public:
-  Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows);
+  /// Bytes of shared memory that a region over chunks needs.
+  static constexpr int64_t scratchBytes = 256 * 64 * 4;
+  /// `scratch`: where they are.
+  Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows, Value scratch);
   /// Sums of 64 rows from `row` x `columns` from `column` (i32; columns of B),
   /// held by a warpgroup as wgmma leaves them.
   void store(mlir::ArrayRef<Value> sums, Value row, Value column,
@@ -87,19 +90,27 @@ private:
   };
   struct Line; // a row of this thread
 
-  void region(Line &line, mlir::ArrayRef<Value> sums, int64_t columns);
+  void storeLine(Line &line, mlir::ArrayRef<Value> sums, int64_t columns);
+  void storeChunk(Line &line);
+  void storeElements(Line &line, mlir::ArrayRef<unsigned> results,
+                     int64_t blocks);
   void reduce(Line &line);
+  Value ownScratch();
+  SmallVector<Value>
+  forOctets(Line &line, ValueRange carried,
+            mlir::function_ref<SmallVector<Value>(ValueRange)> body);
   Pair loadPair(Value line, Value column, Type element);
   void storePairs(Value start, Type element, Line &line, int64_t first,
                   mlir::ArrayRef<Pair> pairs);
-  void bind(Line &line, mlir::ArrayRef<Value> sums);
+  void bind(Line &line);
   Value global(Value tensor);
 
   Kernel &k;
   Emit &e;
   Sm90Words &w;
   kern::MatmulOp op;
-  Value rows; ///< i32: rows of the results
+  Value rows;    ///< i32: rows of the results
+  Value scratch; ///< address in shared memory
   bool paired;
   int64_t width; ///< columns of the results
 };

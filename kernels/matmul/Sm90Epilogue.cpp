@@ -28,15 +28,17 @@ struct Sm90Epilogue::Line {
   Value column;  ///< i32: of the results, the thread's first
   Value quad;    ///< i32: the thread's place in its quad
   std::unique_ptr<RegionEmitter> region;
+  /// The sum of a block (of the product) and element of a pair.
+  std::function<Value(int64_t block, int64_t element)> sum;
   /// The column that the region is at: block and element of a pair.
   int64_t block = 0, element = 0;
   /// Pairs of operands by (input, block).
   llvm::DenseMap<std::pair<unsigned, int64_t>, Pair> loaded;
 };
 
-Sm90Epilogue::Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows)
+Sm90Epilogue::Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows, Value scratch)
     : k(k), e(k.e), w(w), op(cast<kern::MatmulOp>(k.op)), rows(rows),
-      paired(op.getPaired()), width(op.getColumns()) {}
+      scratch(scratch), paired(op.getPaired()), width(op.getColumns()) {}
 
 /// The operand's address as one of global memory.
 Value Sm90Epilogue::global(Value tensor) {
@@ -75,18 +77,18 @@ Sm90Epilogue::Pair Sm90Epilogue::loadPair(Value line, Value column,
 // The region
 //===----------------------------------------------------------------------===//
 
-void Sm90Epilogue::bind(Line &line, ArrayRef<Value> sums) {
+void Sm90Epilogue::bind(Line &line) {
   Block &body = op.getBody().front();
   line.region = std::make_unique<RegionEmitter>(e, body, 1);
   RegionEmitter &region = *line.region;
   int64_t parts = paired ? 2 : 1;
   for (int64_t part = 0; part < parts; ++part) {
     region.arguments[part].varies = true;
-    region.arguments[part].load = [this, &line, sums, part] {
+    region.arguments[part].load = [this, &line, part] {
       // Blocks of a pair: two of the gate, two of the up.
       int64_t block =
           paired ? line.block / 2 * 4 + part * 2 + line.block % 2 : line.block;
-      return sums[block * 2 + line.element];
+      return line.sum(block, line.element);
     };
   }
   for (auto [i, input] : llvm::enumerate(op.getInputs())) {
@@ -131,6 +133,51 @@ void Sm90Epilogue::bind(Line &line, ArrayRef<Value> sums) {
 // Reductions over a chunk
 //===----------------------------------------------------------------------===//
 
+// A region over chunks may be long (random numbers, logarithms), so columns are
+// walked in a loop, 64 of them (16 of this thread) at a time. What a loop
+// counts cannot name registers: the row's sums pass through shared memory, each
+// thread's own.
+
+/// From a thread's pair of sums to its next one: a block of 8 columns on.
+static constexpr int64_t scratchBlock =
+    Sm90Epilogue::scratchBytes / (kern::chunkColumns / 8);
+
+Value Sm90Epilogue::ownScratch() {
+  return w.sharedAt(scratch, w.mul(w.thread(), 8));
+}
+
+SmallVector<Value>
+Sm90Epilogue::forOctets(Line &line, ValueRange carried,
+                        function_ref<SmallVector<Value>(ValueRange)> body) {
+  Value first = line.column;
+  SmallVector<Value> end = e.loop(
+      w.c(0), w.c(kern::chunkColumns / 64), w.c(1), carried,
+      [&](Value octet, ValueRange inner) {
+        line.column = e.add(first, w.mul(octet, 64));
+        line.loaded.clear();
+        Value here = w.sharedAt(ownScratch(), w.mul(octet, 8 * scratchBlock));
+        llvm::DenseMap<int64_t, Pair> read;
+        line.sum = [&](int64_t block, int64_t element) {
+          Pair &pair = read[block];
+          if (!pair.low) {
+            auto type = VectorType::get(2, e.b.getF32Type());
+            Value both = LLVM::LoadOp::create(
+                e.b, e.loc, type, w.sharedAt(here, w.c(block * scratchBlock)),
+                8);
+            pair.low = LLVM::ExtractElementOp::create(e.b, e.loc, both, w.c(0));
+            pair.high =
+                LLVM::ExtractElementOp::create(e.b, e.loc, both, w.c(1));
+          }
+          return element ? pair.high : pair.low;
+        };
+        return body(inner);
+      });
+  line.column = first;
+  line.loaded.clear();
+  line.sum = nullptr;
+  return end;
+}
+
 /// The 64 lanes of a reduction and their tree as in kern.row. Lane l is held by
 /// the thread that holds column l; columns 64 apart have the same thread.
 void Sm90Epilogue::reduce(Line &line) {
@@ -155,24 +202,43 @@ void Sm90Epilogue::reduce(Line &line) {
         state[r].push_back(empty);
       }
     }
-    for (line.block = 0; line.block < 32; ++line.block)
-      for (line.element = 0; line.element < 2; ++line.element) {
-        region.startGroup();
-        Value exists;
-        if (width % kern::chunkColumns)
-          exists = w.below(region.columnIndex(), width);
-        for (auto [r, reduce] : llvm::enumerate(reductions)) {
-          Values next = {region.group(reduce.getValue())};
-          if (kern::ReduceOp::isArg(reduce.getKind()))
-            next.push_back(region.columnIndex());
-          Values &old = state[r][line.block % 8 * 2 + line.element];
-          Values combined = combine(e, reduce.getKind(), old, next);
-          if (exists)
-            for (auto [c, o] : llvm::zip(combined, old))
-              c = e.select(exists, c, o);
-          old = combined;
+    // Over the loop's border as a list.
+    auto list = [&] {
+      Values all;
+      for (auto &lanes : state)
+        for (Values &lane : lanes)
+          llvm::append_range(all, lane);
+      return all;
+    };
+    auto unlist = [&](ValueRange all) {
+      size_t i = 0;
+      for (auto &lanes : state)
+        for (Values &lane : lanes)
+          for (Value &v : lane)
+            v = all[i++];
+    };
+    unlist(forOctets(line, list(), [&](ValueRange inner) {
+      unlist(inner);
+      for (line.block = 0; line.block < 8; ++line.block)
+        for (line.element = 0; line.element < 2; ++line.element) {
+          region.startGroup();
+          Value exists;
+          if (width % kern::chunkColumns)
+            exists = w.below(region.columnIndex(), width);
+          for (auto [r, reduce] : llvm::enumerate(reductions)) {
+            Values next = {region.group(reduce.getValue())};
+            if (kern::ReduceOp::isArg(reduce.getKind()))
+              next.push_back(region.columnIndex());
+            Values &old = state[r][line.block * 2 + line.element];
+            Values combined = combine(e, reduce.getKind(), old, next);
+            if (exists)
+              for (auto [c, o] : llvm::zip(combined, old))
+                c = e.select(exists, c, o);
+            old = combined;
+          }
         }
-      }
+      return list();
+    }));
     for (auto [r, reduce] : llvm::enumerate(reductions)) {
       kern::ReduceKind kind = reduce.getKind();
       SmallVector<Values> &live = state[r];
@@ -291,40 +357,32 @@ void Sm90Epilogue::storePairs(Value start, Type element, Line &line,
   store(v, column, 16);
 }
 
-void Sm90Epilogue::region(Line &line, ArrayRef<Value> sums, int64_t columns) {
-  bool plain = op.getBody().empty();
-  kern::YieldOp yield;
-  if (!plain)
-    yield = cast<kern::YieldOp>(op.getBody().front().getTerminator());
-  if (!plain && op.isChunked()) {
-    reduce(line);
-    for (auto [i, value] : llvm::enumerate(yield.getValues())) {
-      if (cast<kern::AccessAttr>(op.getResultAccess()[i]).getKind() !=
-          AccessKind::chunk)
-        continue;
-      Value number = line.region->uniform(value);
-      Value result = op.getResult(i);
-      Type element = kern::elementTypeOf(result);
-      Value at = e.add(e.mul(line.readRow, kern::chunksOf(width)),
-                       e.toI64(w.div(line.column, kern::chunkColumns)));
-      e.when(
-          w.both(line.valid,
-                 w.both(w.is(line.quad, 0), w.below(line.column, width))),
-          [&] { e.store(number, e.at(global(result), at, element), element); });
-    }
+void Sm90Epilogue::storeChunk(Line &line) {
+  auto yield = cast<kern::YieldOp>(op.getBody().front().getTerminator());
+  for (auto [i, value] : llvm::enumerate(yield.getValues())) {
+    if (cast<kern::AccessAttr>(op.getResultAccess()[i]).getKind() !=
+        AccessKind::chunk)
+      continue;
+    Value number = line.region->uniform(value);
+    Value result = op.getResult(i);
+    Type element = kern::elementTypeOf(result);
+    Value at = e.add(e.mul(line.readRow, kern::chunksOf(width)),
+                     e.toI64(w.div(line.column, kern::chunkColumns)));
+    e.when(
+        w.both(line.valid,
+               w.both(w.is(line.quad, 0), w.below(line.column, width))),
+        [&] { e.store(number, e.at(global(result), at, element), element); });
   }
+}
 
-  SmallVector<unsigned> results; // not of chunks
-  for (unsigned r = 0; r < op.getNumResults(); ++r)
-    if (plain || cast<kern::AccessAttr>(op.getResultAccess()[r]).getKind() ==
-                     AccessKind::element)
-      results.push_back(r);
+void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
+                                 int64_t blocks) {
+  bool plain = op.getBody().empty();
   SmallVector<Value> starts;
   for (unsigned r : results)
     starts.push_back(e.at(global(op.getResult(r)), e.mul(line.readRow, width),
                           kern::elementTypeOf(op.getResult(r))));
-  int64_t blocks = columns / (paired ? 16 : 8);
-  for (int64_t first = 0; first < blocks && !results.empty(); first += 4) {
+  for (int64_t first = 0; first < blocks; first += 4) {
     SmallVector<SmallVector<Pair>> pairs(results.size());
     for (line.block = first; line.block < std::min(first + 4, blocks);
          ++line.block) {
@@ -336,7 +394,7 @@ void Sm90Epilogue::region(Line &line, ArrayRef<Value> sums, int64_t columns) {
       for (line.element = 0; line.element < 2; ++line.element) {
         SmallVector<Value> &list = values[line.element];
         if (plain) {
-          Value sum = sums[line.block * 2 + line.element];
+          Value sum = line.sum(line.block, line.element);
           if (op.getInit())
             sum = arith::AddFOp::create(
                 e.b, e.loc, line.element ? before.high : before.low, sum);
@@ -345,7 +403,8 @@ void Sm90Epilogue::region(Line &line, ArrayRef<Value> sums, int64_t columns) {
         }
         line.region->startGroup();
         for (unsigned r : results)
-          list.push_back(line.region->group(yield.getValues()[r]));
+          list.push_back(line.region->group(
+              op.getBody().front().getTerminator()->getOperand(r)));
       }
       for (size_t i = 0; i < results.size(); ++i)
         pairs[i].push_back({values[0][i], values[1][i]});
@@ -356,6 +415,45 @@ void Sm90Epilogue::region(Line &line, ArrayRef<Value> sums, int64_t columns) {
   }
 }
 
+void Sm90Epilogue::storeLine(Line &line, ArrayRef<Value> sums,
+                             int64_t columns) {
+  SmallVector<unsigned> results; // not of chunks
+  for (unsigned r = 0; r < op.getNumResults(); ++r)
+    if (!op.isChunked() ||
+        cast<kern::AccessAttr>(op.getResultAccess()[r]).getKind() ==
+            AccessKind::element)
+      results.push_back(r);
+  if (!op.getBody().empty())
+    bind(line);
+  if (!op.isChunked()) {
+    line.sum = [&](int64_t block, int64_t element) {
+      return sums[block * 2 + element];
+    };
+    return storeElements(line, results, columns / (paired ? 16 : 8));
+  }
+  auto type = VectorType::get(2, e.b.getF32Type());
+  for (size_t block = 0; block < sums.size() / 2; ++block) {
+    Value both = LLVM::PoisonOp::create(e.b, e.loc, type);
+    for (int64_t i : {0, 1})
+      both = LLVM::InsertElementOp::create(e.b, e.loc, both,
+                                           sums[block * 2 + i], w.c(i));
+    LLVM::StoreOp::create(e.b, e.loc, both,
+                          w.sharedAt(ownScratch(), w.c(block * scratchBlock)),
+                          8);
+  }
+  reduce(line);
+  storeChunk(line);
+  if (results.empty())
+    return;
+  auto yield = op.getBody().front().getTerminator();
+  for (unsigned r : results)
+    line.region->prepare(yield->getOperand(r));
+  forOctets(line, {}, [&](ValueRange) {
+    storeElements(line, results, 8);
+    return SmallVector<Value>();
+  });
+}
+
 void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
                          int64_t columns) {
   Value lane = w.lane();
@@ -363,11 +461,11 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
   Value quad = w.rem(lane, 4);
   Value firstColumn = e.add(paired ? w.div(column, 2) : column, w.mul(quad, 2));
   Value firstRow = e.add(row, e.add(w.mul(warp, 16), w.div(lane, 4)));
-  // The sums of both rows, the next one's first: a row on, they change places.
+  // This row's sums, and the next one's.
   SmallVector<Value> carried;
-  for (int64_t half : {0, 1})
+  for (size_t half : {0, 1})
     for (size_t i = 0; i < sums.size(); ++i)
-      if (i / 2 % 2 == static_cast<size_t>(half))
+      if (i / 2 % 2 == half)
         carried.push_back(sums[i]);
   e.loop(w.c(0), w.c(16), w.c(8), carried,
          [&](Value away, ValueRange both) -> SmallVector<Value> {
@@ -382,10 +480,9 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
            line.valid = e.less(line.row, rows);
            // Loads need no condition then.
            line.readRow = e.toI64(e.min(line.row, w.add(rows, -1)));
-           if (!op.getBody().empty())
-             bind(line, now);
-           region(line, now, columns);
-           next.append(now);
-           return next;
+           storeLine(line, now, columns);
+           now = next;
+           now.append(next);
+           return now;
          });
 }

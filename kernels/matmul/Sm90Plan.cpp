@@ -12,8 +12,11 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
-/// Of the 227 KiB that a block may have; the barriers take the rest.
+/// For the stages, of the 227 KiB that a block may have; the barriers take the
+/// rest.
 static constexpr int64_t ringBytes = 226 * 1024;
+static constexpr int64_t chunkRingBytes =
+    ringBytes - Sm90Epilogue::scratchBytes;
 
 /// How long a tile of 128 rows takes, in columns: what a narrow one wastes
 /// because it reads A anew for fewer columns, and what comes between tiles.
@@ -21,12 +24,13 @@ static int64_t costOf(int64_t columns) {
   return columns + (columns < 192 ? 10 : 0) + (columns < 128 ? 16 : 0) + 24;
 }
 
-static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth) {
+static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
+                       int64_t bytes = ringBytes) {
   Sm90Tile tile;
   tile.columns = columns;
   tile.share = share;
   tile.depth = depth;
-  return tile.fill(ringBytes);
+  return tile.fill(bytes);
 }
 
 /// Up to 64 rows: B comes from memory once, and what counts is that all
@@ -34,7 +38,7 @@ static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth) {
 static Sm90Tile fewRowsTile(kern::MatmulOp op, int64_t width,
                             int64_t processors) {
   if (op.isChunked())
-    return tileOf(kern::chunkColumns, Sm90Tile::Turns, 64);
+    return tileOf(kern::chunkColumns, Sm90Tile::Turns, 64, chunkRingBytes);
   int64_t best = 0, bestCost = 0;
   int64_t unit = op.getPaired() ? 32 : 8;
   for (int64_t columns = unit; columns <= 128; columns += unit) {
@@ -73,14 +77,15 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   Sm90Plan plan;
   int64_t width = cast<kern::PackedType>(op.getB().getType()).getN();
   plan.choices.push_back({fewRowsTile(op, width, processors), 64, 0});
+  if (op.isChunked()) {
+    plan.choices.push_back(
+        {tileOf(kern::chunkColumns, Sm90Tile::Columns, 64, chunkRingBytes)});
+    return plan;
+  }
   auto add = [&](int64_t columns) {
     plan.choices.push_back(
         {tileOf(columns, Sm90Tile::Columns, 64), 0, costOf(columns)});
   };
-  if (op.isChunked()) {
-    add(kern::chunkColumns);
-    return plan;
-  }
   // Many rows: wide tiles that leave little of the last one empty.
   int64_t wide = 0, least = 0;
   for (int64_t columns = 256; columns >= 160; columns -= 32) {

@@ -55,12 +55,12 @@ func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<89
   return %c : tensor<896x896xf32>
 }
 
-// A reduction over a chunk: each quad of threads has a row, exchanged by two shuffles a lane and row.
+// A reduction over a chunk: 16 of a thread's 64 columns of a row at a time, from its own shared memory; then exchanges in a quad.
 // CHECK-LABEL: func.func @chunks(
 // CHECK: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
 // CHECK: scf.for
-// CHECK-COUNT-64: arith.maximumf
+// CHECK-COUNT-16: arith.maximumf
 // CHECK: nvvm.shfl.sync bfly
 func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tensor<?x4xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x64xbf16>, !kern.packed<64x1000xbf16> acc(%s) -> (chunk tensor<?x4xf32>) {
