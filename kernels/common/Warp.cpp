@@ -64,6 +64,11 @@ Value r1c::kernels::shuffleFrom(Emit &e, Value v, Value lane) {
   return shuffle(e, v, i, NVVM::ShflKind::idx);
 }
 
+Value r1c::kernels::ballot(Emit &e, Value condition) {
+  return NVVM::VoteSyncOp::create(e.b, e.loc, e.b.getI32Type(), e.i32(-1),
+                                  condition, NVVM::VoteSyncKind::ballot);
+}
+
 Value r1c::kernels::foldSixteen(Emit &e, Value v, bool max) {
   for (int64_t half = 8; half >= 1; half /= 2) {
     Value other = shuffleDown(e, v, half);

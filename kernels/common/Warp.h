@@ -25,6 +25,8 @@ struct Warp {
 Value shuffleDown(Emit &e, Value v, int64_t offset);
 /// `v` of the lane number `lane` (i64), the same for all or not.
 Value shuffleFrom(Emit &e, Value v, Value lane);
+/// A bit a lane: whether `condition` (i1) holds there, as an i32.
+Value ballot(Emit &e, Value condition);
 /// The sum of 16 lanes and the largest of them, folded by halves: lane l takes
 /// in l + 8, 4, 2, 1. Valid in lane 0.
 Value foldSixteen(Emit &e, Value v, bool max);

@@ -8,7 +8,7 @@
 // is computed by the operations of the naive lowering, so the bits are equal.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/common/Kernel.h"
+#include "kernels/common/Warp.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -69,7 +69,7 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
-  constexpr int64_t accumulators = 8, lanes = 32;
+  constexpr int64_t accumulators = 8, lanes = 32, together = 16;
   Emit &e = k.e;
   auto op = cast<kern::ColumnSumOp>(k.op);
   Block &body = op.getBody().front();
@@ -93,17 +93,34 @@ LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
            Value column = e.add(e.mul(tile, lanes), lane);
            // Lanes beyond the last column sum up the last one, unheard.
            at.column = e.min(column, e.i64(columns - 1));
+           auto value = [&](Value row) {
+             Value here = at.column;
+             at.startRow(row);
+             region.startGroup();
+             at.column = here;
+             region.prepare(yielded);
+             return region.group(yielded);
+           };
+           // Many rows are on their way before the first addition waits.
+           constexpr int64_t stride = accumulators * together;
+           Value last = e.max(e.add(k.size, accumulators - stride), mine);
            Value sum =
-               e.loop(mine, k.size, e.i64(accumulators), e.splat(element, 0.0),
+               e.loop(mine, last, e.i64(stride), e.splat(element, 0.0),
                       [&](Value row, ValueRange carried) {
-                        Value here = at.column;
-                        at.startRow(row);
-                        region.startGroup();
-                        at.column = here;
-                        region.prepare(yielded);
-                        return SmallVector<Value>{
-                            plus(carried[0], region.group(yielded))};
+                        SmallVector<Value> values;
+                        for (int64_t i = 0; i < together; ++i)
+                          values.push_back(value(e.add(row, i * accumulators)));
+                        Value sum = carried[0];
+                        for (Value v : values)
+                          sum = plus(sum, v);
+                        return SmallVector<Value>{sum};
                       })[0];
+           Value steps = e.div(e.add(e.sub(last, mine), stride - 1), stride);
+           sum = e.loop(
+               e.add(mine, e.mul(steps, stride)), k.size, e.i64(accumulators),
+               sum, [&](Value row, ValueRange carried) {
+                 return SmallVector<Value>{plus(carried[0], value(row))};
+               })[0];
            e.store(sum, place(mine), element);
            k.barrier();
            Value writes =
@@ -170,23 +187,60 @@ LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
-  // A thread a column: rows in order, so that rows of one id add up in order.
+  // A block an id, at the first row that has it: rows of one id add up in
+  // order, and nobody else touches its row of the result. Each warp looks
+  // through the ids itself, 32 at a time.
   Emit &e = k.e;
   auto op = cast<kern::ScatterAddOp>(k.op);
   Type from = kern::elementTypeOf(op.getX()), f32 = e.b.getF32Type(),
        i32 = e.b.getI32Type();
   int64_t columns = cast<RankedTensorType>(op.getX().getType()).getDimSize(1);
-  e.loop(k.worker, e.i64(columns), k.workers, [&](Value column) {
-    e.loop(0, k.size, 1, [&](Value row) {
-      Value id = e.toI64(e.load(e.at(k.pointer(op.getIds()), row, i32), i32));
-      Value x = e.load(
-          e.at(k.pointer(op.getX()), e.add(e.mul(row, columns), column), from),
-          from);
-      Value target = e.at(k.pointer(op.getResult()),
-                          e.add(e.mul(id, columns), column), f32);
-      e.store(
-          arith::AddFOp::create(e.b, e.loc, e.load(target, f32), e.widen(x)),
-          target, f32);
+  Value lane = e.rem(k.thread, warpLanes);
+  auto idAt = [&](Value row) {
+    return e.load(e.at(k.pointer(op.getIds()), row, i32), i32);
+  };
+  // Which of the rows first + lane < end have this id.
+  auto matches = [&](Value first, Value end, Value id) -> Value {
+    Value row = e.add(first, lane);
+    Value other = idAt(e.min(row, e.add(end, -1)));
+    return ballot(e, arith::AndIOp::create(e.b, e.loc, e.less(row, end),
+                                           e.equal(other, id)));
+  };
+  auto addRow = [&](Value row, Value target) {
+    Value x = e.at(k.pointer(op.getX()), e.mul(row, columns), from);
+    e.loop(k.thread, e.i64(columns), e.i64(k.launch->threads), [&](Value c) {
+      Value place = e.at(target, c, f32);
+      Value v = e.widen(e.load(e.at(x, c, from), from));
+      e.store(arith::AddFOp::create(e.b, e.loc, e.load(place, f32), v), place,
+              f32);
+    });
+  };
+  auto none = [&](Value found) { return e.equal(found, e.i32(0)); };
+  e.loop(k.block, k.size, k.blocks, [&](Value row) {
+    Value id = idAt(row);
+    Value before =
+        e.loop(e.i64(0), row, e.i64(warpLanes), e.i32(0),
+               [&](Value first, ValueRange found) -> SmallVector<Value> {
+                 return {arith::OrIOp::create(e.b, e.loc, found[0],
+                                              matches(first, row, id))};
+               })[0];
+    e.when(none(before), [&] {
+      Value target =
+          e.at(k.pointer(op.getResult()), e.mul(e.toI64(id), columns), f32);
+      e.loop(row, k.size, e.i64(warpLanes), [&](Value first) {
+        Value found = matches(first, k.size, id);
+        Value some = arith::CmpIOp::create(e.b, e.loc, arith::CmpIPredicate::ne,
+                                           found, e.i32(0));
+        e.when(some, [&] {
+          e.loop(0, e.i64(warpLanes), 1, [&](Value l) {
+            Value shifted = arith::ShRUIOp::create(
+                e.b, e.loc, found, arith::TruncIOp::create(e.b, e.loc, i32, l));
+            Value bit = arith::AndIOp::create(e.b, e.loc, shifted, e.i32(1));
+            e.when(e.equal(bit, e.i32(1)),
+                   [&] { addRow(e.add(first, l), target); });
+          });
+        });
+      });
     });
   });
   return success();
