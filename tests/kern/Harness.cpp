@@ -21,10 +21,18 @@ Kernels::Kernels(const std::string &text, bool reference,
   registry.insert<r1c::kern::KernDialect, mlir::arith::ArithDialect,
                   mlir::func::FuncDialect, mlir::math::MathDialect,
                   mlir::tensor::TensorDialect>();
-  mlir::MLIRContext context(registry);
-  auto module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
+  context = std::make_unique<mlir::MLIRContext>(registry);
+  module = mlir::parseSourceString<mlir::ModuleOp>(text, context.get());
   if (!module) {
     ADD_FAILURE() << "does not parse";
+    return;
+  }
+  if (onCuda() && !reference && cpu == "native") {
+    auto result = r1c::cuda::emulate::EmulatedKernels::load(*module, {});
+    if (failed(result))
+      ADD_FAILURE() << "does not compile";
+    else
+      emulated = std::move(*result);
     return;
   }
   r1c::cpu::TargetOptions options;
@@ -39,8 +47,52 @@ Kernels::Kernels(const std::string &text, bool reference,
     loaded = std::move(*result);
 }
 
+bool r1c::test::onCuda() {
+  const char *target = std::getenv("R1C_TEST_TARGET");
+  return target && std::string(target) == "cuda";
+}
+
+void Kernels::emulate(const std::string &name,
+                      const std::vector<const Buffer *> &buffers, int64_t size,
+                      int64_t workers) const {
+  mlir::ModuleOp root = module.get();
+  auto function = root.lookupSymbol<mlir::func::FuncOp>(name);
+  ASSERT_TRUE(function) << name;
+  // Results are the last buffers; packed bf16 weights lie otherwise on CUDA.
+  llvm::SmallVector<mlir::Type> types(function.getArgumentTypes());
+  size_t results = function.getNumResults();
+  types.resize(buffers.size() - results);
+  llvm::append_range(types, function.getResultTypes());
+  std::vector<std::vector<uint16_t>> packed(buffers.size());
+  std::vector<r1c::cuda::emulate::Buffer> all;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    auto type = llvm::dyn_cast<r1c::kern::PackedType>(types[i]);
+    size_t bytes = buffers[i]->size();
+    all.push_back({buffers[i]->data(), bytes, (bytes + 63) / 64 * 64});
+    if (!type || !type.getElementType().isBF16())
+      continue;
+    packed[i] = r1c::cuda::emulate::packedForCuda(
+        buffers[i]->values<uint16_t>(), type.getK(), type.getN());
+    all.back() = {packed[i].data(), packed[i].size() * 2};
+  }
+  llvm::Error error = emulated->run(name, all, size, workers);
+  if (error)
+    ADD_FAILURE() << llvm::toString(std::move(error));
+  for (size_t i = buffers.size() - results; i < buffers.size(); ++i)
+    if (!packed[i].empty()) {
+      auto type = llvm::cast<r1c::kern::PackedType>(types[i]);
+      auto cpu =
+          r1c::cuda::emulate::packedForCpu(packed[i], type.getK(), type.getN());
+      std::memcpy(buffers[i]->data(), cpu.data(), buffers[i]->size());
+    }
+  for (const Buffer *buffer : buffers)
+    EXPECT_TRUE(buffer->intact());
+}
+
 void Kernels::run(const std::string &name, std::vector<const Buffer *> buffers,
                   int64_t size, int64_t workers) const {
+  if (emulated)
+    return emulate(name, buffers, size, workers);
   ASSERT_TRUE(loaded);
   if (llvm::Error error = loaded->run(name, buffers, size, workers))
     ADD_FAILURE() << llvm::toString(std::move(error));

@@ -9,6 +9,8 @@
 #define R1C_TESTS_KERN_HARNESS_H
 
 #include "compiler/target/cpu/Loaded.h"
+#include "compiler/target/cuda/emulate/Kernels.h"
+#include "mlir/IR/OwningOpRef.h"
 
 #include <cmath>
 #include <cstdint>
@@ -27,13 +29,15 @@ using cpu::pack;
 using cpu::packBf16;
 using cpu::toBf16;
 
-/// The kernels of one text, compiled and loaded.
+/// The kernels of one text, compiled and loaded. With R1C_TEST_TARGET=cuda in
+/// the environment, tuned kernels for the native CPU are those for CUDA
+/// instead, in the interpreter: they give the same bits.
 class Kernels {
 public:
   /// `module`: MLIR text. Fails the test if it does not compile.
   Kernels(const std::string &module, bool reference = false,
           const std::string &cpu = "native");
-  bool ok() const { return loaded != nullptr; }
+  bool ok() const { return loaded || emulated; }
 
   /// Runs all workers' shares, one after the other in an odd order.
   /// `size`: rows or sequences; negative: the kernel has none.
@@ -41,8 +45,18 @@ public:
            int64_t size, int64_t workers = 1) const;
 
 private:
+  void emulate(const std::string &name,
+               const std::vector<const Buffer *> &buffers, int64_t size,
+               int64_t workers) const;
+
   std::unique_ptr<cpu::LoadedKernels> loaded;
+  std::unique_ptr<mlir::MLIRContext> context;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::unique_ptr<cuda::emulate::EmulatedKernels> emulated;
 };
+
+/// Whether tuned kernels are those for CUDA.
+bool onCuda();
 
 /// Fresh numbers at each run of the tests; the seed is printed once.
 std::mt19937_64 &rng();

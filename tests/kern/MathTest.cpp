@@ -144,8 +144,13 @@ TYPED_TEST(MathTest, Accurate) {
     }
     EXPECT_LE(worstUlp, single ? f.ulp32 : f.ulp64)
         << f.op << (single ? " f32" : " f64") << " at " << at;
-    // Scalars, vectors and tails: the same bits.
-    EXPECT_TRUE(sameBits(y, other.template values<T>())) << f.op;
+    // Scalars, vectors and tails: the same bits. A GPU makes its NaNs alike.
+    auto z = other.template values<T>();
+    if (onCuda())
+      for (auto *values : {&y, &z})
+        for (T &v : *values)
+          v = v == v ? v : std::numeric_limits<T>::quiet_NaN();
+    EXPECT_TRUE(sameBits(y, z)) << f.op;
   }
 }
 

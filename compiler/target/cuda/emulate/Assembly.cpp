@@ -157,11 +157,14 @@ bool FunctionDecoder::decodeWgmmaAssembly(LLVM::InlineAsmOp op) {
   reader.rest = reader.rest.drop_front(name.size());
   std::string condition = ("setp.ne.b32 " + name + ",").str();
   size_t set = text.find(condition);
-  if (set == StringRef::npos)
-    return false;
-  Reader setp{text.substr(set + condition.size())};
+  Reader setp;
   int64_t number;
-  if (setp.operand(index)) {
+  if (!name.getAsInteger(10, number)) {
+    site.accumulate = number != 0;
+  } else if (set == StringRef::npos) {
+    return false;
+  } else if (setp.rest = text.substr(set + condition.size());
+             setp.operand(index)) {
     Value v = value(index);
     if (!v)
       return false;
@@ -206,10 +209,40 @@ bool FunctionDecoder::decodeWgmmaAssembly(LLVM::InlineAsmOp op) {
   return true;
 }
 
+/// No instruction: results that are tied to operands are these, and other
+/// operands are only kept until here.
+bool FunctionDecoder::decodeEmptyAssembly(LLVM::InlineAsmOp op) {
+  llvm::SmallVector<StringRef> constraints;
+  StringRef(op.getConstraints()).split(constraints, ',');
+  uint32_t results =
+      op->getNumResults() ? slotsOf(op->getResult(0).getType()) : 0;
+  if (constraints.size() < results + op.getNumOperands())
+    return results == 0;
+  uint32_t first = results ? slot(op->getResult(0)) : 0;
+  std::vector<bool> given(results);
+  for (unsigned i = 0; i < op.getNumOperands(); ++i) {
+    unsigned tied;
+    if (constraints[results + i].getAsInteger(10, tied))
+      continue;
+    Value operand = op->getOperand(i);
+    if (tied >= results || slotsOf(operand.getType()) != 1)
+      return false;
+    uint32_t source = slot(operand);
+    Instruction &copy = emit(Opcode::Copy, op);
+    copy.dst = first + tied;
+    copy.a = source;
+    copy.results = 1;
+    given[tied] = true;
+  }
+  return !llvm::is_contained(given, false);
+}
+
 bool FunctionDecoder::decodeAssembly(LLVM::InlineAsmOp op) {
   if (op.getAsmString().contains("wgmma.mma_async"))
     return decodeWgmmaAssembly(op);
   std::string text = squeezed(op.getAsmString());
+  if (text.empty())
+    return decodeEmptyAssembly(op);
   Known found = Known::None;
   for (const Entry &entry : entries)
     if (text == entry.text)

@@ -259,6 +259,8 @@ struct Function {
   int64_t requiredThreads = 0; ///< nvvm.reqntid; 0: none
   int64_t maxRegisters = 0;    ///< nvvm.maxnreg; 0: none
   int64_t parameterBytes = 0;  ///< of the by-value block
+  uint64_t sharedEnd = 0;      ///< where a kernel's static variables end
+  bool dynamicShared = false;  ///< it uses the dynamic part
   uint32_t slots = 0;
   std::vector<uint64_t> image; ///< what the slots hold at first: constants
   std::vector<Instruction> code;
@@ -287,7 +289,6 @@ struct Code {
   llvm::StringMap<uint32_t> names;
   std::vector<std::unique_ptr<Global>> globals;
   std::vector<Access> accesses;
-  uint64_t staticShared = 0; ///< bytes before the dynamic part
   uint64_t dynamicAlign = 16;
   uint64_t dynamicStart = 0;
   bool asynchronous = false; ///< some kernel has wgmma: registers carry tags

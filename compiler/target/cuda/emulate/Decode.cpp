@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/cuda/emulate/Decoder.h"
+#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -408,6 +409,68 @@ static bool initialBytes(Attribute value, Type type,
   return one(value, 0);
 }
 
+/// Gives the variables in shared memory their places: those of each kernel from
+/// the start of the window on, behind them the dynamic part, which all external
+/// arrays share.
+static void placeShared(ArrayRef<LLVM::LLVMFuncOp> functions, Code &code) {
+  llvm::StringMap<Global *> byName;
+  for (auto &global : code.globals)
+    if (global->space == 3) {
+      byName[global->name] = global.get();
+      if (global->dynamic)
+        code.dynamicAlign = std::max(code.dynamicAlign, global->align);
+    }
+  // What each function reaches, itself and by calls.
+  std::vector<llvm::SetVector<Global *>> reached(functions.size());
+  std::vector<llvm::SetVector<uint32_t>> called(functions.size());
+  for (auto [i, function] : llvm::enumerate(functions)) {
+    called[i].insert(i);
+    function->walk([&, i = i](Operation *op) {
+      if (auto address = dyn_cast<LLVM::AddressOfOp>(op)) {
+        if (Global *global = byName.lookup(address.getGlobalName()))
+          reached[i].insert(global);
+      } else if (auto call = dyn_cast<LLVM::CallOp>(op)) {
+        auto found = call.getCallee() ? code.names.find(*call.getCallee())
+                                      : code.names.end();
+        if (found != code.names.end())
+          called[i].insert(found->second);
+      }
+    });
+  }
+  uint64_t last = kReservedShared;
+  for (size_t i = 0; i < functions.size(); ++i) {
+    if (!functions[i]->hasAttr(NVVM::NVVMDialect::getKernelFuncAttrName()))
+      continue;
+    Function &kernel = code.functions[i];
+    llvm::SetVector<uint32_t> all(called[i]);
+    for (size_t next = 0; next < all.size(); ++next)
+      all.insert(called[all[next]].begin(), called[all[next]].end());
+    uint64_t end = kReservedShared;
+    SmallVector<Global *> fresh;
+    for (uint32_t function : all)
+      for (Global *global : reached[function]) {
+        kernel.dynamicShared |= global->dynamic;
+        if (global->dynamic)
+          continue;
+        if (global->address)
+          end = std::max(end, global->address + global->size);
+        else if (!llvm::is_contained(fresh, global))
+          fresh.push_back(global);
+      }
+    for (Global *global : fresh) {
+      global->address = llvm::alignTo(end, global->align);
+      end = global->address + global->size;
+    }
+    kernel.sharedEnd = end;
+    if (kernel.dynamicShared)
+      last = std::max(last, end);
+  }
+  code.dynamicStart = llvm::alignTo(last, code.dynamicAlign);
+  for (auto &global : code.globals)
+    if (global->dynamic)
+      global->address = code.dynamicStart;
+}
+
 llvm::Error emulate::decodeModule(Operation *module, Code &code) {
   SmallVector<LLVM::LLVMFuncOp> functions;
   std::string error;
@@ -429,21 +492,6 @@ llvm::Error emulate::decodeModule(Operation *module, Code &code) {
   });
   if (!error.empty())
     return llvm::createStringError(error);
-  // Static variables first, then the dynamic part, which all external arrays
-  // share.
-  uint64_t offset = kReservedShared;
-  for (auto &global : code.globals)
-    if (global->space == 3 && !global->dynamic) {
-      global->address = offset = llvm::alignTo(offset, global->align);
-      offset += global->size;
-    } else if (global->dynamic) {
-      code.dynamicAlign = std::max(code.dynamicAlign, global->align);
-    }
-  code.staticShared = offset - kReservedShared;
-  code.dynamicStart = llvm::alignTo(offset, code.dynamicAlign);
-  for (auto &global : code.globals)
-    if (global->dynamic)
-      global->address = code.dynamicStart;
   module->walk([&](LLVM::LLVMFuncOp op) {
     if (op.isExternal())
       return;
@@ -451,6 +499,7 @@ llvm::Error emulate::decodeModule(Operation *module, Code &code) {
     functions.push_back(op);
   });
   code.functions.resize(functions.size());
+  placeShared(functions, code);
   for (auto [op, function] : llvm::zip(functions, code.functions))
     FunctionDecoder(code, function).decode(op);
   for (Function &function : code.functions) {

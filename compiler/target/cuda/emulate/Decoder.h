@@ -87,6 +87,7 @@ private:
   // Assembly.cpp
   bool decodeAssembly(mlir::LLVM::InlineAsmOp op);
   bool decodeWgmmaAssembly(mlir::LLVM::InlineAsmOp op);
+  bool decodeEmptyAssembly(mlir::LLVM::InlineAsmOp op);
 
   llvm::DenseMap<mlir::Value, uint32_t> slots;
   llvm::DenseMap<uint64_t, uint32_t> constants;

@@ -133,9 +133,10 @@ bool Machine::setUp() {
       launch.blocks % launch.cluster)
     return bad(Twine(launch.blocks) + " blocks in clusters of " +
                Twine(launch.cluster));
-  if (code.staticShared + launch.shared > kMostShared)
-    return bad(Twine(code.staticShared + launch.shared) +
-               " bytes of shared memory a block; there are " +
+  int64_t shared =
+      std::max(kernel.sharedEnd + launch.shared, sharedEnd()) - kReservedShared;
+  if (shared > kMostShared)
+    return bad(Twine(shared) + " bytes of shared memory a block; there are " +
                Twine(kMostShared));
   if (kernel.arguments.size() > 1)
     return bad("has more than one parameter block");
@@ -171,14 +172,20 @@ bool Machine::setUp() {
   return true;
 }
 
+/// Where a block's shared memory ends.
+uint64_t Machine::sharedEnd() const {
+  return launch.shared && kernel.dynamicShared
+             ? code.dynamicStart + launch.shared
+             : kernel.sharedEnd;
+}
+
 void Machine::startCluster(uint64_t first) {
   const uint32_t perBlock = launch.threads;
   const uint32_t count = launch.cluster * perBlock;
   groupsABlock = (perBlock + 127) / 128;
   agents = count + 1 + launch.cluster * groupsABlock;
-  uint64_t sharedEnd = launch.shared ? code.dynamicStart + launch.shared
-                                     : kReservedShared + code.staticShared;
-  bool hasShared = sharedEnd > kReservedShared;
+  const uint64_t end = sharedEnd();
+  const bool hasShared = end > kReservedShared;
   blocks.clear();
   blocks.resize(launch.cluster);
   threads.clear();
@@ -199,9 +206,9 @@ void Machine::startCluster(uint64_t first) {
   for (auto [rank, block] : llvm::enumerate(blocks)) {
     block.index = first + rank;
     block.running = perBlock;
-    block.shared.assign(sharedEnd, 0xa5);
-    block.shadow.assign(hasShared ? sharedEnd : 0, Shadow());
-    block.busy.assign(sharedEnd / 16 + 1, 0);
+    block.shared.assign(end, 0xa5);
+    block.shadow.assign(hasShared ? end : 0, Shadow());
+    block.busy.assign(end / 16 + 1, 0);
   }
   uint32_t index = code.names.lookup(kernel.name);
   for (uint32_t i = 0; i < count; ++i) {

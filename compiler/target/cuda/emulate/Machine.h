@@ -174,6 +174,7 @@ private:
   // Machine.cpp: set-up and schedule.
   bool setUp();
   bool setUpMaps();
+  uint64_t sharedEnd() const;
   bool runCluster(uint64_t first);
   void startCluster(uint64_t first);
   bool finishCluster();

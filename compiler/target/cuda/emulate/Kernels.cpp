@@ -1,0 +1,75 @@
+//===- Kernels.cpp - kernel functions, compiled for CUDA, run here --------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "compiler/target/cuda/emulate/Kernels.h"
+#include "compiler/target/common/KernelFunctions.h"
+#include "dialects/kern/Kern.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::cuda::emulate;
+
+FailureOr<std::unique_ptr<EmulatedKernels>>
+EmulatedKernels::load(ModuleOp module, const TargetOptions &options) {
+  OwningOpRef<ModuleOp> copy(ModuleOp::create(module.getLoc()));
+  for (func::FuncOp function : kernelFunctions(module))
+    copy->push_back(function->clone());
+  PassManager pm(module.getContext());
+  pm.addPass(createKernToThreadsPass(options));
+  addLowerToNVVM(pm);
+  if (failed(pm.run(*copy)))
+    return failure();
+  auto result = std::make_unique<EmulatedKernels>();
+  for (auto function : copy->getOps<LLVM::LLVMFuncOp>())
+    if (auto launch =
+            function->getAttrOfType<DictionaryAttr>(kern::launchAttrName))
+      result->launches[function.getName()] = launch;
+  auto program = Program::decode(*copy);
+  if (!program)
+    return module.emitError(llvm::toString(program.takeError()));
+  result->program = std::move(*program);
+  return result;
+}
+
+llvm::Error EmulatedKernels::run(StringRef name, ArrayRef<Buffer> buffers,
+                                 int64_t size, int64_t multiprocessors,
+                                 unsigned seed, Statistics *statistics) const {
+  auto launch = Launch::parse(launches.lookup(name), multiprocessors);
+  if (!launch)
+    return launch.takeError();
+  launch->seed = seed;
+  // Whole clusters.
+  launch->blocks = (launch->blocks + launch->cluster - 1) / launch->cluster *
+                   launch->cluster;
+  SmallVector<Buffer> all(buffers);
+  if (size >= 0)
+    all.push_back({&size, sizeof(size), 0, false});
+  return program->run(name, *launch, all, statistics);
+}
+
+std::vector<uint16_t> r1c::cuda::emulate::packedForCuda(ArrayRef<uint16_t> cpu,
+                                                        int64_t k, int64_t n) {
+  int64_t columns = (n + 31) / 32 * 32, pairs = (k + 1) / 2;
+  std::vector<uint16_t> result(columns * k);
+  for (int64_t j = 0; j < columns; ++j)
+    for (int64_t i = 0; i < k; ++i)
+      result[j * k + i] =
+          cpu[((j / 32 * pairs + i / 2) * 32 + j % 32) * 2 + i % 2];
+  return result;
+}
+
+std::vector<uint16_t> r1c::cuda::emulate::packedForCpu(ArrayRef<uint16_t> cuda,
+                                                       int64_t k, int64_t n) {
+  int64_t columns = (n + 31) / 32 * 32, pairs = (k + 1) / 2;
+  std::vector<uint16_t> result(columns * pairs * 2);
+  for (int64_t j = 0; j < columns; ++j)
+    for (int64_t i = 0; i < k; ++i)
+      result[((j / 32 * pairs + i / 2) * 32 + j % 32) * 2 + i % 2] =
+          cuda[j * k + i];
+  return result;
+}
