@@ -234,8 +234,17 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
   return failure();
 }
 
+static DictionaryAttr usageAttr(Builder &b, const cuda::Usage &usage) {
+  auto number = [&](StringRef name, int64_t value) {
+    return b.getNamedAttr(name, b.getI64IntegerAttr(value));
+  };
+  return b.getDictionaryAttr({number("registers", usage.registers),
+                              number("spilled", usage.spillBytes),
+                              number("stack", usage.stackBytes)});
+}
+
 /// The kernels as machine code; on a GPU each rt.kernel learns how it is
-/// launched.
+/// launched, and what it takes.
 static FailureOr<std::vector<char>> buildImage(ModuleOp module,
                                                const DriverOptions &options) {
   auto kernels = module.lookupSymbol<ModuleOp>("kernels");
@@ -248,11 +257,16 @@ static FailureOr<std::vector<char>> buildImage(ModuleOp module,
   auto built = cuda::buildKernels(*clone, {});
   if (failed(built))
     return failure();
+  Builder b(module.getContext());
   for (auto kernel : module.getOps<rt::KernelOp>()) {
     NamedAttrList launch(built->launches.lookup(kernel.getSymbol()));
     launch.erase("parameters"); // follows from the operands and maps
-    kernel->setAttr("launch", launch.getDictionary(module.getContext()));
+    kernel.setLaunchAttr(launch.getDictionary(module.getContext()));
+    kernel.setUsageAttr(usageAttr(b, built->usage.lookup(kernel.getSymbol())));
   }
+  // ptxas warns where it could not do what a kernel asks for.
+  for (const std::string &warning : built->warnings)
+    llvm::errs() << "warning: " << warning << "\n";
   return std::move(built->cubin);
 }
 

@@ -121,8 +121,19 @@ int r1c::inspectMain(const DriverOptions &options) {
     printCommands(*stage.getArray("body"), 0, dispatches, collectives);
   }
   llvm::outs() << "kernels, and where they stand in how many commands\n";
-  for (auto &[kernel, count] : dispatches)
-    llvm::outs() << llvm::formatv("  {0,-28} {1,6}\n", kernel, count);
+  std::map<std::string, const json::Object *> usage;
+  for (const json::Value &value : *manifest.getArray("kernels")) {
+    const json::Object &kernel = *value.getAsObject();
+    usage[kernel.getString("name")->str()] = kernel.getObject("usage");
+  }
+  for (auto &[kernel, count] : dispatches) {
+    llvm::outs() << llvm::formatv("  {0,-28} {1,6}", kernel, count);
+    if (const json::Object *of = usage[kernel])
+      llvm::outs() << llvm::formatv(
+          "  {0,4} registers{1}", of->getInteger("registers").value_or(0),
+          of->getInteger("spilled").value_or(0) ? ", spills" : "");
+    llvm::outs() << "\n";
+  }
   llvm::outs() << "collectives, in order\n";
   for (const std::string &line : collectives)
     llvm::outs() << "  " << line << "\n";

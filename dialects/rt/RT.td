@@ -85,7 +85,8 @@ def RT_KernelOp : RT_Declaration<"kernel"> {
     last operand), and `bytes` whatever they are, are its cost, for reports. The
     kernel's IR is the function of this name in the nested module `@kernels`.
     `launch` says how a GPU starts it: the fields are in README.md, lists of
-    them plain arrays of integers.
+    them plain arrays of integers. `usage` is what the assembler says of it:
+    registers of a thread, bytes spilled, bytes of stack.
 
     Example: `rt.kernel @k as "k"(4 operands) {launch = {threads = 384 : i64,
     shared = 200000 : i64, cluster = 2 : i64} }`
@@ -96,7 +97,8 @@ def RT_KernelOp : RT_Declaration<"kernel"> {
                        OptionalAttr<I64Attr>:$flops_per_row,
                        OptionalAttr<I64Attr>:$bytes_per_row,
                        OptionalAttr<I64Attr>:$bytes,
-                       OptionalAttr<DictionaryAttr>:$launch);
+                       OptionalAttr<DictionaryAttr>:$launch,
+                       OptionalAttr<DictionaryAttr>:$usage);
   let assemblyFormat = "$sym_name `as` $symbol `(` $operands `operands` `)` attr-dict";
   let hasVerifier = 1;
 }

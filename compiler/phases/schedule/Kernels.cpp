@@ -234,7 +234,7 @@ FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
       builder.getStringAttr(name), builder.getI64IntegerAttr(operands),
       what.empty() ? StringAttr() : builder.getStringAttr(what),
       number(cost.flopsPerRow), number(cost.bytesPerRow), number(cost.bytes),
-      /*launch=*/DictionaryAttr());
+      /*launch=*/DictionaryAttr(), /*usage=*/DictionaryAttr());
   return symbol;
 }
 

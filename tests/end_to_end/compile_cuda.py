@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Compiles the language's own programs and the examples for a GPU, which need not be there.
+
+usage: compile_cuda.py R1C STEPS_DIR EXAMPLES_DIR WORK_DIR [NAME...]
+
+Every kernel must become part of a cubin without a warning of ptxas (C75xx: matrix products that wait for each other),
+without spills, and in the registers that its launch leaves it. Sizes are small, but such that every kind of kernel is
+there: heads of 64 for the tensor cores.
+"""
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import zipfile
+
+import run_steps
+
+POLICY = run_steps.POLICY.replace("hidden = 32", "hidden = 256").replace("intermediate = 64", "intermediate = 512")
+REGISTERS = 65536  # of a multiprocessor
+
+
+def problems_of(artifact):
+    with zipfile.ZipFile(artifact) as file:
+        names = file.namelist()
+        manifest = json.loads(file.read("manifest.json"))
+        if "kernels.cubin" not in names or file.read("kernels.cubin")[:4] != b"\x7fELF":
+            return ["no cubin"], 0
+    if manifest["target"] != {"kind": "cuda", "cpu": "sm_90a", "features": "h800"}:
+        return [f"target {manifest['target']}"], 0
+    problems = []
+    for kernel in manifest["kernels"]:
+        usage, launch = kernel["usage"], kernel["launch"]
+        if usage["spilled"]:
+            problems.append(f"{kernel['name']} spills {usage['spilled']} bytes")
+        if not 0 < usage["registers"] * launch["threads"] * launch["blocks_per_sm"] <= REGISTERS:
+            problems.append(f"{kernel['name']} takes {usage['registers']} registers, and {launch['blocks_per_sm']} "
+                            f"blocks of {launch['threads']} threads are to fit")
+    return problems, len(manifest["kernels"])
+
+
+def check(r1c, step, artifact, weights):
+    result = subprocess.run([r1c, "compile", step, "--target=h800", f"--weights={weights}", "-o", artifact],
+                            capture_output=True, text=True, timeout=300)
+    if step.parent.name in run_steps.REFUSED:
+        words = run_steps.REFUSED[step.parent.name]
+        refused = result.returncode == 1 and words in result.stderr
+        return [] if refused else [f"must be refused with '{words}': {result.stderr[-600:]}"], 0
+    if result.returncode or result.stderr:
+        return [f"exit code {result.returncode}: {result.stderr[-800:]}"], 0
+    return problems_of(artifact)
+
+
+def main():
+    r1c, steps, examples, work = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
+    wanted = sys.argv[5:]
+    run_steps.POLICY = POLICY
+    runs = []
+    for source in sorted(steps.glob("*.r1")):
+        folder = work / source.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "step.r1").write_text(run_steps.shrink(source.read_text()))
+        runs.append((source.stem, folder / "step.r1", "bfloat16"))
+    runs.append(("arithmetic", examples / "arithmetic" / "step.r1", "float32"))
+    failed = kernels = 0
+    for name, step, weights in runs:
+        if wanted and name not in wanted:
+            continue
+        problems, count = check(r1c, step, work / f"{name}.r1x", weights)
+        kernels += count
+        failed += bool(problems)
+        print(f"{'FAILED' if problems else 'ok    '} {name} ({count} kernels, {weights})", flush=True)
+        for problem in problems:
+            print(f"  {problem}")
+    assert wanted or kernels > 1000, kernels
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
