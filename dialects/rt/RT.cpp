@@ -195,7 +195,7 @@ LogicalResult KernelOp::verify() {
     return success();
   LaunchFields launch(*this, dictionary, "launch",
                       {"threads", "shared", "blocks_per_sm", "blocks",
-                       "cluster", "tensor_maps"});
+                       "cluster", "overlap", "tensor_maps"});
   if (launch.failed())
     return failure();
   if (!launch.get("threads"))
@@ -207,6 +207,9 @@ LogicalResult KernelOp::verify() {
   int64_t cluster = launch.integer("cluster", 1, 1, 16);
   if (launch.failed())
     return failure();
+  Attribute overlap = launch.get("overlap");
+  if (overlap && !isa<BoolAttr>(overlap))
+    return launch.fail("needs 'overlap' to be true or false");
   if (blocks % cluster)
     return launch.fail("has ")
            << blocks << " blocks, no whole number of clusters of " << cluster;

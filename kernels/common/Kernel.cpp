@@ -94,6 +94,20 @@ Kernel::Kernel(func::FuncOp source, Operation *op, const Launch &launch)
   workers = e.mul(blocks, launch.threads);
 }
 
+/// A kernel may have been started while its predecessors end, so that the start
+/// costs no time; it reads and writes nothing before they have ended. What
+/// follows may be started as soon as all blocks run.
+static void waitForPredecessors(Emit &e) {
+  // As text: the intrinsics do not hold back loads.
+  for (const char *text :
+       {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
+    LLVM::InlineAsmOp::create(
+        e.b, e.loc, /*res=*/TypeRange(), ValueRange(), text, "~{memory}",
+        /*has_side_effects=*/true, /*is_align_stack=*/false,
+        LLVM::tailcallkind::TailCallKind::None, LLVM::AsmDialectAttr(),
+        ArrayAttr());
+}
+
 void Kernel::begin(TypeRange arguments) {
   auto pointerType = LLVM::LLVMPointerType::get(builder.getContext());
   SmallVector<Type> types{pointerType};
@@ -114,6 +128,8 @@ void Kernel::begin(TypeRange arguments) {
   auto ret = cast<func::ReturnOp>(source.getBody().front().getTerminator());
   llvm::append_range(buffers, ret.getOperands());
   usePointers(args);
+  if (launch)
+    waitForPredecessors(e);
   if (auto rows = sizeOf(op))
     size =
         ShapedType::isDynamic(*rows)
@@ -236,6 +252,7 @@ DictionaryAttr Kernel::launchAttr() {
   attrs.set("threads", b.getI64IntegerAttr(launch->threads));
   attrs.set("blocks_per_sm", b.getI64IntegerAttr(launch->blocksPerSm));
   attrs.set("shared", b.getI64IntegerAttr(launch->shared));
+  attrs.set("overlap", b.getBoolAttr(true));
   if (launch->cluster > 1)
     attrs.set("cluster", b.getI64IntegerAttr(launch->cluster));
   SmallVector<Attribute> maps;

@@ -97,6 +97,7 @@ LaunchInfo parseLaunch(const Fields &fields, int64_t operands) {
   launch.blocksPerMultiprocessor = number("blocks_per_sm", 1, 32);
   launch.blocks = number("blocks", 0, INT32_MAX);
   launch.cluster = number("cluster", 1, 16);
+  launch.overlap = fields.flag("overlap", false);
   if (launch.blocks % launch.cluster)
     throw Error(fields.where(), ": ", launch.blocks,
                 " blocks are no whole number of clusters of ", launch.cluster);

@@ -51,6 +51,8 @@ struct LaunchInfo {
   int64_t blocksPerMultiprocessor = 1;
   int64_t blocks = 0;  ///< of the grid; 0: as many as the multiprocessors give
   int64_t cluster = 1; ///< blocks of a cluster
+  /// May start before what precedes it has ended: it waits for that itself.
+  bool overlap = false;
   std::vector<TensorMapInfo> tensorMaps;
 };
 

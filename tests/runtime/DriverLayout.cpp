@@ -79,6 +79,8 @@ static_assert(ours::maxDynamicShared ==
 static_assert(ours::nonPortableCluster ==
               CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED);
 static_assert(ours::clusterDimension == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION);
+static_assert(ours::programmaticSerialization ==
+              CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION);
 static_assert(ours::captureThreadLocal == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
 static_assert(ours::streamNonBlocking == CU_STREAM_NON_BLOCKING);
 static_assert(ours::eventNoTiming == CU_EVENT_DISABLE_TIMING);

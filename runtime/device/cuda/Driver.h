@@ -46,12 +46,13 @@ struct alignas(128) TensorMap {
   uint64_t opaque[16];
 };
 
-/// A CUlaunchAttribute; of its values only the cluster's is used.
+/// A CUlaunchAttribute; of its values only these are used.
 struct LaunchAttribute {
   int id;
   char pad[4];
   union {
     unsigned cluster[3];
+    int allowed; ///< of programmaticSerialization
     char value[64];
   };
 };
@@ -71,7 +72,8 @@ inline constexpr int multiprocessorCount = 16, capabilityMajor = 75,
                      capabilityMinor = 76; // CUdevice_attribute
 inline constexpr int maxDynamicShared = 8,
                      nonPortableCluster = 14; // CUfunction_attribute
-inline constexpr int clusterDimension = 4;    // CUlaunchAttributeID
+inline constexpr int clusterDimension = 4,
+                     programmaticSerialization = 6; // CUlaunchAttributeID
 inline constexpr int captureThreadLocal = 1;  // CUstreamCaptureMode
 inline constexpr unsigned streamNonBlocking = 1, eventNoTiming = 2;
 inline constexpr int mapFloat32 = 7, mapBfloat16 = 9; // CUtensorMapDataType

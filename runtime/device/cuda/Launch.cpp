@@ -165,14 +165,19 @@ CudaExecutable::bind(const KernelInfo &kernel,
         config.blockY = config.blockZ = 1;
         config.sharedBytes = static_cast<unsigned>(info.shared);
         config.stream = stream;
+        config.attributes = launch->attributes;
+        auto attribute = [&](int id) -> LaunchAttribute & {
+          LaunchAttribute &next = launch->attributes[config.attributeCount++];
+          next.id = id;
+          return next;
+        };
         if (info.cluster > 1) {
-          LaunchAttribute &cluster = launch->cluster;
-          cluster.id = clusterDimension;
+          LaunchAttribute &cluster = attribute(clusterDimension);
           cluster.cluster[0] = static_cast<unsigned>(info.cluster);
           cluster.cluster[1] = cluster.cluster[2] = 1;
-          config.attributes = &cluster;
-          config.attributeCount = 1;
         }
+        if (info.overlap)
+          attribute(programmaticSerialization).allowed = 1;
         return launch;
       });
 }

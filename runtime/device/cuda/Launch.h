@@ -38,7 +38,7 @@ struct CudaLaunch : Launch {
 
   Function function = nullptr;
   LaunchConfig config{};
-  LaunchAttribute cluster{};
+  LaunchAttribute attributes[2]{};
   ParameterBlock block;
   void *parameters[1] = {nullptr};
   std::string name; ///< for messages
