@@ -447,6 +447,7 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words) {
   s = w.settle(s);
   release(kEmpty, block0);
   SmallVector<Value> p = packed(soften(s, rows, shrink, limitsAt(w.c(0))));
+  w.wait(barrier(vFull, stage(block0)), parity(block0));
 
   int64_t sums = width / 2, weights = p.size();
   SmallVector<Value> state(sums, w.f(0));
