@@ -94,6 +94,17 @@ Value AttentionWords::least(Value v) {
     v = e.min(v, exchange(v, lanes));
   return v;
 }
+Value AttentionWords::from(Value v, Value lane) {
+  return NVVM::ShflOp::create(e.b, e.loc, v.getType(), c(-1), v, lane, c(31),
+                              NVVM::ShflKind::idx, UnitAttr());
+}
+Value AttentionWords::sumOfLower(Value v, Value lane) {
+  for (int64_t distance = 1; distance < 32; distance *= 2) {
+    Value other = lower(v, distance);
+    v = e.select(below(lane, distance), v, e.add(v, other));
+  }
+  return v;
+}
 void AttentionWords::syncWarp() { NVVM::SyncWarpOp::create(e.b, e.loc, c(-1)); }
 Value AttentionWords::number(Value tensor, Value i) {
   return e.load(e.at(k.pointer(tensor), e.toI64(i), i32), i32);

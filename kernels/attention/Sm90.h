@@ -48,6 +48,9 @@ public:
   Value lower(Value v, int64_t distance); ///< of the lane so far below
   Value greatest(Value v);                ///< of the warp's lanes, signed
   Value least(Value v);                   ///< likewise
+  Value from(Value v, Value lane);        ///< v of this lane
+  /// The sum (i32) of the lanes up to this one.
+  Value sumOfLower(Value v, Value lane);
   void syncWarp();
   /// Loads the i32 at index `i` (i32) of a tensor.
   Value number(Value tensor, Value i);

@@ -243,6 +243,7 @@ mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 bool isAttentionSm90(Type element, int64_t columns, int64_t heads,
                      int64_t kvHeads, double scale);
 mlir::LogicalResult buildAttentionSm90(Kernel &k);
+mlir::LogicalResult buildAttentionBackwardSm90(Kernel &k);
 
 } // namespace r1c::kernels
 

@@ -83,9 +83,11 @@ struct KernToThreadsPass
           return onTensorCores(op) ? buildAttentionSm90(k)
                                    : buildAttentionCuda(k);
         })
-        .Case([&](kern::AttentionBackwardOp) {
-          return reference ? buildAttentionBackwardReference(k)
-                           : buildAttentionBackwardCuda(k);
+        .Case([&](kern::AttentionBackwardOp op) {
+          if (reference)
+            return buildAttentionBackwardReference(k);
+          return onTensorCores(op) ? buildAttentionBackwardSm90(k)
+                                   : buildAttentionBackwardCuda(k);
         })
         .Case([&](kern::RopeOp) { return buildRopeCuda(k); })
         .Case([&](kern::PackOp) { return buildPackCuda(k); })
