@@ -29,6 +29,7 @@ void BackwardBuilder::consume() {
             [&]() -> SmallVector<Value> {
               return {queriesItem(carried[0], carried[1])};
             })[0];
+        Fresh fresh(*this);
         release(tileEmpty, carried[0]);
         return {w.add(carried[0], 1), use};
       });
@@ -112,71 +113,69 @@ Value BackwardBuilder::keysItem(Value tileUse, Value use) {
   int64_t sums = width / 2;
   Value count = w.mul(word(tileUse, Info::count), each);
   SmallVector<Value> state(2 * sums, w.f(0));
-  state.push_back(w.c(0)); // block of its head
   Value last = e.add(use, count);
-  state = w.count(
-      use, last, state,
-      [&](Value here, ValueRange carried) -> SmallVector<Value> {
-        SmallVector<Value> dk(carried.take_front(sums)),
-            dv(carried.slice(sums, sums));
-        Value block = carried.back();
-        Fresh fresh(*this);
-        waitFor(full, here);
-        // With a shared prompt: a bit for each score that is seen, while
-        // registers are free.
-        Value bits = shares ? seenBits(tileUse, here, block) : Value();
-        Value s = product(tileUse, here, 0), t = product(tileUse, here, 1);
-        w.waitGroups(0);
-        s = w.settle(s);
-        t = w.settle(t);
-        SmallVector<Value> p = w.unpack(s);
-        auto mask = [&](function_ref<Value(int64_t)> seen) {
-          SmallVector<Value> m(p);
-          for (int64_t i = 0, size = m.size(); i < size; ++i)
-            m[i] = e.select(seen(i), m[i], w.f(-INFINITY));
-          return m;
-        };
-        SmallVector<Type> types(p.size(), f32);
-        if (shares)
-          p = mask([&](int64_t i) {
-            int32_t one = static_cast<int32_t>(uint32_t(1) << i);
-            return w.notEqual(w.both(bits, w.c(one)), w.c(0));
-          });
-        else // Query rows behind the keys see them all.
-          p = e.choose(
-              e.less(block, w.add(group, 1)), types,
-              [&] {
-                Value from = e.sub(rowOfGroup(), firstColumn(block));
-                return mask([&](int64_t i) {
-                  return e.less(w.add(from, i / 2 % 2 * 8),
-                                w.c(columnOf(i) + 1));
-                });
-              },
-              [&] { return p; });
-        // Both products before the first weight: no register is left for
-        // weights that wait for the second one.
-        SmallVector<Value> z = w.unpack(t);
-        SmallVector<Value> lse = columns(here, minusLse, f32),
-                           means = columns(here, mean, f32);
-        for (int64_t i = 0, size = p.size(); i < size; ++i) {
-          int64_t c = i / 4 * 2 + i % 2;
-          p[i] = w.exp2(e.fma(p[i], w.f(scale * log2e), lse[c]));
-          z[i] = w.mulF(p[i], w.subF(z[i], means[c]));
-        }
-        SmallVector<Value> pWords = packed(p), zWords = packed(z);
-        Value dvSums = accumulate(w.pack(dv), pWords, here, 1);
-        Value dkSums = accumulate(w.pack(dk), zWords, here, 0);
-        w.waitGroups(0);
-        dvSums = w.settle(dvSums, pWords);
-        dkSums = w.settle(dkSums, zWords);
-        release(empty, here);
-        SmallVector<Value> next = w.unpack(dkSums);
-        llvm::append_range(next, w.unpack(dvSums));
-        Value behind = w.add(block, 1);
-        next.push_back(e.select(e.equal(behind, word(tileUse, Info::count)),
-                                w.c(0), behind));
-        return next;
-      });
+  state =
+      w.count(use, last, state,
+              [&](Value here, ValueRange carried) -> SmallVector<Value> {
+                SmallVector<Value> dk(carried.take_front(sums)),
+                    dv(carried.slice(sums, sums));
+                Fresh fresh(*this);
+                waitFor(full, here);
+                Value block = e.load(blockWord(here), i32); // of its head
+                // With a shared prompt: a bit for each score that is seen,
+                // while registers are free.
+                Value bits = shares ? seenBits(tileUse, here, block) : Value();
+                Value s = product(tileUse, here, 0),
+                      t = product(tileUse, here, 1);
+                w.waitGroups(0);
+                s = w.settle(s);
+                t = w.settle(t);
+                SmallVector<Value> p = w.unpack(s);
+                auto mask = [&](function_ref<Value(int64_t)> seen) {
+                  SmallVector<Value> m(p);
+                  for (int64_t i = 0, size = m.size(); i < size; ++i)
+                    m[i] = e.select(seen(i), m[i], w.f(-INFINITY));
+                  return m;
+                };
+                SmallVector<Type> types(p.size(), f32);
+                if (shares)
+                  p = mask([&](int64_t i) {
+                    int32_t one = static_cast<int32_t>(uint32_t(1) << i);
+                    return w.notEqual(w.both(bits, w.c(one)), w.c(0));
+                  });
+                else // Query rows behind the keys see them all.
+                  p = e.choose(
+                      e.less(block, w.add(group, 1)), types,
+                      [&] {
+                        Value from = e.sub(rowOfGroup(), firstColumn(block));
+                        return mask([&](int64_t i) {
+                          return e.less(w.add(from, i / 2 % 2 * 8),
+                                        w.c(columnOf(i) + 1));
+                        });
+                      },
+                      [&] { return p; });
+                // Both products before the first weight: no register is left
+                // for weights that wait for the second one.
+                SmallVector<Value> z = w.unpack(t);
+                SmallVector<Value> lse = columns(here, minusLse, f32),
+                                   means = columns(here, mean, f32);
+                for (int64_t i = 0, size = p.size(); i < size; ++i) {
+                  int64_t c = i / 4 * 2 + i % 2;
+                  p[i] = w.exp2(e.fma(p[i], w.f(scale * log2e), lse[c]));
+                  z[i] = w.mulF(p[i], w.subF(z[i], means[c]));
+                }
+                SmallVector<Value> pWords = packed(p), zWords = packed(z);
+                Value dvSums = accumulate(w.pack(dv), pWords, here, 1);
+                Value dkSums = accumulate(w.pack(dk), zWords, here, 0);
+                w.waitGroups(0);
+                dvSums = w.settle(dvSums, pWords);
+                dkSums = w.settle(dkSums, zWords);
+                release(empty, here);
+                SmallVector<Value> next = w.unpack(dkSums);
+                llvm::append_range(next, w.unpack(dvSums));
+                return next;
+              });
+  Fresh fresh(*this);
   // The sums go through shared memory, where the tile lay: all four warps must
   // be done with it.
   w.syncNamed(w.add(group, 1), 128);
@@ -187,6 +186,7 @@ Value BackwardBuilder::keysItem(Value tileUse, Value use) {
 }
 
 Value BackwardBuilder::queriesItem(Value tileUse, Value use) {
+  std::optional<Fresh> first(*this);
   Value lse[2], means[2], row[2], ends[2], owns[2];
   for (int64_t r = 0; r < 2; ++r) {
     Value at = w.add(rowOfGroup(), 8 * r);
@@ -201,6 +201,7 @@ Value BackwardBuilder::queriesItem(Value tileUse, Value use) {
       owns[r] = read(ownFrom, i32);
     }
   }
+  first.reset();
   Value count = word(tileUse, Info::count);
   SmallVector<Value> state(width / 2, w.f(0));
   Value last = e.add(use, count);
@@ -255,6 +256,7 @@ Value BackwardBuilder::queriesItem(Value tileUse, Value use) {
         release(empty, here);
         return w.unpack(dq);
       });
+  Fresh fresh(*this);
   w.syncNamed(w.add(group, 1), 128);
   store(state, scale, op.getDq(), heads, tileUse, 0);
   return last;

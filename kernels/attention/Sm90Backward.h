@@ -70,7 +70,10 @@ private:
     return besideBlockAt() + stages() * beside * blockRows * 4;
   }
   int64_t infoAt() const { return barriersAt() + kinds * 4 * 8; }
-  int64_t tableAt() const { return infoAt() + tileStages * 4 * infoWords * 4; }
+  int64_t blockWordAt() const {
+    return infoAt() + tileStages * 4 * infoWords * 4;
+  }
+  int64_t tableAt() const { return blockWordAt() + stages() * 16; }
   int64_t sharedBytes() const { return tableAt() + UnitTiles::tableBytes; }
 
   Value inTile(Value use, int64_t which) {
@@ -113,6 +116,11 @@ private:
                       w.add(w.mul(w.rem(use, tileStages), 4 * infoWords * 4),
                             infoAt() + 4 * word));
   }
+  /// For tiles of keys: the number of the block, counted from the tile on.
+  Value blockWord(Value use) {
+    return w.sharedAt(memory,
+                      w.add(w.mul(w.rem(use, stages()), 16), blockWordAt()));
+  }
   Value word(Value use, Info which) { return e.load(info(use, which), i32); }
   /// A producer's own.
   Value mine(Value use, Info which) {
@@ -123,6 +131,7 @@ private:
   /// Thread and lane as if they were others, in a scope: so that what follows
   /// from them is not computed far ahead, and kept in registers for long.
   struct Fresh {
+    Fresh(const Fresh &) = delete;
     explicit Fresh(BackwardBuilder &b)
         : b(b), old{b.whole, b.thread, b.lane, b.group} {
       b.whole = b.w.opaque(b.whole);

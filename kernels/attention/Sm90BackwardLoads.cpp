@@ -53,19 +53,22 @@ void BackwardBuilder::produce(UnitTiles &tiles) {
   // The longest come first: keys by their rows, then queries from the last row
   // on. Rounds go forth and back over the blocks of the grid, which evens out
   // what falls to each.
-  Value blocks = w.blocks(), all = w.mul(tiles.total(), kvHeads + heads);
-  Value rounds = e.div(e.add(all, w.add(blocks, -1)), blocks);
-  auto counters = w.count(
-      w.c(0), rounds, {w.c(0), w.c(0)},
-      [&](Value round, ValueRange carried) -> SmallVector<Value> {
+  auto items = [&] { return w.mul(tiles.total(), kvHeads + heads); };
+  auto counters = w.repeat(
+      {w.c(0), w.c(0), w.c(0)},
+      [&](ValueRange carried) -> std::pair<Value, SmallVector<Value>> {
+        return {e.less(e.mul(carried[2], w.blocks()), items()),
+                SmallVector<Value>(carried)};
+      },
+      [&](ValueRange carried) -> SmallVector<Value> {
+        Fresh fresh(*this);
         Value total = tiles.total(), keyItems = w.mul(total, kvHeads);
-        Value items = e.add(keyItems, w.mul(total, heads));
-        Value block = w.block(), blocks = w.blocks();
+        Value block = w.block(), blocks = w.blocks(), round = carried[2];
         Value back = e.sub(w.add(blocks, -1), block);
         Value item = e.add(e.mul(round, blocks),
                            e.select(w.is(w.rem(round, 2), 0), block, back));
-        return e.choose(
-            e.less(item, items), carried.getTypes(),
+        SmallVector<Value> next = e.choose(
+            e.less(item, items()), {i32, i32},
             [&]() -> SmallVector<Value> {
               Value tileUse = carried[0], use = carried[1];
               Value isKeys = e.less(item, keyItems);
@@ -86,9 +89,9 @@ void BackwardBuilder::produce(UnitTiles &tiles) {
                   })[0];
               return {w.add(tileUse, 1), next};
             },
-            [&]() -> SmallVector<Value> {
-              return SmallVector<Value>(carried.begin(), carried.end());
-            });
+            [&] { return SmallVector<Value>(carried.take_front(2)); });
+        next.push_back(w.add(round, 1));
+        return next;
       });
   waitFor(tileEmpty, counters[0]);
   tell(counters[0], {w.c(end)});
@@ -255,6 +258,8 @@ Value BackwardBuilder::produceKeys(const UnitTiles::Tile &tile, Value head,
                 e.add(mine(tileUse, start), w.mul(carried[0], blockRows));
             loadQueries(tileUse, offset, carried[1], inBlock(here, 0),
                         inBlock(here, 1), blockPanel, besides);
+            e.when(w.is(thread, 0),
+                   [&] { e.store(carried[0], blockWord(here), i32); });
             finishLoad(full, here);
             Value next = w.add(carried[0], 1);
             Value ends = e.equal(next, mine(tileUse, count));
