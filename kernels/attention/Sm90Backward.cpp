@@ -90,11 +90,12 @@ SmallVector<Value> BackwardBuilder::columns(Value use, Beside what, Type type) {
 }
 
 /// Bit i: whether the query of a thread's score i sees its key.
-Value BackwardBuilder::seenBits(Value tileUse, Value use, Value block) {
+Value BackwardBuilder::seenBits(Value tileUse, Value use) {
   SmallVector<Value> ends = columns(use, sharedEnd, i32),
                      owns = columns(use, ownFrom, i32);
   Value tileStart = word(tileUse, start);
-  Value query = e.add(tileStart, firstColumn(block)), bits = w.c(0);
+  Value query = e.add(tileStart, firstColumn(e.load(blockWord(use), i32)));
+  Value bits = w.c(0);
   for (int64_t i = 0; i < blockRows / 2; ++i) {
     Value key = e.add(tileStart, w.add(rowOfGroup(), i / 2 % 2 * 8));
     int64_t c = i / 4 * 2 + i % 2;
@@ -107,74 +108,83 @@ Value BackwardBuilder::seenBits(Value tileUse, Value use, Value block) {
   return bits;
 }
 
+/// The scores of a block of query rows against keys, -inf where not seen.
+SmallVector<Value> BackwardBuilder::keysSeen(Value tileUse, Value use,
+                                             ArrayRef<Value> scores) {
+  auto mask = [&](function_ref<Value(int64_t)> seen) {
+    SmallVector<Value> m(scores);
+    for (int64_t i = 0, size = m.size(); i < size; ++i)
+      m[i] = e.select(seen(i), m[i], w.f(-INFINITY));
+    return m;
+  };
+  Fresh fresh(*this);
+  if (shares) {
+    Value bits = e.load(keptBits(), i32);
+    return mask([&](int64_t i) {
+      int32_t one = static_cast<int32_t>(uint32_t(1) << i);
+      return w.notEqual(w.both(bits, w.c(one)), w.c(0));
+    });
+  }
+  // Query rows behind the keys see them all.
+  SmallVector<Type> types(scores.size(), f32);
+  Value block = e.load(blockWord(use), i32);
+  return e.choose(
+      e.less(block, w.add(group, 1)), types,
+      [&] {
+        Value from = e.sub(rowOfGroup(), firstColumn(block));
+        return mask([&](int64_t i) {
+          return e.less(w.add(from, i / 2 % 2 * 8), w.c(columnOf(i) + 1));
+        });
+      },
+      [&] { return SmallVector<Value>(scores); });
+}
+
+/// dk and dv, and what a block of query rows adds to them.
+SmallVector<Value> BackwardBuilder::keysStep(Value tileUse, Value use,
+                                             ValueRange carried) {
+  SmallVector<Value> dk(carried.take_front(width / 2)),
+      dv(carried.drop_front(width / 2));
+  Fresh fresh(*this);
+  waitFor(full, use);
+  // With a shared prompt: a bit for each score that is seen, in shared memory,
+  // as all registers are for the sums and scores.
+  if (shares)
+    e.store(seenBits(tileUse, use), keptBits(), i32);
+  Value s = product(tileUse, use, 0), t = product(tileUse, use, 1);
+  w.waitGroups(0);
+  s = w.settle(s);
+  t = w.settle(t);
+  // Both products before the first weight: no register is left for weights that
+  // wait for the second one.
+  SmallVector<Value> p = keysSeen(tileUse, use, w.unpack(s)), z = w.unpack(t);
+  SmallVector<Value> lse = columns(use, minusLse, f32),
+                     means = columns(use, mean, f32);
+  for (int64_t i = 0, size = p.size(); i < size; ++i) {
+    int64_t c = i / 4 * 2 + i % 2;
+    p[i] = w.exp2(e.fma(p[i], w.f(scale * log2e), lse[c]));
+    z[i] = w.mulF(p[i], w.subF(z[i], means[c]));
+  }
+  SmallVector<Value> pWords = packed(p), zWords = packed(z);
+  Value dvSums = accumulate(w.pack(dv), pWords, use, 1);
+  Value dkSums = accumulate(w.pack(dk), zWords, use, 0);
+  w.waitGroups(0);
+  dvSums = w.settle(dvSums, pWords);
+  dkSums = w.settle(dkSums, zWords);
+  release(empty, use);
+  SmallVector<Value> next = w.unpack(dkSums);
+  llvm::append_range(next, w.unpack(dvSums));
+  return next;
+}
+
 Value BackwardBuilder::keysItem(Value tileUse, Value use) {
   // Sums of a thread: [4 j + 2 r + c] is of row lane / 4 + 8 r of its warp's
   // 16, column 8 j + 2 (lane % 4) + c.
   int64_t sums = width / 2;
-  Value count = w.mul(word(tileUse, Info::count), each);
   SmallVector<Value> state(2 * sums, w.f(0));
-  Value last = e.add(use, count);
-  state =
-      w.count(use, last, state,
-              [&](Value here, ValueRange carried) -> SmallVector<Value> {
-                SmallVector<Value> dk(carried.take_front(sums)),
-                    dv(carried.slice(sums, sums));
-                Fresh fresh(*this);
-                waitFor(full, here);
-                Value block = e.load(blockWord(here), i32); // of its head
-                // With a shared prompt: a bit for each score that is seen,
-                // while registers are free.
-                Value bits = shares ? seenBits(tileUse, here, block) : Value();
-                Value s = product(tileUse, here, 0),
-                      t = product(tileUse, here, 1);
-                w.waitGroups(0);
-                s = w.settle(s);
-                t = w.settle(t);
-                SmallVector<Value> p = w.unpack(s);
-                auto mask = [&](function_ref<Value(int64_t)> seen) {
-                  SmallVector<Value> m(p);
-                  for (int64_t i = 0, size = m.size(); i < size; ++i)
-                    m[i] = e.select(seen(i), m[i], w.f(-INFINITY));
-                  return m;
-                };
-                SmallVector<Type> types(p.size(), f32);
-                if (shares)
-                  p = mask([&](int64_t i) {
-                    int32_t one = static_cast<int32_t>(uint32_t(1) << i);
-                    return w.notEqual(w.both(bits, w.c(one)), w.c(0));
-                  });
-                else // Query rows behind the keys see them all.
-                  p = e.choose(
-                      e.less(block, w.add(group, 1)), types,
-                      [&] {
-                        Value from = e.sub(rowOfGroup(), firstColumn(block));
-                        return mask([&](int64_t i) {
-                          return e.less(w.add(from, i / 2 % 2 * 8),
-                                        w.c(columnOf(i) + 1));
-                        });
-                      },
-                      [&] { return p; });
-                // Both products before the first weight: no register is left
-                // for weights that wait for the second one.
-                SmallVector<Value> z = w.unpack(t);
-                SmallVector<Value> lse = columns(here, minusLse, f32),
-                                   means = columns(here, mean, f32);
-                for (int64_t i = 0, size = p.size(); i < size; ++i) {
-                  int64_t c = i / 4 * 2 + i % 2;
-                  p[i] = w.exp2(e.fma(p[i], w.f(scale * log2e), lse[c]));
-                  z[i] = w.mulF(p[i], w.subF(z[i], means[c]));
-                }
-                SmallVector<Value> pWords = packed(p), zWords = packed(z);
-                Value dvSums = accumulate(w.pack(dv), pWords, here, 1);
-                Value dkSums = accumulate(w.pack(dk), zWords, here, 0);
-                w.waitGroups(0);
-                dvSums = w.settle(dvSums, pWords);
-                dkSums = w.settle(dkSums, zWords);
-                release(empty, here);
-                SmallVector<Value> next = w.unpack(dkSums);
-                llvm::append_range(next, w.unpack(dvSums));
-                return next;
-              });
+  Value last = e.add(use, w.mul(word(tileUse, count), each));
+  state = w.count(use, last, state, [&](Value here, ValueRange carried) {
+    return keysStep(tileUse, here, carried);
+  });
   Fresh fresh(*this);
   // The sums go through shared memory, where the tile lay: all four warps must
   // be done with it.

@@ -73,7 +73,8 @@ private:
   int64_t blockWordAt() const {
     return infoAt() + tileStages * 4 * infoWords * 4;
   }
-  int64_t tableAt() const { return blockWordAt() + stages() * 16; }
+  int64_t bitsAt() const { return blockWordAt() + stages() * 16; }
+  int64_t tableAt() const { return bitsAt() + consumerWarps * 32 * 4; }
   int64_t sharedBytes() const { return tableAt() + UnitTiles::tableBytes; }
 
   Value inTile(Value use, int64_t which) {
@@ -193,7 +194,14 @@ private:
   Value firstColumn(Value block) {
     return e.add(w.mul(block, blockRows), w.mul(w.rem(lane, 4), 2));
   }
-  Value seenBits(Value tileUse, Value use, Value block);
+  /// Where a consumer keeps its seenBits.
+  Value keptBits() {
+    return w.sharedAt(memory, w.add(w.mul(whole, 4), bitsAt() - producers * 4));
+  }
+  Value seenBits(Value tileUse, Value use);
+  SmallVector<Value> keysSeen(Value tileUse, Value use,
+                              mlir::ArrayRef<Value> scores);
+  SmallVector<Value> keysStep(Value tileUse, Value use, ValueRange carried);
   void store(mlir::ArrayRef<Value> sums, double factor, Value tensor,
              int64_t headCount, Value tileUse, int64_t which);
   Value rowOfGroup() { ///< this thread's first row of the tile
