@@ -41,6 +41,7 @@ enum class Known {
   BarrierSync,
   BarrierArrive,
   GridDependency,
+  Move,
 };
 struct Entry {
   StringRef text;
@@ -64,6 +65,8 @@ const Entry entries[] = {
     {"mbarrier.arrive.shared.b64 _, [$0];", Known::Arrive},
     {"bar.sync $0, $1;", Known::BarrierSync},
     {"bar.arrive $0, $1;", Known::BarrierArrive},
+    {"mov.b32 $0, $1;", Known::Move},
+    {"mov.b64 $0, $1;", Known::Move},
     {"griddepcontrol.wait;", Known::GridDependency},
     {"griddepcontrol.launch_dependents;", Known::GridDependency},
 };
@@ -313,6 +316,12 @@ bool FunctionDecoder::decodeAssembly(LLVM::InlineAsmOp op) {
   }
   case Known::GridDependency:
     return true;
+  case Known::Move: {
+    uint32_t source = operand(0);
+    Instruction &i = emitResult(Opcode::Copy, op, op->getResult(0));
+    i.a = source;
+    return true;
+  }
   }
   return false;
 }

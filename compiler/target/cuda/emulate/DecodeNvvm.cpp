@@ -410,6 +410,23 @@ bool FunctionDecoder::decodeNvvm(Operation *op) {
             i.kind = 2;
             return true;
           })
+          .Case([&](NVVM::ConvertF32x2ToBF16x2Op convert) {
+            if (convert.getRnd() != NVVM::FPRoundingMode::RN ||
+                convert.getRelu() ||
+                convert.getSat() != NVVM::SaturationMode::NONE)
+              return false;
+            uint32_t halves[] = {slot(convert.getSrcLo()),
+                                 slot(convert.getSrcHi())};
+            uint32_t dst = slot(convert.getDst());
+            for (uint32_t half = 0; half < 2; ++half) {
+              Instruction &i = emit(Opcode::FToF, op);
+              i.dst = dst + half;
+              i.a = halves[half];
+              i.width = 2;
+              i.results = 1;
+            }
+            return true;
+          })
           .Case([&](NVVM::WgmmaFenceAlignedOp) {
             emit(Opcode::WgmmaFence, op);
             return true;

@@ -206,7 +206,9 @@ void Machine::startCluster(uint64_t first) {
   for (auto [rank, block] : llvm::enumerate(blocks)) {
     block.index = first + rank;
     block.running = perBlock;
-    block.shared.assign(end, 0xa5);
+    // What nobody wrote is NaN: rows of a product that are of no consequence
+    // may be so.
+    block.shared.assign(end, 0xff);
     block.shadow.assign(hasShared ? end : 0, Shadow());
     block.busy.assign(end / 16 + 1, 0);
   }

@@ -220,10 +220,11 @@ private:
   // Shared.cpp: the shadow of shared memory.
   bool markRead(const Thread &t, const Piece &piece);
   bool markWrite(const Thread &t, const Piece &piece);
-  /// A read by the matrix units or the copy engine for the threads
-  /// [first, first + count), whose least clocks are `seen`.
+  /// A read by the matrix units or the copy engine for threads whose least
+  /// clocks are `seen`; `unwritten`: of bytes that nobody wrote, too.
   bool markAsyncRead(const Thread &t, const Piece &piece,
-                     llvm::ArrayRef<uint32_t> seen, const char *who);
+                     llvm::ArrayRef<uint32_t> seen, const char *who,
+                     bool unwritten = false);
   /// The start of an asynchronous write for a thread.
   bool markInFlight(const Thread &t, const Piece &piece,
                     llvm::ArrayRef<uint32_t> seen);

@@ -115,7 +115,8 @@ bool Machine::markWrite(const Thread &t, const Piece &piece) {
 }
 
 bool Machine::markAsyncRead(const Thread &t, const Piece &piece,
-                            ArrayRef<uint32_t> seen, const char *who) {
+                            ArrayRef<uint32_t> seen, const char *who,
+                            bool unwritten) {
   Block &block = blocks[piece.block];
   uint32_t fine = 0;
   for (uint64_t i = piece.offset; i < piece.offset + piece.bytes; ++i) {
@@ -123,6 +124,8 @@ bool Machine::markAsyncRead(const Thread &t, const Piece &piece,
     if (write == fine && fine)
       continue;
     Piece byte = {piece.block, i, 1};
+    if (write == 0 && unwritten)
+      continue;
     if (write == 0)
       return fail(t, Twine(who) + " reads " + shared(byte) +
                          ", which was never written");

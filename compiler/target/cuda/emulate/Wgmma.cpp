@@ -45,6 +45,8 @@ bool Machine::arriveWarpgroup(Thread &t, const Instruction &in) {
   return true;
 }
 
+/// Elements that nobody wrote are NaN: kernels leave rows as they are whose
+/// sums they do not store.
 /// Reads a matrix of `rows` (the M or N of the product) x 16 bfloat16 through
 /// its descriptor.
 bool Machine::operand(const Thread &t, uint64_t descriptor, uint32_t rows,
@@ -102,7 +104,7 @@ bool Machine::operand(const Thread &t, uint64_t descriptor, uint32_t rows,
     while (end < touched.size() && touched[end] == touched[end - 1] + 1)
       ++end;
     pieces.push_back({t.block, touched[i] * 16, (end - i) * 16});
-    if (!markAsyncRead(t, pieces.back(), seen, "wgmma"))
+    if (!markAsyncRead(t, pieces.back(), seen, "wgmma", /*unwritten=*/true))
       return false;
     i = end;
   }
