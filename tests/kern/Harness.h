@@ -57,6 +57,11 @@ private:
 
 /// Whether tuned kernels are those for CUDA.
 bool onCuda();
+/// Whether tuned kernels of bf16 add up on tensor cores, in an order of their
+/// own: right, row invariant, but not with the bits of the naive ones.
+inline bool onTensorCores(const std::string &type) {
+  return onCuda() && type == "bf16";
+}
 
 /// Fresh numbers at each run of the tests; the seed is printed once.
 std::mt19937_64 &rng();

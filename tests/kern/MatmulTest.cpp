@@ -107,8 +107,10 @@ TEST(Matmul, Bf16) {
       rounded.run("mm", {&aAll, &packed, &h}, most);
       auto got = r.values<float>();
       expectClose(got, c, size, k * 6e-8);
-      EXPECT_TRUE(sameBits(got, s.values<float>()))
-          << "naive and tuned differ on " << cpu;
+      if (cpu != "native" || !onTensorCores("bf16")) {
+        EXPECT_TRUE(sameBits(got, s.values<float>()))
+            << "naive and tuned differ on " << cpu;
+      }
       EXPECT_TRUE(sameBits(toBf16(got), h.values<uint16_t>()));
       for (int64_t m : {1, 3, 14, 15}) {
         Buffer part = Buffer::of(
@@ -266,6 +268,8 @@ TEST(Matmul, TransposeA) {
             more(transposed(mm, n, type, true), false, cpu),
             moreNaive(transposed(mm, n, type, true), true, cpu);
         bool bf = type == "bf16";
+        // There a step of the chain is 16 rows.
+        bool steps = cpu == "native" && onTensorCores(type);
         // Also fewer rows than a chunk, and odd ones.
         for (int64_t rows : {1400, 1, 2, 3, 257, 701}) {
           auto a = randomFloats(rows * mm), b = randomFloats(rows * n);
@@ -288,8 +292,10 @@ TEST(Matmul, TransposeA) {
           naive.run("mm", {&A, &B, &D}, rows, 2);
           auto got = C.values<float>();
           expectClose(got, c, size, rows * 6e-8);
-          EXPECT_TRUE(sameBits(got, D.values<float>()))
-              << type << ", " << rows << " rows on " << cpu;
+          if (!steps) {
+            EXPECT_TRUE(sameBits(got, D.values<float>()))
+                << type << ", " << rows << " rows on " << cpu;
+          }
           for (int64_t workers : {2, 3, 8}) {
             Buffer E = Buffer::poisoned<float>(mm * n);
             tuned.run("mm", {&A, &B, &E}, rows, workers);
@@ -300,7 +306,9 @@ TEST(Matmul, TransposeA) {
           Buffer F = Buffer::of(c0), G = Buffer::of(c0);
           more.run("mm", {&A, &B, &F}, rows, 3);
           moreNaive.run("mm", {&A, &B, &G}, rows);
-          EXPECT_TRUE(sameBits(F.values<float>(), G.values<float>()));
+          if (!steps) {
+            EXPECT_TRUE(sameBits(F.values<float>(), G.values<float>()));
+          }
           for (size_t i = 0; i < c.size(); ++i)
             c[i] += c0[i], size[i] += 1;
           expectClose(F.values<float>(), c, size, (rows + 1) * 6e-8);

@@ -39,7 +39,9 @@ struct Tag {
   uint32_t wgmma = 0;
   uint32_t time = 0;
 };
-inline constexpr uint32_t kNoValue = ~0u; ///< Tag::time of undef
+/// Tag::time of undef, and of what was loaded from shared memory that nobody
+/// wrote: to load it is no error yet, to compute with it is.
+inline constexpr uint32_t kNoValue = ~0u, kUnwritten = ~0u - 1;
 
 struct Frame {
   const Function *function;
@@ -68,6 +70,7 @@ struct Thread {
   std::deque<uint32_t> groups;    ///< last wgmma of each that is not waited for
   uint32_t clock = 0, fenced = 0; ///< instructions; at the last wgmma.fence
   bool everFenced = false;
+  bool unwritten = false;   ///< some register may be kUnwritten
   uint32_t proxyFenced = 0; ///< own clock at the last fence.proxy.async
   // Bulk copies from shared memory, and cp.async.
   std::vector<uint32_t> bulkOpen;
@@ -328,6 +331,7 @@ private:
   std::vector<uint32_t> clusterClocks, clusterAcquirable;
   std::mt19937 random;
   uint64_t steps = 0;
+  bool lenient = false, sawUnwritten = false; ///< of the load under way
   std::string error;
 };
 

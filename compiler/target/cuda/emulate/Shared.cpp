@@ -63,6 +63,10 @@ bool Machine::markRead(const Thread &t, const Piece &piece) {
   for (uint64_t i = piece.offset; i < piece.offset + piece.bytes; ++i) {
     Shadow &shadow = block.shadow[i];
     if (shadow.write != fine || !fine) {
+      if (shadow.write == 0 && lenient) {
+        sawUnwritten = true;
+        continue;
+      }
       if (shadow.write == 0)
         return fail(t, "reads " + shared(piece) + ", which was never written");
       if (shadow.write == kIsMbarrier)

@@ -96,6 +96,9 @@ bool Machine::checkUses(Thread &t, const Frame &frame, const Instruction &in) {
     SlotRange range = frame.function->uses[u];
     for (uint32_t s = 0; s < range.count; ++s) {
       const Tag &tag = t.tags[frame.base + range.first + s];
+      if (tag.time == kUnwritten)
+        return fail(t, "computes with what it read of shared memory that was "
+                       "never written");
       if (tag.wgmma > t.completed)
         return fail(t, "reads accumulators of a wgmma that no "
                        "wgmma.wait_group has waited for");
@@ -303,7 +306,8 @@ bool Machine::step(Thread &t, uint64_t budget) {
     const Instruction &in = frame->function->code[frame->pc++];
     if (Tagged) {
       ++t.clock;
-      if (t.issued > t.completed && in.useCount && !checkUses(t, *frame, in))
+      if ((t.issued > t.completed || t.unwritten) && in.useCount &&
+          !checkUses(t, *frame, in))
         return count();
     }
     bool good = true;
@@ -367,6 +371,20 @@ bool Machine::step(Thread &t, uint64_t budget) {
       refresh();
       continue;
     case Opcode::Load:
+      if (Tagged) {
+        lenient = true;
+        good = memory(t, in, r);
+        lenient = false;
+        if (!good || !sawUnwritten)
+          break;
+        sawUnwritten = false;
+        t.unwritten = true;
+        std::fill_n(t.tags.data() + frame->base + in.dst, in.results,
+                    Tag{0, kUnwritten});
+        continue;
+      }
+      good = memory(t, in, r);
+      break;
     case Opcode::Store:
     case Opcode::MaskedLoad:
     case Opcode::MaskedStore:
