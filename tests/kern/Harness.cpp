@@ -75,7 +75,10 @@ void Kernels::emulate(const std::string &name,
         buffers[i]->values<uint16_t>(), type.getK(), type.getN());
     all.back() = {packed[i].data(), packed[i].size() * 2};
   }
-  llvm::Error error = emulated->run(name, all, size, workers);
+  // Every other run in an order of threads and copies that is drawn.
+  static unsigned runs = 0;
+  unsigned schedule = runs++ % 2 ? rng()() : 0;
+  llvm::Error error = emulated->run(name, all, size, workers, schedule);
   if (error)
     ADD_FAILURE() << llvm::toString(std::move(error));
   for (size_t i = buffers.size() - results; i < buffers.size(); ++i)
