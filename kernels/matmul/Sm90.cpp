@@ -17,6 +17,7 @@ using namespace r1c::kernels;
 namespace {
 
 constexpr int64_t consumers = 256; ///< threads that multiply: the first
+constexpr int64_t turnBytes = 16;  ///< of the two turn barriers
 
 class Sm90Matmul {
 public:
@@ -48,6 +49,10 @@ private:
   }
   Value emptyBarrier(Value stage) {
     return w.sharedAt(shared, w.add(w.mul(stage, 8), barriers + 8 * ring));
+  }
+  /// Completed when the other warpgroup is through with its tile's steps.
+  Value turnBarrier(Value group) {
+    return w.sharedAt(shared, w.add(w.mul(group, 8), barriers + 16 * ring));
   }
   std::pair<Value, Value> next(const Tile &tile, Value stage, Value phase);
   std::pair<Value, Value> skip(const Tile &tile, Value stage, Value phase,
@@ -102,7 +107,10 @@ Value Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
   m.boxRows = boxRows;
   OpBuilder::InsertionGuard guard(e.b);
   e.b.setInsertionPointAfterValue(shared);
-  return known = k.tensorMap(m);
+  known = k.tensorMap(m);
+  // While the number of rows is on its way.
+  e.when(w.is(w.thread(), consumers), [&] { w.prefetchMap(known); });
+  return known;
 }
 
 //===----------------------------------------------------------------------===//
@@ -114,8 +122,6 @@ Value Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
 Value Sm90Matmul::chosen() {
   Value best, bestCost;
   for (auto [i, choice] : llvm::enumerate(plan.choices)) {
-    if (choice.fewRows)
-      continue;
     Value tiles = w.mul(w.ceilDiv(rows, choice.tile.rows()),
                         llvm::divideCeil(width, choice.tile.width()));
     Value rounds =
@@ -323,14 +329,22 @@ void Sm90Matmul::consume(const Tile &tile) {
     return transposed ? k16 * 16 * 8 : k16 / 4 * rowsOfTile * 8 + k16 % 4 * 2;
   };
 
-  Sm90Epilogue epilogue(k, w, rows,
-                        w.sharedAt(shared, w.c(barriers + 16 * ring)));
-  Value stage0 = w.c(0), phase0 = w.c(0);
-  if (tile.share == Tile::Turns)
-    std::tie(stage0, phase0) = skip(tile, stage0, phase0, e.mul(group, steps));
-  walk(tile, group, {stage0, phase0}, [&](Place place, ValueRange carried) {
+  Sm90Epilogue epilogue(
+      k, w, rows, w.sharedAt(shared, w.c(barriers + 16 * ring + turnBytes)));
+  bool turns = tile.share == Tile::Turns;
+  SmallVector<Value> first = {w.c(0), w.c(0)};
+  if (turns) {
+    auto [stage, phase] = skip(tile, first[0], first[1], e.mul(group, steps));
+    // The first warpgroup's first wait must pass.
+    first = {stage, phase, e.sub(w.c(1), group)};
+  }
+  walk(tile, group, first, [&](Place place, ValueRange carried) {
     SmallVector<Value> start(tile.blocks, w.zeros(tile.columns));
-    llvm::append_range(start, carried);
+    llvm::append_range(start, carried.take_front(2));
+    // A full barrier's parity tells its phases apart only for one who has seen
+    // the phase before: the steps in between, which the other group waits for.
+    if (turns)
+      w.wait(turnBarrier(group), carried[2]);
     SmallVector<Value> end = e.loop(
         w.c(0), steps, w.c(1), start,
         [&](Value step, ValueRange inner) -> SmallVector<Value> {
@@ -365,6 +379,8 @@ void Sm90Matmul::consume(const Tile &tile) {
           sums.push_back(phase1);
           return sums;
         });
+    if (turns)
+      e.when(frees, [&] { w.arrive(turnBarrier(e.sub(w.c(1), group))); });
     w.waitGroups(0);
     Value stage = end[tile.blocks], phase = end[tile.blocks + 1];
     Value last =
@@ -379,10 +395,11 @@ void Sm90Matmul::consume(const Tile &tile) {
     for (int64_t i = 0; i < tile.blocks; ++i)
       epilogue.store(w.unpack(end[i]), w.add(row, 64 * i), column,
                      tile.columns);
+    if (!turns)
+      return SmallVector<Value>{stage, phase};
     // The other group's tile lies between.
-    if (tile.share == Tile::Turns)
-      std::tie(stage, phase) = skip(tile, stage, phase, steps);
-    return SmallVector<Value>{stage, phase};
+    std::tie(stage, phase) = skip(tile, stage, phase, steps);
+    return SmallVector<Value>{stage, phase, e.sub(w.c(1), carried[2])};
   });
 }
 
@@ -410,8 +427,8 @@ void Sm90Matmul::prologue() {
   }
   k.launch->threads = consumers + 32 * plan.producerWarps;
   k.launch->blocksPerSm = plan.blocksPerSm;
-  k.launch->shared =
-      barriers + 16 * ring + (op.isChunked() ? Sm90Epilogue::scratchBytes : 0);
+  k.launch->shared = barriers + 16 * ring + turnBytes +
+                     (op.isChunked() ? Sm90Epilogue::scratchBytes : 0);
   form = chosen();
 
   // Warps that free a stage.
@@ -424,6 +441,8 @@ void Sm90Matmul::prologue() {
       w.initBarrier(fullBarrier(w.c(stage)), w.c(1));
       w.initBarrier(emptyBarrier(w.c(stage)), arrivals);
     }
+    for (int64_t group : {0, 1})
+      w.initBarrier(turnBarrier(w.c(group)), w.c(consumers / 64));
     w.fenceBarrierInit();
   });
   w.syncBlock();

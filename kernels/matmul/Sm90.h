@@ -49,12 +49,12 @@ struct Sm90Tile {
 struct Sm90Plan {
   struct Choice {
     Sm90Tile tile;
-    /// Not 0: this tile is taken for up to so many rows, and for no more.
+    /// Up to so many rows this tile is taken, whatever the costs.
     int64_t fewRows = 0;
-    /// Otherwise: how long a tile takes, in a unit that the choices share.
+    /// How long a tile takes, in a unit that the choices share.
     int64_t cost = 1;
   };
-  SmallVector<Choice> choices; ///< at least one without `fewRows`
+  SmallVector<Choice> choices; ///< at least one
   /// Tiles are walked in bands of so many tiles high, so that the blocks at
   /// work at a time share parts of A and B in the second-level cache.
   int64_t band = 8;
@@ -99,6 +99,8 @@ private:
   SmallVector<Value>
   forOctets(Line &line, ValueRange carried,
             mlir::function_ref<SmallVector<Value>(ValueRange)> body);
+  void fetch(Line &line, unsigned input, int64_t first, int64_t blocks);
+  void receive(Line &line, unsigned input, int64_t first);
   Pair loadPair(Value line, Value column, Type element);
   void storePairs(Value start, Type element, Line &line, int64_t first,
                   mlir::ArrayRef<Pair> pairs);

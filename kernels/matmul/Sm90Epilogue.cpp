@@ -34,6 +34,8 @@ struct Sm90Epilogue::Line {
   int64_t block = 0, element = 0;
   /// Pairs of operands by (input, block).
   llvm::DenseMap<std::pair<unsigned, int64_t>, Pair> loaded;
+  /// Four blocks of bf16 by (input, first block): words of one of them.
+  llvm::DenseMap<std::pair<unsigned, int64_t>, Value> fetched;
 };
 
 Sm90Epilogue::Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows, Value scratch)
@@ -44,6 +46,27 @@ Sm90Epilogue::Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows, Value scratch)
 Value Sm90Epilogue::global(Value tensor) {
   auto type = LLVM::LLVMPointerType::get(e.b.getContext(), 1);
   return LLVM::AddrSpaceCastOp::create(e.b, e.loc, type, k.pointer(tensor));
+}
+
+/// Four registers of each thread of a quad, one a block of 8 columns, become
+/// those of one block: thread t gets block t's.
+static void turn(Emit &e, Sm90Words &w, Value quad, MutableArrayRef<Value> v) {
+  auto bit = [&](int64_t mask) -> Value {
+    return arith::CmpIOp::create(
+        e.b, e.loc, arith::CmpIPredicate::ne,
+        arith::AndIOp::create(e.b, e.loc, quad, w.c(mask)), w.c(0));
+  };
+  for (int64_t away : {1, 2}) {
+    Value odd = bit(away);
+    for (int64_t i = 0; i < 4; ++i) {
+      if (i & away)
+        continue;
+      Value &low = v[i], &high = v[i + away];
+      Value got = w.exchange(e.select(odd, low, high), away);
+      low = e.select(odd, got, low);
+      high = e.select(odd, high, got);
+    }
+  }
 }
 
 static bool isFloat16Or32(Type type) { return type.isF32() || type.isBF16(); }
@@ -71,6 +94,45 @@ Sm90Epilogue::Pair Sm90Epilogue::loadPair(Value line, Value column,
     return e.load(e.at(line, e.toI64(c), element), element);
   };
   return {one(0), one(1)};
+}
+
+/// Loads what the region takes of an operand for four blocks of 8 columns. A
+/// load does not pass an earlier store, so this is called ahead of those.
+void Sm90Epilogue::fetch(Line &line, unsigned input, int64_t first,
+                         int64_t blocks) {
+  Value tensor = input < op.getInputs().size() ? op.getInputs()[input]
+                                               : op.getResult(0); // the init
+  Type element = kern::elementTypeOf(tensor);
+  Value start = e.at(global(tensor), e.mul(line.readRow, width), element);
+  if (!element.isBF16() || width % 8 || blocks < 4) {
+    for (int64_t i = 0; i < blocks; ++i)
+      line.loaded[{input, first + i}] =
+          loadPair(start, w.add(line.column, 8 * (first + i)), element);
+    return;
+  }
+  // Column 2t of block `first` becomes column 0 of block `first + t`.
+  Value column = e.add(w.add(line.column, 8 * first), w.mul(line.quad, 6));
+  Value at = e.at(start, e.toI64(e.min(column, w.c(width - 8))), element);
+  line.fetched[{input, first}] = LLVM::LoadOp::create(
+      e.b, e.loc, VectorType::get(4, e.b.getI32Type()), at, 16);
+}
+
+/// Brings what was fetched to where the sums are.
+void Sm90Epilogue::receive(Line &line, unsigned input, int64_t first) {
+  Value words = line.fetched.lookup({input, first});
+  if (!words)
+    return;
+  SmallVector<Value> own;
+  for (int64_t i = 0; i < 4; ++i)
+    own.push_back(LLVM::ExtractElementOp::create(e.b, e.loc, words, w.c(i)));
+  turn(e, w, line.quad, own);
+  for (auto [i, word] : llvm::enumerate(own)) {
+    auto type = VectorType::get(2, e.b.getBF16Type());
+    Value both = LLVM::BitcastOp::create(e.b, e.loc, type, word);
+    line.loaded[{input, first + i}] = {
+        LLVM::ExtractElementOp::create(e.b, e.loc, both, w.c(0)),
+        LLVM::ExtractElementOp::create(e.b, e.loc, both, w.c(1))};
+  }
 }
 
 //===----------------------------------------------------------------------===//
@@ -155,6 +217,7 @@ Sm90Epilogue::forOctets(Line &line, ValueRange carried,
       [&](Value octet, ValueRange inner) {
         line.column = e.add(first, w.mul(octet, 64));
         line.loaded.clear();
+        line.fetched.clear();
         Value here = w.sharedAt(ownScratch(), w.mul(octet, 8 * scratchBlock));
         llvm::DenseMap<int64_t, Pair> read;
         line.sum = [&](int64_t block, int64_t element) {
@@ -174,6 +237,7 @@ Sm90Epilogue::forOctets(Line &line, ValueRange carried,
       });
   line.column = first;
   line.loaded.clear();
+  line.fetched.clear();
   line.sum = nullptr;
   return end;
 }
@@ -281,27 +345,6 @@ void Sm90Epilogue::reduce(Line &line) {
 // Stores
 //===----------------------------------------------------------------------===//
 
-/// Four registers of each thread of a quad, one a block of 8 columns, become
-/// those of one block: thread t gets block t's.
-static void turn(Emit &e, Sm90Words &w, Value quad, MutableArrayRef<Value> v) {
-  auto bit = [&](int64_t mask) -> Value {
-    return arith::CmpIOp::create(
-        e.b, e.loc, arith::CmpIPredicate::ne,
-        arith::AndIOp::create(e.b, e.loc, quad, w.c(mask)), w.c(0));
-  };
-  for (int64_t away : {1, 2}) {
-    Value odd = bit(away);
-    for (int64_t i = 0; i < 4; ++i) {
-      if (i & away)
-        continue;
-      Value &low = v[i], &high = v[i + away];
-      Value got = w.exchange(e.select(odd, low, high), away);
-      low = e.select(odd, got, low);
-      high = e.select(odd, high, got);
-    }
-  }
-}
-
 void Sm90Epilogue::storePairs(Value start, Type element, Line &line,
                               int64_t first, ArrayRef<Pair> pairs) {
   auto inside = [&](Value column) {
@@ -382,14 +425,41 @@ void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
   for (unsigned r : results)
     starts.push_back(e.at(global(op.getResult(r)), e.mul(line.readRow, width),
                           kern::elementTypeOf(op.getResult(r))));
+  // Operands of which every element is used once.
+  SmallVector<unsigned> once;
+  int64_t words = 0; // of a group of blocks, in registers
+  auto streams = [&](unsigned input, Value tensor) {
+    once.push_back(input);
+    words += kern::elementTypeOf(tensor).isBF16() ? 4 : 8;
+  };
+  for (auto [i, input] : llvm::enumerate(op.getInputs()))
+    if (cast<kern::AccessAttr>(op.getAccess()[i]).getKind() ==
+        AccessKind::element)
+      streams(i, input);
+  if (op.getInit())
+    streams(op.getInputs().size(), op.getResult(0));
+  // Single elements take a register each: those are fetched a group ahead.
+  int64_t ahead = once.empty() ? 0
+                  : width % 8  ? 1
+                               : std::max<int64_t>(1, blocks / words);
+  auto fetchAll = [&](int64_t first) {
+    if (first < blocks)
+      for (unsigned input : once)
+        fetch(line, input, first, std::min<int64_t>(4, blocks - first));
+  };
+  for (int64_t group = 0; group < ahead; ++group)
+    fetchAll(4 * group);
   for (int64_t first = 0; first < blocks; first += 4) {
+    if (ahead)
+      fetchAll(first + 4 * ahead);
+    for (unsigned input : once)
+      receive(line, input, first);
     SmallVector<SmallVector<Pair>> pairs(results.size());
     for (line.block = first; line.block < std::min(first + 4, blocks);
          ++line.block) {
       Pair before;
       if (op.getInit())
-        before = loadPair(starts[0], w.add(line.column, 8 * line.block),
-                          e.b.getF32Type());
+        before = line.loaded.lookup({op.getInputs().size(), line.block});
       SmallVector<Value> values[2];
       for (line.element = 0; line.element < 2; ++line.element) {
         SmallVector<Value> &list = values[line.element];
@@ -460,7 +530,8 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
   Value warp = w.rem(w.div(w.thread(), 32), 4);
   Value quad = w.rem(lane, 4);
   Value firstColumn = e.add(paired ? w.div(column, 2) : column, w.mul(quad, 2));
-  Value firstRow = e.add(row, e.add(w.mul(warp, 16), w.div(lane, 4)));
+  Value warpRow = e.add(row, w.mul(warp, 16));
+  Value firstRow = e.add(warpRow, w.div(lane, 4));
   // This row's sums, and the next one's.
   SmallVector<Value> carried;
   for (size_t half : {0, 1})
@@ -480,7 +551,9 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
            line.valid = e.less(line.row, rows);
            // Loads need no condition then.
            line.readRow = e.toI64(e.min(line.row, w.add(rows, -1)));
-           storeLine(line, now, columns);
+           // A warp has no rows, or some: then all of its lanes go along.
+           Value some = e.less(e.add(warpRow, away), rows);
+           e.when(some, [&] { storeLine(line, now, columns); });
            now = next;
            now.append(next);
            return now;

@@ -12,16 +12,21 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
-/// For the stages, of the 227 KiB that a block may have; the barriers take the
-/// rest.
-static constexpr int64_t ringBytes = 226 * 1024;
+/// For the stages, of the 227 KiB that a block may have, or the 113 KiB that
+/// two have each; the barriers take the rest.
+static constexpr int64_t ringBytes = 226 * 1024, halfRingBytes = 112 * 1024;
 static constexpr int64_t chunkRingBytes =
     ringBytes - Sm90Epilogue::scratchBytes;
 
-/// How long a tile of 128 rows takes, in columns: what a narrow one wastes
-/// because it reads A anew for fewer columns, and what comes between tiles.
-static int64_t costOf(int64_t columns) {
-  return columns + (columns < 192 ? 10 : 0) + (columns < 128 ? 16 : 0) + 24;
+/// How long a block takes for a tile, in units of 64 cycles. With all
+/// multiprocessors at work the second-level cache brings each about 45 bytes a
+/// cycle; the tensor cores take 2048 products. What comes between tiles was
+/// fitted to measurements.
+static int64_t costOf(const Sm90Tile &tile, int64_t depth) {
+  int64_t area = tile.rows() * tile.width();
+  int64_t step = std::max(area * tile.depth / 2048, tile.stageBytes() / 45);
+  int64_t cycles = llvm::divideCeil(depth, tile.depth) * step;
+  return (cycles + 2000 + area / 8) / 64;
 }
 
 static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
@@ -33,70 +38,127 @@ static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
   return tile.fill(bytes);
 }
 
+/// A tile of the given width, two warpgroups sharing rows: 64 high.
+static Sm90Tile lowTile(int64_t width, int64_t depth, int64_t bytes) {
+  // A narrow one has little to do a step.
+  int64_t step = width == 16 && depth >= 1024 ? 256 : 128;
+  while (step > 64 && bytes / ((64 + width) * step * 2) < 4)
+    step /= 2;
+  return tileOf(width / 2, Sm90Tile::Rows, step, bytes);
+}
+
 /// Up to 64 rows: B comes from memory once, and what counts is that all
 /// multiprocessors fetch it and none has a tile more than the others.
-static Sm90Tile fewRowsTile(kern::MatmulOp op, int64_t width,
-                            int64_t processors) {
-  if (op.isChunked())
-    return tileOf(kern::chunkColumns, Sm90Tile::Turns, 64, chunkRingBytes);
+static int64_t fewRowsWidth(int64_t width, int64_t unit, int64_t blocks) {
   int64_t best = 0, bestCost = 0;
-  int64_t unit = op.getPaired() ? 32 : 8;
-  for (int64_t columns = unit; columns <= 128; columns += unit) {
-    int64_t tiles = llvm::divideCeil(width, 2 * columns);
-    int64_t cost = llvm::divideCeil(tiles, processors) * (2 * columns + 32);
+  for (int64_t columns = unit; columns <= 256; columns += unit) {
+    int64_t tiles = llvm::divideCeil(width, columns);
+    int64_t cost = llvm::divideCeil(tiles, blocks) * (columns + 32);
     if (!best || cost < bestCost) {
       best = columns;
       bestCost = cost;
     }
   }
-  // Narrow tiles have little to do a step.
-  int64_t depth = best == 8 && op.getDepth() >= 1024 ? 256 : 128;
-  return tileOf(best, Sm90Tile::Rows, depth);
+  return best;
+}
+
+/// The narrowest tile with which one round is enough for `high` tiles one below
+/// the other.
+static int64_t oneRoundWidth(int64_t width, int64_t high, int64_t unit,
+                             int64_t blocks) {
+  if (high > blocks)
+    return width;
+  return llvm::alignTo(llvm::divideCeil(width, blocks / high), unit);
 }
 
 static Sm90Plan planTransposed(kern::MatmulOp op, int64_t processors) {
-  // The result's size is known.
+  // The result's size is known; its sums are long.
+  constexpr int64_t depth = 8192;
   Sm90Plan plan;
-  int64_t best = 0, bestCost = 0;
+  int64_t bestCost = 0;
   for (int64_t columns : {256, 192, 128, 64}) {
-    int64_t tiles = llvm::divideCeil(op.getRows(), 128) *
+    Sm90Tile tile = tileOf(columns, Sm90Tile::Columns, 64);
+    int64_t tiles = llvm::divideCeil(op.getRows(), tile.rows()) *
                     llvm::divideCeil(op.getColumns(), columns);
-    int64_t cost = llvm::divideCeil(tiles, processors) * costOf(columns);
-    if (!best || cost < bestCost) {
-      best = columns;
+    int64_t cost = llvm::divideCeil(tiles, processors) * costOf(tile, depth);
+    if (plan.choices.empty() || cost < bestCost) {
+      plan.choices = {{tile}};
       bestCost = cost;
     }
   }
-  plan.choices.push_back({tileOf(best, Sm90Tile::Columns, 64), 0, 1});
+  return plan;
+}
+
+/// Chunks are 256 wide. Taking turns hides the reductions, at the price of
+/// reading B twice as often: for few rows, or where sums are short.
+static Sm90Plan planChunked(kern::MatmulOp op) {
+  Sm90Plan plan;
+  auto add = [&](Sm90Tile::Share share, int64_t fewRows) {
+    Sm90Tile tile = tileOf(kern::chunkColumns, share, 64, chunkRingBytes);
+    plan.choices.push_back({tile, fewRows, costOf(tile, op.getDepth())});
+  };
+  add(Sm90Tile::Turns, 64);
+  if (op.getDepth() > 1024)
+    add(Sm90Tile::Columns, 0);
   return plan;
 }
 
 Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   if (op.getTransposeA())
     return planTransposed(op, processors);
+  if (op.isChunked())
+    return planChunked(op);
   Sm90Plan plan;
   int64_t width = cast<kern::PackedType>(op.getB().getType()).getN();
-  plan.choices.push_back({fewRowsTile(op, width, processors), 64, 0});
-  if (op.isChunked()) {
-    plan.choices.push_back(
-        {tileOf(kern::chunkColumns, Sm90Tile::Columns, 64, chunkRingBytes)});
-    return plan;
+  int64_t depth = op.getDepth();
+  int64_t bytes = ringBytes, widest = 256;
+  // A gated activation takes about as long as 1000 steps of k: then two blocks
+  // share a multiprocessor, and one's activation hides behind the other's
+  // products.
+  if (op.getPaired() && op.getInputs().empty() && depth < 2048) {
+    plan.blocksPerSm = 2;
+    plan.producerWarps = 1;
+    plan.producerRegisters = plan.consumerRegisters = 0;
+    bytes = halfRingBytes;
+    widest = 128;
   }
-  auto add = [&](int64_t columns) {
-    plan.choices.push_back(
-        {tileOf(columns, Sm90Tile::Columns, 64), 0, costOf(columns)});
+  int64_t blocks = processors * plan.blocksPerSm;
+  int64_t unit = op.getPaired() ? 32 : 16;
+  int64_t lowUnit = op.getPaired() ? 64 : 16; // columns of two warpgroups
+  auto add = [&](const Sm90Tile &tile, int64_t fewRows = 0) {
+    plan.choices.push_back({tile, fewRows, costOf(tile, depth)});
   };
+  auto high = [&](int64_t columns) {
+    return tileOf(columns, Sm90Tile::Columns, 64, bytes);
+  };
+
+  int64_t few = fewRowsWidth(width, lowUnit, blocks);
+  add(lowTile(few, depth, bytes), 64);
   // Many rows: wide tiles that leave little of the last one empty.
   int64_t wide = 0, least = 0;
-  for (int64_t columns = 256; columns >= 160; columns -= 32) {
-    int64_t cost = llvm::divideCeil(width, columns) * costOf(columns);
+  for (int64_t columns = widest; columns > widest / 2; columns -= 32) {
+    int64_t cost =
+        llvm::divideCeil(width, columns) * costOf(high(columns), depth);
     if (!wide || cost < least) {
       wide = columns;
       least = cost;
     }
   }
-  add(wide);
-  // Between: enough tiles for all multiprocessors from a few hundred rows on.
-  add(width > 2048 ? 128 : 64);
+  add(high(wide));
+  // Between: enough tiles for all multiprocessors from a hundred rows on.
+  for (int64_t rows : {1024, 512, 256}) {
+    int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks);
+    if (columns < wide) {
+      add(high(columns));
+      break;
+    }
+  }
+  for (int64_t rows : {128, 256}) {
+    int64_t columns = oneRoundWidth(width, rows / 64, lowUnit, blocks);
+    if (columns > few && columns <= widest) {
+      add(lowTile(columns, depth, bytes));
+      break;
+    }
+  }
   return plan;
 }

@@ -99,6 +99,13 @@ void Sm90Words::copyBox(Value to, Value map, ArrayRef<Value> coordinates,
       NVVM::CTAGroupKindAttr(), Value());
 }
 
+void Sm90Words::prefetchMap(Value map) {
+  auto yes = e.b.getUnitAttr();
+  NVVM::PrefetchOp::create(e.b, e.loc, NVVM::PrefetchCacheLevelAttr(),
+                           NVVM::CacheEvictionPriorityAttr(), map, Value(), yes,
+                           UnitAttr(), UnitAttr());
+}
+
 //===----------------------------------------------------------------------===//
 // wgmma
 //===----------------------------------------------------------------------===//

@@ -63,6 +63,9 @@ public:
   void copyBox(Value to, Value map, mlir::ArrayRef<Value> coordinates,
                Value barrier);
 
+  /// A tensor map of the parameter block will be used soon.
+  void prefetchMap(Value map);
+
   // wgmma. Operands in shared memory have the 128-byte swizzle.
   /// The part of a descriptor that is not the address: K-major, rows of 128
   /// bytes (64 elements of K), 8 rows a group.

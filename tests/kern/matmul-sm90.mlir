@@ -6,7 +6,7 @@
 // NOT-NOT: llvm.alloca
 // NOT-NOT: kern.matmul
 
-// Three tiles: few rows (64 x 48 columns, steps of 128), many (128 x 256), between (128 x 128).
+// Four tiles: few rows (64 x 48 columns, steps of 128), many (128 x 256), between (128 x 160, 64 x 80).
 // CHECK-LABEL: func.func @forward(
 // CHECK-SAME: blocks_per_sm = 1
 // CHECK-SAME: tensor_maps = [
@@ -32,7 +32,10 @@
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 1
-// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 128, k = 16>
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 160, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 40, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
 // The thread that copies.
 // CHECK: nvvm.setmaxregister decrease 40
@@ -56,7 +59,11 @@ func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<89
 }
 
 // A reduction over a chunk: 16 of a thread's 64 columns of a row at a time, from its own shared memory; then exchanges in a quad.
+// The warpgroups take turns: one waits for the other's steps before its own.
 // CHECK-LABEL: func.func @chunks(
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: scf.for {{.*}} iter_args
+// CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
 // CHECK: scf.for
