@@ -63,7 +63,7 @@ private:
   void copyA(const Tile &tile, Value to, Value row, Value k0, Value barrier);
   void copyB(const Tile &tile, Value to, Value column, Value k0, Value barrier);
   void consume(const Tile &tile);
-  void clearTail(const Tile &tile, Value base, Value group, Value step);
+  void clearTail(const Tile &tile, Value base, Value step);
 
   Kernel &k;
   Emit &e;
@@ -274,8 +274,7 @@ void Sm90Matmul::produce(const Tile &tile) {
 // The consumers
 //===----------------------------------------------------------------------===//
 
-void Sm90Matmul::clearTail(const Tile &tile, Value base, Value group,
-                           Value step) {
+void Sm90Matmul::clearTail(const Tile &tile, Value base, Value step) {
   // A copy brings what lies behind the last row, of whatever was there
   // before. Not only A's rows are cleared: 0 times a NaN would be a NaN.
   Value left = e.sub(depth, w.mul(step, tile.depth));
@@ -283,24 +282,14 @@ void Sm90Matmul::clearTail(const Tile &tile, Value base, Value group,
     int64_t block = tile.depth * 128;
     auto type = VectorType::get(4, e.b.getI32Type());
     Value zero = e.splatInt(type, 0);
-    auto clear = [&](Value from) {
-      Value mine = w.mul(w.rem(thread, 128), 16);
-      e.loop(e.add(w.mul(left, 128), mine), w.c(block), w.c(128 * 16),
-             [&](Value at) {
-               LLVM::StoreOp::create(e.b, e.loc, zero, w.sharedAt(from, at),
-                                     16);
-             });
-    };
-    for (int64_t i = 0; i < tile.blocks; ++i) {
-      Value own = tile.share == Tile::Columns
-                      ? w.add(w.mul(group, tile.blocks), i)
-                      : w.c(i);
-      clear(w.sharedAt(base, w.mul(own, block)));
-    }
-    for (int64_t i = 0; i < tile.width() / 64; ++i)
-      clear(w.sharedAt(base, w.c(tile.bytesA() + i * block)));
+    Value mine = e.add(w.mul(left, 128), w.mul(thread, 16));
+    for (int64_t i = 0; i < tile.stageBytes() / block; ++i)
+      e.loop(mine, w.c(block), w.c(consumers * 16), [&](Value at) {
+        LLVM::StoreOp::create(e.b, e.loc, zero,
+                              w.sharedAt(base, w.add(at, i * block)), 16);
+      });
     w.fenceAsync();
-    w.syncNamed(w.add(group, 1), 128);
+    w.syncNamed(w.c(1), consumers);
   });
 }
 
@@ -353,7 +342,7 @@ void Sm90Matmul::consume(const Tile &tile) {
           w.wait(fullBarrier(stage), phase);
           if (transposed)
             clearTail(tile, w.sharedAt(shared, w.mul(stage, tile.stageBytes())),
-                      group, step);
+                      step);
           Value inRing = w.mul(stage, tile.stageBytes() / 16);
           Value a = e.add(originA, inRing), b = e.add(originB, inRing);
           w.fence();
