@@ -185,6 +185,7 @@ private:
                    int64_t which);
   SmallVector<Value> packed(mlir::ArrayRef<Value> values);
   void release(Barrier kind, Value use) {
+    w.syncWarp(); // what lies beside a block was read by all lanes
     e.when(w.is(lane, 0), [&] { w.arrive(barrierOf(kind, use)); });
   }
   /// Columns 8 n + 2 (lane % 4) and the next, of what lies beside a block.
