@@ -247,10 +247,8 @@ struct Tile {
           size += std::fabs(x * y);
         }
         // Four roundings to f32.
-        EXPECT_LE(std::fabs(d[i * n + j] - sum), 4 * 6e-8 * size)
-            << i << ", " << j;
-        if (testing::Test::HasFailure())
-          return "";
+        if (!(std::fabs(d[i * n + j] - sum) <= 4 * 6e-8 * size))
+          return "differs at " + num(i) + ", " + num(j);
       }
     return "";
   }
@@ -315,6 +313,121 @@ TEST(Matrix, MistakesWithAccumulators) {
   EXPECT_ERROR(tile.run(planted(text, "%zero = llvm.mlir.zero",
                                 "%zero = llvm.mlir.undef")),
                "wgmma reads a register that was never written");
+}
+
+TEST(Matrix, OperandsOverwrittenTooEarly) {
+  Tile tile;
+  std::string text = tile.text();
+  std::string store = "llvm.store %c0, %a : i32, !llvm.ptr<3>\n";
+  EXPECT_ERROR(
+      tile.run(planted(text, "nvvm.wgmma.wait.group.sync.aligned 0",
+                       store + "nvvm.wgmma.wait.group.sync.aligned 0")),
+      "which a wgmma or an asynchronous copy still reads");
+  // After the wait and a barrier it may.
+  EXPECT_EQ(tile.run(planted(text, "nvvm.wgmma.wait.group.sync.aligned 0",
+                             "nvvm.wgmma.wait.group.sync.aligned 0\n"
+                             "nvvm.barrier0\n"
+                             "llvm.cond_br %leader, ^store, ^out\n"
+                             "^store:\n" +
+                                 store +
+                                 "llvm.br ^out\n"
+                                 "^out:")),
+            "");
+}
+
+TEST(Matrix, AWrongSwizzleGivesAnotherProduct) {
+  // That the comparisons above can fail.
+  Tile tile;
+  tile.swizzle = 64;
+  Launch launch = tile.launch();
+  launch.tensorMaps[0].swizzle = 0;
+  EXPECT_ERROR(tile.run(tile.text(), 0, launch), "differs at");
+}
+
+/// D = A B with A in registers: thread 32 w + l holds of rows 16 w + l / 4 and
+/// + 8 columns 2 (l % 4), the next, and both + 8.
+TEST(Matrix, FirstOperandInRegisters) {
+  std::string acc = "!llvm.struct<(f32, f32, f32, f32)>";
+  std::string text =
+      kernel(3,
+             R"(
+    %s = llvm.mlir.addressof @shared : !llvm.ptr<3>
+    %few = llvm.icmp "ult" %tid, %c16 : i32
+    llvm.cond_br %few, ^fill, ^filled
+  ^fill:
+    %r = llvm.lshr %tid, %c1 : i32
+    %h = llvm.and %tid, %c1 : i32
+    %x0 = llvm.mul %h, %c128 : i32
+    %x1 = llvm.mul %r, %c16 : i32
+    %at = llvm.add %x0, %x1 : i32
+    %e = llvm.mul %tid, %c8 : i32
+    %gb = llvm.getelementptr %p1[%e] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, bf16
+    %vb = llvm.load %gb : !llvm.ptr<1> -> vector<8xbf16>
+    %sb = llvm.getelementptr %s[%at] : (!llvm.ptr<3>, i32) -> !llvm.ptr<3>, i8
+    llvm.store %vb, %sb : vector<8xbf16>, !llvm.ptr<3>
+    nvvm.fence.proxy {kind = #nvvm.proxy_kind<async.shared>, space = #nvvm.shared_space<cta>}
+    llvm.br ^filled
+  ^filled:
+    nvvm.barrier0
+    %four = llvm.mlir.constant(4 : i64) : i64
+    %layout = llvm.mlir.constant()" +
+                 num(uint64_t(128 >> 4) << 16 | uint64_t(256 >> 4) << 32) +
+                 R"( : i64) : i64
+    %ba = llvm.ptrtoint %s : !llvm.ptr<3> to i64
+    %bh = llvm.lshr %ba, %four : i64
+    %dB = llvm.or %bh, %layout : i64
+    %ga = llvm.getelementptr %p0[%tid] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, vector<4xi32>
+    %va = llvm.load %ga : !llvm.ptr<1> -> vector<4xi32>
+    %i0 = llvm.mlir.constant(0 : i64) : i64
+    %i1 = llvm.mlir.constant(1 : i64) : i64
+    %i2 = llvm.mlir.constant(2 : i64) : i64
+    %i3 = llvm.mlir.constant(3 : i64) : i64
+    %a0 = llvm.extractelement %va[%i0 : i64] : vector<4xi32>
+    %a1 = llvm.extractelement %va[%i1 : i64] : vector<4xi32>
+    %a2 = llvm.extractelement %va[%i2 : i64] : vector<4xi32>
+    %a3 = llvm.extractelement %va[%i3 : i64] : vector<4xi32>
+    %zero = llvm.mlir.constant(0.0 : f32) : f32
+    nvvm.wgmma.fence.aligned
+    %acc = llvm.inline_asm has_side_effects "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {$0, $1, $2, $3}, {$8, $9, $10, $11}, $12, 1, 1, 1, 0;", "=f,=f,=f,=f,0,1,2,3,r,r,r,r,l" %zero, %zero, %zero, %zero, %a0, %a1, %a2, %a3, %dB : (f32, f32, f32, f32, i32, i32, i32, i32, i64) -> )" +
+                 acc + R"(
+    nvvm.wgmma.commit.group.sync.aligned
+    nvvm.wgmma.wait.group.sync.aligned 0
+    %o = llvm.getelementptr %p2[%tid] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, )" +
+                 acc + "\nllvm.store %acc, %o : " + acc + ", !llvm.ptr<1>",
+             kShared);
+  // Parameters %a0, … of kernel() have the names of ours: others for ours.
+  for (const char *name :
+       {"%a0 = llvm.ext", "%a1 = llvm.ext", "%a2 = llvm.ext"})
+    text = planted(text, name, "%f" + std::string(name).substr(2));
+  text = planted(text, "%a0, %a1, %a2, %a3, %dB", "%f0, %f1, %f2, %a3, %dB");
+  std::vector<uint16_t> a = randomBf16(64 * 16), b = randomBf16(8 * 16),
+                        fragments(128 * 8);
+  for (int t = 0; t < 128; ++t)
+    for (int e = 0; e < 8; ++e) {
+      int row = t / 32 * 16 + t % 32 / 4 + e / 2 % 2 * 8,
+          k = t % 4 * 2 + e % 2 + e / 4 * 8;
+      fragments[t * 8 + e] = a[row * 16 + k];
+    }
+  std::vector<float> d(128 * 4);
+  auto run = [&](const std::string &text) {
+    return Emulated(text).run(launchOf(128, 1024),
+                              {bufferOf(fragments), bufferOf(b), bufferOf(d)});
+  };
+  ASSERT_EQ(run(text), "");
+  for (int t = 0; t < 128; ++t)
+    for (int e = 0; e < 4; ++e) {
+      int row = t / 32 * 16 + t % 32 / 4 + e / 2 * 8,
+          column = t % 4 * 2 + e % 2;
+      double sum = 0;
+      for (int k = 0; k < 16; ++k)
+        sum += double(wide(a[row * 16 + k])) * wide(b[column * 16 + k]);
+      ASSERT_EQ(d[t * 4 + e], float(sum)) << t << ", " << e;
+    }
+  EXPECT_ERROR(
+      run(planted(planted(text, "    nvvm.wgmma.fence.aligned\n", ""),
+                  "    nvvm.barrier0\n",
+                  "    nvvm.barrier0\n    nvvm.wgmma.fence.aligned\n")),
+      "written after the last wgmma.fence");
 }
 
 TEST(Matrix, MistakesWithPhases) {

@@ -315,6 +315,27 @@ TEST(Barriers, MissingBarrierIsARace) {
                "without a barrier between");
 }
 
+TEST(Barriers, TheSameValueTwiceIsNoRace) {
+  // Both warps write a word, and read it after a barrier of their own.
+  auto text = [](const std::string &value) {
+    return kernel(1,
+                  R"(
+    %s = llvm.mlir.addressof @shared : !llvm.ptr<3>
+    llvm.store )" + value +
+                      R"(, %s : i32, !llvm.ptr<3>
+    nvvm.bar.warp.sync %full : i32
+    %v = llvm.load %s : !llvm.ptr<3> -> i32
+    %z = llvm.getelementptr %p0[%tid] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, i32
+    llvm.store %v, %z : i32, !llvm.ptr<1>)",
+                  kShared);
+  };
+  std::vector<int32_t> out(64);
+  EXPECT_EQ(Emulated(text("%c7")).run(launchOf(64, 64), {bufferOf(out)}), "");
+  EXPECT_EQ(out, std::vector<int32_t>(64, 7));
+  EXPECT_ERROR(Emulated(text("%tid")).run(launchOf(64, 64), {bufferOf(out)}),
+               "without a barrier between");
+}
+
 TEST(Barriers, OutOfBoundsShared) {
   std::vector<int32_t> out(128);
   EXPECT_ERROR(Emulated(exchange("nvvm.barrier0"))

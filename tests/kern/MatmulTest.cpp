@@ -269,7 +269,8 @@ TEST(Matmul, TransposeA) {
             moreNaive(transposed(mm, n, type, true), true, cpu);
         bool bf = type == "bf16";
         // There a step of the chain is 16 rows.
-        bool steps = cpu == "native" && onTensorCores(type);
+        bool steps =
+            cpu == "native" && onTensorCores(type) && mm % 8 == 0 && n % 8 == 0;
         // Also fewer rows than a chunk, and odd ones.
         for (int64_t rows : {1400, 1, 2, 3, 257, 701}) {
           auto a = randomFloats(rows * mm), b = randomFloats(rows * n);
@@ -323,7 +324,12 @@ TEST(Matmul, TransposeA) {
                  H = Buffer::poisoned<float>(mm * n);
           tuned.run("mm", {&A1, &B1, &H}, cut);
           more.run("mm", {&A2, &B2, &H}, rows - cut, 2);
-          EXPECT_TRUE(sameBits(got, H.values<float>()));
+          if (!steps) {
+            EXPECT_TRUE(sameBits(got, H.values<float>()));
+          }
+          for (size_t i = 0; i < c.size(); ++i)
+            c[i] -= c0[i];
+          expectClose(H.values<float>(), c, size, (rows + 1) * 6e-8);
         }
         Buffer none = Buffer::of(std::vector<float>(1)),
                Z = Buffer::poisoned<float>(mm * n);

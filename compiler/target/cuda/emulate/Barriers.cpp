@@ -270,7 +270,8 @@ bool Machine::mbarrier(Thread &t, const Instruction &in, uint64_t *r) {
     if (barriers.count(piece.offset))
       return fail(t, "initialises the mbarrier in " + shared(piece) +
                          ", which is one already");
-    if (!markWrite(t, piece))
+    const uint64_t word = 0;
+    if (!markWrite(t, piece, &word))
       return false;
     markArrived(piece, kIsMbarrier);
     Mbarrier barrier(

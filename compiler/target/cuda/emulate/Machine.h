@@ -107,6 +107,9 @@ struct Mbarrier {
 /// Who touched a byte of shared memory last: 12 bits of who, 20 of when.
 struct Shadow {
   uint32_t write = 0; ///< 0: nobody
+  /// Another who wrote the same value, in no order with the first: a reader has
+  /// to come after either.
+  uint32_t twin = 0;
   uint32_t reads[2] = {0, 0};
 };
 inline constexpr uint32_t kIsMbarrier = ~0u, kInFlight = ~0u - 1;
@@ -222,7 +225,7 @@ private:
 
   // Shared.cpp: the shadow of shared memory.
   bool markRead(const Thread &t, const Piece &piece);
-  bool markWrite(const Thread &t, const Piece &piece);
+  bool markWrite(const Thread &t, const Piece &piece, const void *from);
   /// A read by the matrix units or the copy engine for threads whose least
   /// clocks are `seen`; `unwritten`: of bytes that nobody wrote, too.
   bool markAsyncRead(const Thread &t, const Piece &piece,

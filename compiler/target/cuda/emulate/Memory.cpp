@@ -142,7 +142,7 @@ bool Machine::write(Thread &t, uint64_t address, unsigned space,
   if (space == 3 || space == 7) {
     Piece piece;
     if (!locate(t, address, space, bytes, piece) ||
-        (!atomic && !markWrite(t, piece)))
+        (!atomic && !markWrite(t, piece, from)))
       return false;
     memcpy(blocks[piece.block].shared.data() + piece.offset, from, bytes);
     return true;

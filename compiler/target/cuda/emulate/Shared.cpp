@@ -7,7 +7,8 @@
 // Two accesses to a byte, one of them a write, must be ordered: by a barrier of
 // threads, by arriving at and waiting for an mbarrier, or by program order. Of
 // the readers since the last write two are remembered, so that a missing order
-// is found in the usual case, though not if only a third one lacks it.
+// is found in the usual case, though not if only a third one lacks it. Writing
+// again what is there needs no order: whoever comes first, all see the same.
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/cuda/emulate/Machine.h"
@@ -62,7 +63,7 @@ bool Machine::markRead(const Thread &t, const Piece &piece) {
   uint32_t fine = 0; // the write that was found to be ordered last
   for (uint64_t i = piece.offset; i < piece.offset + piece.bytes; ++i) {
     Shadow &shadow = block.shadow[i];
-    if (shadow.write != fine || !fine) {
+    if (shadow.write != fine || !fine || shadow.twin) {
       if (shadow.write == 0 && lenient) {
         sawUnwritten = true;
         continue;
@@ -75,7 +76,8 @@ bool Machine::markRead(const Thread &t, const Piece &piece) {
         return fail(t, "reads " + shared(piece) +
                            ", where an asynchronous copy is still to write: "
                            "nothing waited for it");
-      if (!before(seen, shadow.write))
+      if (!before(seen, shadow.write) &&
+          !(shadow.twin && before(seen, shadow.twin)))
         return fail(t, "reads " + shared(piece) + ", which " +
                            agentName(agentOf(shadow.write)) +
                            " wrote without a barrier between");
@@ -90,30 +92,45 @@ bool Machine::markRead(const Thread &t, const Piece &piece) {
   return true;
 }
 
-bool Machine::markWrite(const Thread &t, const Piece &piece) {
+bool Machine::markWrite(const Thread &t, const Piece &piece, const void *from) {
   Block &block = blocks[piece.block];
   ArrayRef<uint32_t> seen = clocks(t.index);
   const uint32_t mine = epoch(t.index, seen[t.index]);
   for (uint64_t i = piece.offset; i < piece.offset + piece.bytes; ++i) {
     Shadow &shadow = block.shadow[i];
-    if (block.busy[i / 16])
-      return fail(t, "writes " + shared(piece) +
-                         ", which a wgmma or an asynchronous copy still reads");
     if (shadow.write == kIsMbarrier)
       return fail(t, "writes " + shared(piece) + ", where an mbarrier is");
     if (shadow.write == kInFlight)
       return fail(t, "writes " + shared(piece) +
                          ", where an asynchronous copy is still to write");
-    if (!before(seen, shadow.write))
-      return fail(t, "writes " + shared(piece) + ", which " +
-                         agentName(agentOf(shadow.write)) +
-                         " wrote without a barrier between");
+    // What was there is written again: nobody can tell who came first.
+    const bool same =
+        shadow.write &&
+        static_cast<const uint8_t *>(from)[i - piece.offset] == block.shared[i];
+    if (block.busy[i / 16] && !same)
+      return fail(t, "writes " + shared(piece) +
+                         ", which a wgmma or an asynchronous copy still reads");
+    bool ordered = !block.busy[i / 16];
+    for (uint32_t writer : {shadow.write, shadow.twin})
+      if (writer && !before(seen, writer)) {
+        if (!same)
+          return fail(t, "writes " + shared(piece) + ", which " +
+                             agentName(agentOf(writer)) +
+                             " wrote without a barrier between");
+        ordered = false;
+      }
     for (uint32_t reader : shadow.reads)
-      if (reader && !before(seen, reader))
-        return fail(t, "writes " + shared(piece) + ", which " +
-                           agentName(agentOf(reader)) +
-                           " read without a barrier between");
-    shadow = {mine, {0, 0}};
+      if (reader && !before(seen, reader)) {
+        if (!same)
+          return fail(t, "writes " + shared(piece) + ", which " +
+                             agentName(agentOf(reader)) +
+                             " read without a barrier between");
+        ordered = false;
+      }
+    if (ordered)
+      shadow = {mine, 0, {0, 0}};
+    else
+      shadow.twin = mine;
   }
   return true;
 }
@@ -124,8 +141,8 @@ bool Machine::markAsyncRead(const Thread &t, const Piece &piece,
   Block &block = blocks[piece.block];
   uint32_t fine = 0;
   for (uint64_t i = piece.offset; i < piece.offset + piece.bytes; ++i) {
-    uint32_t write = block.shadow[i].write;
-    if (write == fine && fine)
+    uint32_t write = block.shadow[i].write, twin = block.shadow[i].twin;
+    if (write == fine && fine && !twin)
       continue;
     Piece byte = {piece.block, i, 1};
     if (write == 0 && unwritten)
@@ -140,6 +157,8 @@ bool Machine::markAsyncRead(const Thread &t, const Piece &piece,
       return fail(t, Twine(who) + " reads " + shared(byte) +
                          ", where an asynchronous copy is still to write: "
                          "nothing waited for it");
+    if (twin && !before(seen, write))
+      write = twin;
     if (!before(seen, write))
       return fail(t, Twine(who) + " reads " + shared(byte) + ", which " +
                          agentName(agentOf(write)) +
@@ -169,16 +188,17 @@ bool Machine::markInFlight(const Thread &t, const Piece &piece,
     if (shadow.write == kInFlight)
       return fail(t, "an asynchronous copy writes " + shared(byte) +
                          ", where another one is still to write");
-    if (!before(seen, shadow.write))
-      return fail(t, "an asynchronous copy writes " + shared(byte) +
-                         ", which " + agentName(agentOf(shadow.write)) +
-                         " wrote without a barrier between");
+    for (uint32_t writer : {shadow.write, shadow.twin})
+      if (!before(seen, writer))
+        return fail(t, "an asynchronous copy writes " + shared(byte) +
+                           ", which " + agentName(agentOf(writer)) +
+                           " wrote without a barrier between");
     for (uint32_t reader : shadow.reads)
       if (reader && !before(seen, reader))
         return fail(t, "an asynchronous copy writes " + shared(byte) +
                            ", which " + agentName(agentOf(reader)) +
                            " read without a barrier between");
-    shadow = {kInFlight, {0, 0}};
+    shadow = {kInFlight, 0, {0, 0}};
   }
   return true;
 }
@@ -186,7 +206,7 @@ bool Machine::markInFlight(const Thread &t, const Piece &piece,
 void Machine::markArrived(const Piece &piece, uint32_t epoch) {
   Block &block = blocks[piece.block];
   for (uint64_t i = piece.offset; i < piece.offset + piece.bytes; ++i)
-    block.shadow[i] = {epoch, {0, 0}};
+    block.shadow[i] = {epoch, 0, {0, 0}};
 }
 
 void Machine::setBusy(const Piece &piece, int change) {
