@@ -6,9 +6,10 @@
 //===----------------------------------------------------------------------===//
 // r1c-kernels in.mlir -o out.so [--cpu=native] [--reference] [--dump=PREFIX]
 // r1c-kernels in.mlir -o out.cubin --target=sm_90a [--reference]
-// [--dump=PREFIX]
+// [--dump=PREFIX] [--launches=FILE]
 //===----------------------------------------------------------------------===//
 
+#include "compiler/phases/package/Manifest.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/target/cuda/Cuda.h"
 #include "dialects/kern/Kern.h"
@@ -20,10 +21,42 @@
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/SourceMgr.h"
 
 namespace cl = llvm::cl;
+
+namespace {
+
+/// Writes all of `bytes`, or says why not.
+bool write(llvm::StringRef path, llvm::StringRef bytes) {
+  std::error_code error;
+  llvm::raw_fd_ostream out(path, error);
+  if (!error) {
+    out << bytes;
+    out.flush();
+    error = out.error();
+    out.clear_error();
+  }
+  if (error)
+    llvm::errs() << "r1c-kernels: cannot write " << path << ": "
+                 << error.message() << "\n";
+  return !error;
+}
+
+/// {"SYMBOL": how a GPU starts it, …}, as a manifest's kernels have it.
+std::string launchesOf(const r1c::cuda::Kernels &kernels) {
+  llvm::json::Object all;
+  for (const auto &[name, launch] : kernels.launches) {
+    llvm::json::Value value = r1c::toJson(launch);
+    value.getAsObject()->erase("parameters"); // follows from the rest
+    all[name] = std::move(value);
+  }
+  return llvm::formatv("{0:2}\n", llvm::json::Value(std::move(all)));
+}
+
+} // namespace
 
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
@@ -39,6 +72,9 @@ int main(int argc, char **argv) {
   cl::opt<std::string> dump(
       "dump", cl::desc("leave PREFIX.ll and PREFIX.o, or PREFIX.ptx and "
                        "PREFIX.txt"));
+  cl::opt<std::string> launches(
+      "launches", cl::desc("sm_90a: where to write, as JSON, how each kernel "
+                           "is launched"));
   cl::ParseCommandLineOptions(argc, argv, "kernels to machine code\n");
 
   mlir::DialectRegistry registry;
@@ -60,6 +96,8 @@ int main(int argc, char **argv) {
     if (failed(kernels))
       return 1;
     bytes = std::move(kernels->cubin);
+    if (!launches.empty() && !write(launches, launchesOf(*kernels)))
+      return 1;
     for (auto &[name, usage] : kernels->usage)
       llvm::outs() << name << ": " << usage.registers << " registers, "
                    << usage.spillBytes << " bytes spilled, " << usage.stackBytes
@@ -81,13 +119,5 @@ int main(int argc, char **argv) {
                  << "': write cpu or sm_90a\n";
     return 1;
   }
-  std::error_code error;
-  llvm::raw_fd_ostream out(output, error);
-  if (error) {
-    llvm::errs() << "r1c-kernels: cannot write " << output << ": "
-                 << error.message() << "\n";
-    return 1;
-  }
-  out.write(bytes.data(), bytes.size());
-  return 0;
+  return write(output, {bytes.data(), bytes.size()}) ? 0 : 1;
 }

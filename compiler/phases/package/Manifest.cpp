@@ -14,18 +14,14 @@ using namespace mlir;
 using namespace r1c;
 namespace json = llvm::json;
 
-namespace {
-
-json::Value toJson(Attribute attr);
-
-json::Object toJson(DictionaryAttr dict) {
+static json::Object toJson(DictionaryAttr dict) {
   json::Object object;
   for (NamedAttribute entry : dict)
     object[entry.getName().str()] = toJson(entry.getValue());
   return object;
 }
 
-json::Value toJson(Attribute attr) {
+json::Value r1c::toJson(Attribute attr) {
   return TypeSwitch<Attribute, json::Value>(attr)
       .Case([](BoolAttr a) { return json::Value(a.getValue()); })
       .Case([](IntegerAttr a) { return json::Value(a.getInt()); })
@@ -50,6 +46,8 @@ json::Value toJson(Attribute attr) {
       })
       .Default([](Attribute) { return json::Value(nullptr); });
 }
+
+namespace {
 
 /// The innermost file position of a location; fused and named locations carry
 /// it inside.

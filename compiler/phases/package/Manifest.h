@@ -23,6 +23,10 @@ struct TargetDescription {
   std::string features;
 };
 
+/// Numbers, texts, symbols (their names), arrays, dictionaries and buffer
+/// references as JSON, a unit as true; null for any other attribute.
+llvm::json::Value toJson(mlir::Attribute attr);
+
 /// Turns a module of `rt` into the manifest that dialects/rt/README.md
 /// describes: declarations become lists, each command an object with its
 /// attributes by name, `body` for its region and `loc` as file:line:col.
