@@ -14,13 +14,6 @@ using namespace mlir;
 using namespace r1c;
 namespace json = llvm::json;
 
-static json::Object toJson(DictionaryAttr dict) {
-  json::Object object;
-  for (NamedAttribute entry : dict)
-    object[entry.getName().str()] = toJson(entry.getValue());
-  return object;
-}
-
 json::Value r1c::toJson(Attribute attr) {
   return TypeSwitch<Attribute, json::Value>(attr)
       .Case([](BoolAttr a) { return json::Value(a.getValue()); })
@@ -29,7 +22,12 @@ json::Value r1c::toJson(Attribute attr) {
       .Case([](StringAttr a) { return json::Value(a.getValue().str()); })
       .Case([](FlatSymbolRefAttr a) { return json::Value(a.getValue().str()); })
       .Case([](UnitAttr) { return json::Value(true); })
-      .Case([](DictionaryAttr a) { return json::Value(toJson(a)); })
+      .Case([](DictionaryAttr a) {
+        json::Object object;
+        for (NamedAttribute entry : a)
+          object[entry.getName().str()] = toJson(entry.getValue());
+        return json::Value(std::move(object));
+      })
       .Case([](ArrayAttr a) {
         json::Array array;
         for (Attribute element : a)
@@ -98,7 +96,8 @@ template <typename OpTy>
 json::Array infos(ModuleOp module) {
   json::Array array;
   for (OpTy op : module.getOps<OpTy>()) {
-    json::Object object = toJson(op.getInfo());
+    json::Value info = toJson(op.getInfo());
+    json::Object object = std::move(*info.getAsObject());
     object["name"] = op.getSymName().str();
     array.push_back(std::move(object));
   }
