@@ -202,8 +202,11 @@ Value Fuser::mergeHeads(Location loc, Value x, Value like, int64_t heads) {
                                   b.getIndexAttr(n)};
   Value expanded = tensor::ExpandShapeOp::create(
       b, loc, three, x, SmallVector<ReassociationIndices>{{0, 1}, {2}}, sizes);
+  // Not the type of `like`: what was computed may be stored in fewer digits.
   return tensor::CollapseShapeOp::create(
-      b, loc, like.getType(), expanded,
+      b, loc,
+      cast<RankedTensorType>(like.getType()).clone(type.getElementType()),
+      expanded,
       SmallVector<ReassociationIndices>{{0}, {1, 2}});
 }
 
