@@ -120,7 +120,8 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
     plan.producerWarps = 1;
     plan.producerRegisters = plan.consumerRegisters = 0;
     bytes = halfRingBytes;
-    widest = 128;
+    // Of 96 registers; more results need some of them.
+    widest = op.getNumResults() > 1 ? 96 : 128;
   }
   int64_t blocks = processors * plan.blocksPerSm;
   int64_t unit = op.getPaired() ? 32 : 16;
