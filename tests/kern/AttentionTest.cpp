@@ -217,7 +217,8 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, Attention,
     ::testing::Values(Shape{4, 2, 16, "f32"}, Shape{3, 1, 64, "f32"},
                       Shape{2, 2, 20, "f32"}, Shape{4, 4, 8, "f32"},
-                      Shape{2, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"}),
+                      Shape{2, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"},
+                      Shape{2, 1, 128, "bf16"}, Shape{7, 1, 64, "bf16"}),
     [](const auto &info) {
       Shape s = info.param;
       return std::to_string(s.heads) + "_" + std::to_string(s.kvHeads) + "_" +

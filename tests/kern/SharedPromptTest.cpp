@@ -324,7 +324,8 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, SharedPrompt,
     ::testing::Values(Shape{4, 2, 64, "f32"}, Shape{2, 1, 16, "f32"},
                       Shape{6, 2, 32, "f32"}, Shape{3, 1, 256, "f32"},
-                      Shape{7, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"}),
+                      Shape{7, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"},
+                      Shape{2, 1, 128, "bf16"}, Shape{7, 1, 64, "bf16"}),
     [](const auto &info) {
       Shape s = info.param;
       return std::to_string(s.heads) + "_" + std::to_string(s.kvHeads) + "_" +
