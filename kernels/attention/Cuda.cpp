@@ -262,10 +262,12 @@ struct Backward {
 
 void Backward::build() {
   scale = l.f(op.getScale().convertToDouble());
-  Value rows = l.number(op.getOffsets(), k.size);
+  // Units need not begin at the first row.
+  Value start = l.number(op.getOffsets(), e.i64(0));
+  Value rows = e.sub(l.number(op.getOffsets(), k.size), start);
   int64_t items = heads + kvHeads;
   e.loop(l.warp.index, e.mul(rows, items), l.warp.count, [&](Value i) {
-    Value row = e.div(i, items), n = e.rem(i, items);
+    Value row = e.add(start, e.div(i, items)), n = e.rem(i, items);
     findUnit(row);
     Value isQuery = e.less(n, e.i64(heads));
     e.when(isQuery, [&] { queries(row, n); });
