@@ -294,7 +294,7 @@ def decode(place, peers, rows):
     theirs, wrong = {}, []
     for batch in (1, 128):
         try:
-            found = place.step(f"decode{batch}", 40, "--profile", partly=True)
+            found = place.step(f"decode{batch}", 40, partly=True)
             late = found[1:] or found
             seconds = statistics.median(row["seconds/sample"] for row in late)
             lengths = late[-1].get("response_length/mean", DECODED)
