@@ -272,6 +272,8 @@ def main():
         except Exception as error:
             traceback.print_exc()
             say({"error": f"{type(error).__name__}: {error}"[:300]})
+        # What it keeps for later, others need now.
+        torch.cuda.empty_cache()
     return 0
 
 

@@ -36,7 +36,6 @@ class Rows:
         self.version = None
         self.peers = {}  # {name: {way: [numbers of each round]}}
         self.decoded = {}  # {batch: (seconds/sample, tokens a sequence)}
-        self.measured = set()
         self.rates = {}  # {name of a case: flops a second}
         self.late = []  # what is made once all peers are known
         self.parts = {}  # {part: [row]}

@@ -72,7 +72,8 @@ class Place:
         if code is None and not partly:
             raise Failed(f"{name}: more than {timeout} s; {log}")
         if code:
-            raise Failed(f"{name}: ended with {code}: {text[-300:].strip()}; {log}")
+            said = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
+            raise Failed(f"{name}: ended with {code}: {(said or [''])[-1].strip()[:300]}; {log}")
         return text
 
     def step(self, name, timeout, *options, base=None, partly=False, **more):
@@ -245,6 +246,8 @@ def bench(part, rounds, timeout):
     """Times the package's kernels of a part in turn with its peers."""
     def body(place, peers, rows):
         folder, mine, theirs = PACKAGE / "kernels", {}, {}
+        cases = [case for case in json.loads((folder / "cases.json").read_text())["cases"]
+                 if case["name"].startswith(CASES[part])]
         peers.wait()
         failure = None
         for i in range(rounds):
@@ -265,11 +268,10 @@ def bench(part, rounds, timeout):
                     say(f"{part}: {result['name']}: {result['error']}")
                 else:
                     mine.setdefault(result["name"], []).append(result["seconds"])
-            if part != "attention" or "kernels" not in rows.measured:
+            # The kernels' peer gives what attention is held against, too.
+            if part != "attention" or not rows.peers.keys() & {case["name"] for case in cases}:
                 peers.measure(part, theirs, 60)
         rows.peers |= {name: ways for name, ways in theirs.items()}
-        rows.measured.add(part)
-        cases = [c for c in json.loads((folder / "cases.json").read_text())["cases"] if c["name"].startswith(CASES[part])]
         for case in cases:
             if case["name"] in mine:
                 rows.add_case(part, case, statistics.median(mine[case["name"]]))
