@@ -283,7 +283,7 @@ def bench(part, rounds, timeout):
 
 def train(place, peers, rows):
     peers.wait()
-    found = place.step("train", 60, "--profile", partly=True)
+    found = place.step("train", 60, partly=True)
     theirs = {}
     peers.measure("train", theirs, 60)
     rows.peers |= theirs

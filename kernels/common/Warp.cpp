@@ -86,6 +86,19 @@ static Value lengthOf(Emit &e, const ColumnRange &range) {
   return range.count >= 0 ? e.i64(range.count) : range.length;
 }
 
+/// How many steps of so many columns a static row should do at once; 0: it is
+/// not static, or too short. Few are left over where the row allows it.
+static int64_t stepsTogether(const ColumnRange &range, int64_t columns) {
+  int64_t steps = range.count / columns;
+  if (range.count < 0 || steps < 2)
+    return 0;
+  int64_t best = std::min<int64_t>(steps, 8);
+  for (int64_t n = best; n >= 4; --n)
+    if (steps % n == 0)
+      return n;
+  return best;
+}
+
 void WarpReductions::run(const ColumnRange &range, Enter enter) {
   llvm::MapVector<int64_t, SmallVector<kern::ReduceOp>> stages;
   for (auto reduce : body.getOps<kern::ReduceOp>())
@@ -140,16 +153,30 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
   Values carried = state[0];
   carried.append(state[1]);
   size_t values = state[0].size();
-  carried = e.loop(lane, both, e.i64(2 * warpLanes), carried,
-                   [&](Value column, ValueRange c) {
-                     Values next = step(c.take_front(values), column);
-                     next.append(
-                         step(c.drop_front(values), e.add(column, warpLanes)));
-                     return next;
-                   });
+  auto pair = [&](Value column, ValueRange c) {
+    Values next = step(c.take_front(values), column);
+    next.append(step(c.drop_front(values), e.add(column, warpLanes)));
+    return next;
+  };
+  // A static row in runs of several steps, whose loads are all on their way
+  // before the first combination waits for one.
+  Value from = lane;
+  if (int64_t run = 2 * warpLanes * stepsTogether(range, 2 * warpLanes)) {
+    int64_t whole = range.count / run * run;
+    carried = e.loop(lane, e.i64(whole), e.i64(run), carried,
+                     [&](Value column, ValueRange c) {
+                       Values next(c);
+                       for (int64_t i = 0; i < run; i += 2 * warpLanes)
+                         next = pair(e.add(column, i), next);
+                       return next;
+                     });
+    from = e.add(lane, whole);
+    both = e.max(both, from);
+  }
+  carried = e.loop(from, both, e.i64(2 * warpLanes), carried, pair);
   Value steps =
-      e.div(e.add(e.sub(both, lane), 2 * warpLanes - 1), e.i64(2 * warpLanes));
-  Value last = e.add(lane, e.mul(steps, 2 * warpLanes));
+      e.div(e.add(e.sub(both, from), 2 * warpLanes - 1), e.i64(2 * warpLanes));
+  Value last = e.add(from, e.mul(steps, 2 * warpLanes));
   ValueRange first = ValueRange(carried).take_front(values);
   Values low = e.choose(
       e.less(last, length), first.getTypes(), [&] { return step(first, last); },
@@ -172,6 +199,18 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
 }
 
 void r1c::kernels::forLanes(Emit &e, const ColumnRange &range, Value lane,
-                            function_ref<void(Value)> body) {
-  e.loop(lane, lengthOf(e, range), e.i64(warpLanes), body);
+                            function_ref<void(ValueRange)> body) {
+  Value from = lane;
+  if (int64_t run = warpLanes * stepsTogether(range, warpLanes)) {
+    int64_t whole = range.count / run * run;
+    e.loop(lane, e.i64(whole), e.i64(run), [&](Value column) {
+      SmallVector<Value> columns;
+      for (int64_t i = 0; i < run; i += warpLanes)
+        columns.push_back(e.add(column, i));
+      body(columns);
+    });
+    from = e.add(lane, whole);
+  }
+  e.loop(from, lengthOf(e, range), e.i64(warpLanes),
+         [&](Value column) { body(column); });
 }

@@ -51,9 +51,10 @@ private:
   Value lane;
 };
 
-/// This lane's columns of a range, one after the other.
+/// This lane's columns of a range; of a static one several at once, for which
+/// `body` should load everything before it stores anything.
 void forLanes(Emit &e, const ColumnRange &range, Value lane,
-              llvm::function_ref<void(Value column)> body);
+              llvm::function_ref<void(ValueRange columns)> body);
 
 } // namespace r1c::kernels
 

@@ -69,7 +69,7 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
-  constexpr int64_t accumulators = 8, lanes = 32, together = 16;
+  constexpr int64_t accumulators = 8, lanes = 32, together = 32;
   Emit &e = k.e;
   auto op = cast<kern::ColumnSumOp>(k.op);
   Block &body = op.getBody().front();

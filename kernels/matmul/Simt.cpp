@@ -296,15 +296,17 @@ void SimtBuilder::regionRow(Value row, Value line, Value column0) {
   }
   if (elements.empty())
     return;
-  forLanes(e, range, lane, [&](Value c) {
-    region.startGroup();
-    enter(c, {});
-    SmallVector<Value> values;
-    for (unsigned i : elements)
-      values.push_back(region.group(yield.getValues()[i]));
-    for (auto [value, i] : llvm::zip(values, elements))
-      at.store(value, op.getResult(i),
-               cast<kern::AccessAttr>(op.getResultAccess()[i]));
+  forLanes(e, range, lane, [&](ValueRange columns) {
+    for (Value c : columns) {
+      region.startGroup();
+      enter(c, {});
+      SmallVector<Value> values;
+      for (unsigned i : elements)
+        values.push_back(region.group(yield.getValues()[i]));
+      for (auto [value, i] : llvm::zip(values, elements))
+        at.store(value, op.getResult(i),
+                 cast<kern::AccessAttr>(op.getResultAccess()[i]));
+    }
   });
 }
 

@@ -144,21 +144,29 @@ void RowBuilder::storeElements(const ColumnRange &range) {
     at.resultRow(op.getResult(i),
                  cast<kern::AccessAttr>(op.getResultAccess()[i]));
   }
-  auto group = [&](Value column, Value mask) {
-    region.startGroup();
-    enter(range, column, mask);
+  auto groups = [&](ValueRange columns, Value mask) {
     // All values before the first store: a result may lie where an input is.
-    SmallVector<Value> values;
-    for (unsigned i : results)
-      values.push_back(region.group(yield.getValues()[i]));
-    for (auto [value, i] : llvm::zip(values, results))
-      at.store(value, op.getResult(i),
-               cast<kern::AccessAttr>(op.getResultAccess()[i]));
+    SmallVector<SmallVector<Value>> values;
+    for (Value column : columns) {
+      region.startGroup();
+      enter(range, column, mask);
+      SmallVector<Value> &here = values.emplace_back();
+      for (unsigned i : results)
+        here.push_back(region.group(yield.getValues()[i]));
+    }
+    for (auto [column, here] : llvm::zip(columns, values)) {
+      enter(range, column, mask);
+      for (auto [value, i] : llvm::zip(here, results))
+        at.store(value, op.getResult(i),
+                 cast<kern::AccessAttr>(op.getResultAccess()[i]));
+    }
   };
   if (warp)
-    forLanes(e, range, warp->lane, [&](Value column) { group(column, {}); });
+    forLanes(e, range, warp->lane,
+             [&](ValueRange columns) { groups(columns, {}); });
   else
-    forGroups(e, range, lanes, group);
+    forGroups(e, range, lanes,
+              [&](Value column, Value mask) { groups(column, mask); });
 }
 
 LogicalResult r1c::kernels::buildRowCpu(Kernel &k) {
