@@ -32,6 +32,12 @@ ON_POLICY = ("narrow-bf16", "wide-bf16", "qwen3-bf16")
 DECODED = 512  # new tokens of decode*.r1
 PEERS_READY = 130  # seconds after the start until which peers are waited for
 START = time.monotonic()
+LIMIT = 270  # seconds after the start when whatever still runs is given up, so that there is a table
+
+
+def within(timeout):
+    """No more than what is left of all the time, in seconds."""
+    return max(1, min(timeout, START + LIMIT - time.monotonic()))
 
 
 def say(*words):
@@ -63,14 +69,14 @@ class Place:
             process = subprocess.Popen([str(word) for word in command], stdout=file, stderr=subprocess.STDOUT,
                                        stdin=subprocess.DEVNULL, cwd=self.work, env=self.environment | more)
             try:
-                code = process.wait(timeout)
+                code = process.wait(within(timeout))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 code = None
         text = log.read_text(errors="replace")
         if code is None and not partly:
-            raise Failed(f"{name}: more than {timeout} s; {log}")
+            raise Failed(f"{name}: more than {timeout} s, or no time was left; {log}")
         if code:
             said = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
             raise Failed(f"{name}: ended with {code}: {(said or [''])[-1].strip()[:300]}; {log}")
@@ -144,7 +150,7 @@ class Peer:
         except OSError:
             self.ready = False
             return {}
-        answer = self.answer(timeout)
+        answer = self.answer(within(timeout))
         if "error" in answer:
             say(f"peer {self.part} {self.way}: {answer['error']}")
             self.ready = False
