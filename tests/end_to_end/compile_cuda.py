@@ -62,6 +62,8 @@ def main():
         (folder / "step.r1").write_text(run_steps.shrink(source.read_text()))
         runs.append((source.stem, folder / "step.r1", "bfloat16"))
     runs.append(("arithmetic", examples / "arithmetic" / "step.r1", "float32"))
+    # Norms of queries and keys.
+    runs.append(("qwen3", examples.parent / "bench" / "gpu" / "qwen3.r1", "bfloat16"))
     failed = kernels = 0
     for name, step, weights in runs:
         if wanted and name not in wanted:
