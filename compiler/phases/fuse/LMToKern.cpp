@@ -206,8 +206,7 @@ Value Fuser::mergeHeads(Location loc, Value x, Value like, int64_t heads) {
   return tensor::CollapseShapeOp::create(
       b, loc,
       cast<RankedTensorType>(like.getType()).clone(type.getElementType()),
-      expanded,
-      SmallVector<ReassociationIndices>{{0}, {1, 2}});
+      expanded, SmallVector<ReassociationIndices>{{0}, {1, 2}});
 }
 
 //===----------------------------------------------------------------------===//
