@@ -212,7 +212,8 @@ Value Emit::load(Value pointer, Type element, int64_t lanes, Value mask) {
         arith::ConstantOp::create(b, loc, cast<TypedAttr>(b.getZeroAttr(type))),
         b.getI32IntegerAttr(bytesOf(element)));
   else
-    v = LLVM::LoadOp::create(b, loc, type, pointer, bytesOf(element));
+    v = LLVM::LoadOp::create(b, loc, type, pointer,
+                             bytesOf(element) * (aligned ? lanes : 1));
   return fromStorage(*this, v, element);
 }
 
@@ -222,7 +223,8 @@ void Emit::store(Value value, Value pointer, Type element, Value mask) {
     LLVM::MaskedStoreOp::create(b, loc, value, pointer, mask,
                                 b.getI32IntegerAttr(bytesOf(element)));
   else
-    LLVM::StoreOp::create(b, loc, value, pointer, bytesOf(element));
+    LLVM::StoreOp::create(b, loc, value, pointer,
+                          bytesOf(element) * (aligned ? lanesIn(value) : 1));
 }
 
 static Value addresses(Emit &e, Value pointer, Value indices, Type element) {

@@ -39,6 +39,8 @@ public:
   Emit(OpBuilder &b, Location loc) : b(b), loc(loc) {}
   OpBuilder &b;
   Location loc;
+  /// Vectors are loaded from and stored to multiples of their own size.
+  bool aligned = false;
 
   // Constants.
   Value i64(int64_t value);

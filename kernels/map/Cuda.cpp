@@ -17,6 +17,23 @@ using namespace r1c;
 using namespace r1c::kernels;
 using kern::AccessAttr;
 
+/// Elements that a thread takes at once: neighbours in all operands, where that
+/// divides their number.
+static int64_t mapLanes(kern::MapOp op, bool flat) {
+  auto plain = [](Attribute a) {
+    auto access = cast<AccessAttr>(a);
+    return access.getKind() == kern::AccessKind::one ||
+           (access.getKind() == kern::AccessKind::element &&
+            access.getLane() < 0);
+  };
+  int64_t count = op.getColumns() < 0 ? op.getRows() : op.getColumns();
+  bool divides = !ShapedType::isDynamic(count) && count % 4 == 0;
+  return flat && divides && llvm::all_of(op.getAccess(), plain) &&
+                 llvm::all_of(op.getResultAccess(), plain)
+             ? 4
+             : 1;
+}
+
 LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
   Emit &e = k.e;
   auto op = cast<kern::MapOp>(k.op);
@@ -24,8 +41,10 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
   auto yield = cast<kern::YieldOp>(body.getTerminator());
   bool flat = isFlat(op);
   int64_t columns = flat ? -1 : op.getColumns();
-  RegionEmitter region(e, body, 1);
-  Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), 1,
+  int64_t lanes = mapLanes(op, flat);
+  e.aligned = true;
+  RegionEmitter region(e, body, lanes);
+  Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), lanes,
              columns, flat);
   auto store = [&](Value column) {
     region.startGroup();
@@ -49,7 +68,8 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
   if (flat) {
     Value count = op.getColumns() < 0 ? k.size : e.mul(k.size, op.getColumns());
     prepare();
-    e.loop(k.worker, count, k.workers, [&](Value i) { store(i); });
+    e.loop(e.mul(k.worker, lanes), count, e.mul(k.workers, lanes),
+           [&](Value i) { store(i); });
     return success();
   }
   if (columns >= k.launch->threads) {
