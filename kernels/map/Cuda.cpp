@@ -90,6 +90,7 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
 
 LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
   constexpr int64_t accumulators = 8, lanes = 32, together = 32;
+  k.launch->blocksPerSm = 1; // few tiles, many registers
   Emit &e = k.e;
   auto op = cast<kern::ColumnSumOp>(k.op);
   Block &body = op.getBody().front();
@@ -266,27 +267,20 @@ LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
   return success();
 }
 
-LogicalResult r1c::kernels::buildPackCuda(Kernel &k) {
-  // A thread an element of the packed matrix, padding included.
+namespace {
+
+struct PackBuilder {
+  Kernel &k;
   Emit &e = k.e;
-  auto op = cast<kern::PackOp>(k.op);
+  kern::PackOp op = cast<kern::PackOp>(k.op);
   kern::PackedType packed = op.getResult().getType();
   Type to = packed.getElementType();
   int64_t depth = packed.getPanelElements() / packed.panelColumns;
-  int64_t total = packed.getPanels() * packed.getPanelElements();
-  Value zero = e.splat(to, 0.0);
-  e.loop(k.worker, e.i64(total), k.workers, [&](Value i) {
-    // bf16: [N][K]. f32: panels [N / 32][K][32].
-    Value n, kk;
-    if (to.isBF16()) {
-      n = e.div(i, depth);
-      kk = e.rem(i, depth);
-    } else {
-      n = e.add(e.mul(e.div(i, depth * 32), 32), e.rem(i, 32));
-      kk = e.rem(e.div(i, 32), depth);
-    }
-    Value target = e.at(k.pointer(op.getResult()), i, to);
-    e.store(zero, target, to);
+
+  /// Element (kk, n) of the matrix, as f32; zero in the padding.
+  Value element(Value n, Value kk) {
+    Type f32 = e.b.getF32Type();
+    Value found = e.splat(f32, 0.0);
     int64_t n0 = 0, k0 = 0;
     for (auto [s, source] : llvm::enumerate(op.getSources())) {
       auto type = cast<RankedTensorType>(source.getType());
@@ -299,25 +293,82 @@ LogicalResult r1c::kernels::buildPackCuda(Kernel &k) {
         return arith::CmpIOp::create(e.b, e.loc, arith::CmpIPredicate::ult, v,
                                      e.i64(size));
       };
-      Value inside;
+      Value inside = within(sourceK, rows);
       if (op.getPaired()) {
         sourceN = e.add(e.mul(e.div(n, 32), 16), e.rem(n, 16));
-        inside = e.equal(e.rem(e.div(n, 16), 2), e.i64(s));
-        inside =
-            arith::AndIOp::create(e.b, e.loc, inside, within(sourceN, columns));
-      } else {
-        inside = within(sourceN, columns);
+        inside = arith::AndIOp::create(
+            e.b, e.loc, inside, e.equal(e.rem(e.div(n, 16), 2), e.i64(s)));
       }
-      inside = arith::AndIOp::create(e.b, e.loc, inside, within(sourceK, rows));
-      e.when(inside, [&, source = source] {
-        Value index = op.getTranspose()
-                          ? e.add(e.mul(sourceN, rows), sourceK)
-                          : e.add(e.mul(sourceK, columns), sourceN);
-        Value v = e.load(e.at(k.pointer(source), index, from), from);
-        e.store(e.narrow(e.widen(v), to), target, to);
-      });
+      inside =
+          arith::AndIOp::create(e.b, e.loc, inside, within(sourceN, columns));
+      found = e.choose(
+          inside, f32,
+          [&, source = source]() -> SmallVector<Value> {
+            Value index = op.getTranspose()
+                              ? e.add(e.mul(sourceN, rows), sourceK)
+                              : e.add(e.mul(sourceK, columns), sourceN);
+            return {
+                e.widen(e.load(e.at(k.pointer(source), index, from), from))};
+          },
+          [&]() -> SmallVector<Value> { return {found}; })[0];
       (op.getAlongK() ? k0 : n0) += op.getAlongK() ? rows : columns;
     }
-  });
+    return found;
+  }
+  void put(Value v, Value index) {
+    e.store(e.narrow(v, to), e.at(k.pointer(op.getResult()), index, to), to);
+  }
+
+  /// f32, panels [N / 32][K][32]: a thread an element, padding included.
+  void panels() {
+    int64_t total = packed.getPanels() * packed.getPanelElements();
+    e.loop(k.worker, e.i64(total), k.workers, [&](Value i) {
+      Value n = e.add(e.mul(e.div(i, depth * 32), 32), e.rem(i, 32));
+      put(element(n, e.rem(e.div(i, 32), depth)), i);
+    });
+  }
+
+  /// bf16, [N][K]: tiles of 32 x 32 through shared memory, so that neighbours
+  /// read and write neighbours whichever way the source lies.
+  void lines() {
+    constexpr int64_t side = 32, stride = side + 1;
+    Type f32 = e.b.getF32Type();
+    Value tile = k.shared(side * stride * 4);
+    int64_t across = llvm::divideCeil(depth, side);
+    Value fast = e.rem(k.thread, side), slow = e.div(k.thread, side);
+    int64_t step = k.launch->threads / side;
+    auto place = [&](Value n, Value kk) {
+      return e.at(tile, e.add(e.mul(n, stride), kk), f32);
+    };
+    e.loop(k.block, e.i64(packed.getPanels() * across), k.blocks, [&](Value i) {
+      Value n0 = e.mul(e.div(i, across), side);
+      Value k0 = e.mul(e.rem(i, across), side);
+      for (int64_t j = 0; j < side; j += step) {
+        Value other = e.add(slow, j);
+        Value n = op.getTranspose() ? other : fast;
+        Value kk = op.getTranspose() ? fast : other;
+        e.store(element(e.add(n0, n), e.add(k0, kk)), place(n, kk), f32);
+      }
+      k.barrier();
+      for (int64_t j = 0; j < side; j += step) {
+        Value n = e.add(slow, j), kk = e.add(k0, fast);
+        e.when(e.less(kk, e.i64(depth)), [&] {
+          put(e.load(place(n, fast), f32),
+              e.add(e.mul(e.add(n0, n), depth), kk));
+        });
+      }
+      k.barrier();
+    });
+  }
+};
+
+} // namespace
+
+LogicalResult r1c::kernels::buildPackCuda(Kernel &k) {
+  PackBuilder builder{k};
+  if (builder.to.isBF16())
+    builder.lines();
+  else
+    builder.panels();
   return success();
 }
