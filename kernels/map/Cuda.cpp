@@ -208,15 +208,16 @@ LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
-  // A block an id, at the first row that has it: rows of one id add up in
-  // order, and nobody else touches its row of the result. Each warp looks
-  // through the ids itself, 32 at a time.
+  // A warp an id, at the first row that has it: rows of one id add up in order,
+  // and nobody else touches its row of the result. It looks through the ids 32
+  // at a time.
   Emit &e = k.e;
   auto op = cast<kern::ScatterAddOp>(k.op);
   Type from = kern::elementTypeOf(op.getX()), f32 = e.b.getF32Type(),
        i32 = e.b.getI32Type();
   int64_t columns = cast<RankedTensorType>(op.getX().getType()).getDimSize(1);
-  Value lane = e.rem(k.thread, warpLanes);
+  Warp warp(k);
+  Value lane = warp.lane;
   auto idAt = [&](Value row) {
     return e.load(e.at(k.pointer(op.getIds()), row, i32), i32);
   };
@@ -229,7 +230,7 @@ LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
   };
   auto addRow = [&](Value row, Value target) {
     Value x = e.at(k.pointer(op.getX()), e.mul(row, columns), from);
-    e.loop(k.thread, e.i64(columns), e.i64(k.launch->threads), [&](Value c) {
+    e.loop(lane, e.i64(columns), e.i64(warpLanes), [&](Value c) {
       Value place = e.at(target, c, f32);
       Value v = e.widen(e.load(e.at(x, c, from), from));
       e.store(arith::AddFOp::create(e.b, e.loc, e.load(place, f32), v), place,
@@ -237,7 +238,7 @@ LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
     });
   };
   auto none = [&](Value found) { return e.equal(found, e.i32(0)); };
-  e.loop(k.block, k.size, k.blocks, [&](Value row) {
+  e.loop(warp.index, k.size, warp.count, [&](Value row) {
     Value id = idAt(row);
     Value before =
         e.loop(e.i64(0), row, e.i64(warpLanes), e.i32(0),
