@@ -31,7 +31,8 @@ namespace r1c::kern {
 /// Name of the unit attribute of a function that holds one kernel: exactly one
 /// op of this dialect and the return of its results.
 inline constexpr llvm::StringLiteral kernelAttrName = "kern.kernel";
-/// On a kernel that was built for CUDA: how it is launched (dialects/rt/README.md).
+/// On a kernel that was built for CUDA: how it is launched
+/// (dialects/rt/README.md).
 inline constexpr llvm::StringLiteral launchAttrName = "kern.launch";
 
 /// The shape that the region of a row, map, column_sum or matmul runs over.

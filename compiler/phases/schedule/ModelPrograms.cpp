@@ -309,8 +309,9 @@ static OpBuilder makeLearn(OpBuilder &builder, rt::ChunksOp chunks,
 static OpBuilder makeSlices(OpBuilder &builder, rt::ChunksOp chunks,
                             int64_t rows) {
   auto op = rt::SlicesOp::create(
-      builder, chunks.getLoc(), chunks.getSetAttr(), chunks.getViewAttr(), builder.getI64IntegerAttr(rows),
-      chunks.getVocabularyAttr(), chunks.getToAttr());
+      builder, chunks.getLoc(), chunks.getSetAttr(), chunks.getViewAttr(),
+      builder.getI64IntegerAttr(rows), chunks.getVocabularyAttr(),
+      chunks.getToAttr());
   return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
 }
 

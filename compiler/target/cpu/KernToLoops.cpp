@@ -108,9 +108,7 @@ std::unique_ptr<Pass> cpu::createKernToLoopsPass(const TargetOptions &options) {
 void cpu::registerCpuPasses() {
   registerExpandMathPass();
   PassRegistration<KernToLoopsPass>();
-  PassPipelineRegistration<>("r1c-kernels-to-llvm",
-                             "what follows kern-to-loops, to the LLVM dialect",
-                             [](OpPassManager &pm) {
-                               addLowerToLLVM(pm, /*avx512=*/false);
-                             });
+  PassPipelineRegistration<>(
+      "r1c-kernels-to-llvm", "what follows kern-to-loops, to the LLVM dialect",
+      [](OpPassManager &pm) { addLowerToLLVM(pm, /*avx512=*/false); });
 }

@@ -74,7 +74,7 @@ inline constexpr int maxDynamicShared = 8,
                      nonPortableCluster = 14; // CUfunction_attribute
 inline constexpr int clusterDimension = 4,
                      programmaticSerialization = 6; // CUlaunchAttributeID
-inline constexpr int captureThreadLocal = 1;  // CUstreamCaptureMode
+inline constexpr int captureThreadLocal = 1;        // CUstreamCaptureMode
 inline constexpr unsigned streamNonBlocking = 1, eventNoTiming = 2;
 inline constexpr int mapFloat32 = 7, mapBfloat16 = 9; // CUtensorMapDataType
 inline constexpr int mapPromoteL2To256 = 3;           // CUtensorMapL2promotion
