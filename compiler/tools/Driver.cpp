@@ -25,6 +25,7 @@
 #include "runtime/artifact/Artifact.h"
 #include "runtime/artifact/MemoryPlan.h"
 #include "runtime/device/cpu/Cpu.h"
+#include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -394,9 +395,11 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   run.artifact = options.file;
   if (fs::path(options.file).extension() == ".r1x")
     return runtime::runMain(std::move(run));
-  // Before anything in --out is touched.
+  // Before anything in --out is touched, or compiled in vain.
   try {
     runtime::requireFreshOut(run);
+    if (cuda::findMachine(options.target))
+      runtime::makeCudaDevice(cuda::architecture.str());
   } catch (const Error &error) {
     return fail(error.what());
   }

@@ -112,8 +112,12 @@ static void appendPtx(std::string &all, StringRef ptx) {
 }
 
 static FailureOr<std::string> findPtxas(Location loc) {
-  if (const char *path = std::getenv("R1C_PTXAS"))
-    return std::string(path);
+  if (const char *path = std::getenv("R1C_PTXAS")) {
+    if (llvm::sys::fs::can_execute(path))
+      return std::string(path);
+    return emitError(loc, "R1C_PTXAS names '")
+           << path << "', which is no program";
+  }
   if (auto found = llvm::sys::findProgramByName("ptxas"))
     return *found;
   if (auto found =
