@@ -61,24 +61,6 @@ std::string text(Shape s) {
          q + ", " + k + ", " + k + "\n}\n";
 }
 
-/// A sum, and that of its terms' sizes.
-struct Sum {
-  double value = 0, size = 0;
-};
-
-/// Largest |a - b| in parts of what is allowed: `relative` of 3 + |b|, and
-/// `ofTerms` of the terms.
-double worstSum(const std::vector<float> &a, const std::vector<Sum> &b,
-                double relative, double ofTerms) {
-  double w = a.size() == b.size() ? 0 : INFINITY;
-  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
-    double d = std::fabs(a[i] - b[i].value) /
-               (relative * (3 + std::fabs(b[i].value)) + ofTerms * b[i].size);
-    w = d <= w ? w : (d > w ? d : INFINITY); // NaN counts as infinitely wrong
-  }
-  return w;
-}
-
 class Attention : public ::testing::TestWithParam<Shape> {
 protected:
   Shape s = GetParam();
@@ -141,13 +123,9 @@ TEST_P(Attention, ForwardAndBackward) {
           dp += double(gr[c]) * v[(bases[r] + j) * kc + kh + c];
         double ds = p[j] / sum * (dp - d) * 0.3f;
         for (int64_t c = 0; c < s.width; ++c) {
-          auto add = [](Sum &to, double term) {
-            to.value += term, to.size += std::fabs(term);
-          };
-          add(dq[r * qc + h * s.width + c],
-              ds * k[(bases[r] + j) * kc + kh + c]);
-          add(dk[(bases[r] + j) * kc + kh + c], ds * qr[c]);
-          add(dv[(bases[r] + j) * kc + kh + c], p[j] / sum * gr[c]);
+          dq[r * qc + h * s.width + c] += ds * k[(bases[r] + j) * kc + kh + c];
+          dk[(bases[r] + j) * kc + kh + c] += ds * qr[c];
+          dv[(bases[r] + j) * kc + kh + c] += p[j] / sum * gr[c];
         }
       }
     }
@@ -174,9 +152,9 @@ TEST_P(Attention, ForwardAndBackward) {
         // Tensor cores take p and ds in bf16: half a unit in the last place of
         // each term comes to what the results' own rounding costs.
         double ofTerms = onTensorCores(s.type) ? 0x1p-9 : 0;
-        EXPECT_LE(worstSum(firstDq, dq, 2 * tolerance, ofTerms), 1);
-        EXPECT_LE(worstSum(firstDk, dk, 2 * tolerance, ofTerms), 1);
-        EXPECT_LE(worstSum(firstDv, dv, 2 * tolerance, ofTerms), 1);
+        EXPECT_LE(worst(firstDq, dq, 2 * tolerance, ofTerms), 1);
+        EXPECT_LE(worst(firstDk, dk, 2 * tolerance, ofTerms), 1);
+        EXPECT_LE(worst(firstDv, dv, 2 * tolerance, ofTerms), 1);
         continue;
       }
       EXPECT_TRUE(sameBits(floats(Y), firstOut));

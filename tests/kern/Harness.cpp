@@ -138,3 +138,14 @@ double r1c::test::worst(const std::vector<float> &a,
   }
   return w;
 }
+
+double r1c::test::worst(const std::vector<float> &a, const std::vector<Sum> &b,
+                        double relative, double ofTerms) {
+  double w = a.size() == b.size() ? 0 : INFINITY;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    double d = std::fabs(a[i] - b[i].value) /
+               (relative * (3 + std::fabs(b[i].value)) + ofTerms * b[i].size);
+    w = d <= w ? w : (d > w ? d : INFINITY);
+  }
+  return w;
+}

@@ -72,6 +72,16 @@ std::vector<double> randomDoubles(size_t n, double low = -1, double high = 1);
 double worst(const std::vector<float> &a, const std::vector<double> &b,
              double absolute);
 
+/// A sum, and that of its terms' sizes.
+struct Sum {
+  double value = 0, size = 0;
+  void operator+=(double term) { value += term, size += std::fabs(term); }
+};
+/// Largest |a - b| in parts of what is allowed: `relative` of 3 + |b|, and
+/// `ofTerms` of the sizes of the terms.
+double worst(const std::vector<float> &a, const std::vector<Sum> &b,
+             double relative, double ofTerms);
+
 /// Equality of bits, not of numbers.
 template <typename T>
 bool sameBits(const std::vector<T> &a, const std::vector<T> &b) {
