@@ -32,9 +32,9 @@ using namespace r1c;
 static constexpr llvm::StringLiteral triple = "nvptx64-nvidia-cuda";
 
 static constexpr cuda::Machine machines[] = {
-    {"h100", 132, 80LL << 30},
-    {"h200", 132, 141LL << 30},
-    {"h800", 132, 80LL << 30},
+    {"h100", 80LL << 30},
+    {"h200", 141LL << 30},
+    {"h800", 80LL << 30},
 };
 
 const cuda::Machine *cuda::findMachine(StringRef name) {

@@ -25,7 +25,6 @@ inline constexpr llvm::StringLiteral architecture = "sm_90a";
 /// A GPU as the compiler needs to know it.
 struct Machine {
   llvm::StringLiteral name;
-  int64_t multiprocessors;
   int64_t memory; ///< bytes
 };
 /// h100, h200, h800; null for another name.
