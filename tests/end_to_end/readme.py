@@ -3,6 +3,7 @@
 
 usage: readme.py SOURCE BUILD WORK_DIR
 """
+import os
 import pathlib
 import re
 import shutil
@@ -23,6 +24,11 @@ commands = [c for c in commands if c and not c.startswith("./dev")]
 # Commands in running text.
 commands += [c for c in re.findall(r"`(build/bin/[^`]+)`", text) if "dumps/" in c]
 assert len(commands) >= 5, commands
+# The compiler is there without CUDA's assembler, but for this.
+if not shutil.which("ptxas", path=os.environ.get("PATH", "") + ":/usr/local/cuda/bin"):
+    left = [c for c in commands if re.search("--target=h[0-9]+", c)]
+    print("left out, no ptxas:", left)
+    commands = [c for c in commands if c not in left]
 for command in commands:
     result = subprocess.run(command, shell=True, cwd=work, capture_output=True, text=True)
     print(f"{'ok    ' if result.returncode == 0 else 'FAILED'} {command}")
