@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Parser/Parser.h"
+#include "runtime/device/cpu/Amx.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/TargetParser/Host.h"
 #include <cstdio>
@@ -43,6 +44,7 @@ bench::Kernel bench::compile(const std::string &text,
     if (const char *dump = std::getenv("R1C_BENCH_DUMP"))
       options.dump = dump;
     auto bytes = cpu::buildKernels(*module, options);
+    runtime::allowAmx();
     // Open for ever: dlopen tells libraries apart by their paths.
     int file = memfd_create("kernels", 0);
     if (succeeded(bytes) &&

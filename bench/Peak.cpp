@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "bench/Products.h"
+#include "runtime/device/cpu/Amx.h"
+#include <cpuid.h>
 #include <cstring>
 #include <immintrin.h>
 #include <vector>
@@ -45,11 +47,49 @@ __attribute__((target("avx512f,avx512bf16"))) static void dots(int64_t count,
   _mm512_storeu_ps(out, x);
 }
 
+/// One matrix tile's columns and rows; matrix tiles want to be told.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start = 0, reserved[14] = {};
+  uint16_t columnBytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+__attribute__((target("amx-tile,amx-bf16"))) static void tiles(int64_t count) {
+  alignas(64) static const char zeros[1024] = {};
+  TileShapes shapes;
+  _tile_loadconfig(&shapes);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, zeros, 64);
+  _tile_loadd(5, zeros, 64);
+  for (int64_t i = 0; i < count; ++i) {
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_dpbf16ps(1, 4, 5);
+    _tile_dpbf16ps(2, 4, 5);
+    _tile_dpbf16ps(3, 4, 5);
+  }
+  _tile_release();
+}
+
+/// As asked of the CPU itself: not every compiler's runtime knows the name.
+static bool hasTiles() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & bf16) && (d & tile) &&
+         r1c::runtime::allowAmx();
+}
+
 Run r1c::bench::peakArithmetic(bool bf16, int threads, double &flops) {
   if (!__builtin_cpu_supports("avx512f") ||
       (bf16 && !__builtin_cpu_supports("avx512bf16")))
     return {};
   int64_t count = 20000;
+  if (bf16 && hasTiles()) {
+    flops = double(count) * 4 * (2 * 16 * 16 * 32) * threads;
+    return [=] { parallel(threads, [&](int) { tiles(count); }); };
+  }
   flops = double(count) * chains * 16 * (bf16 ? 4 : 2) * threads;
   return [=] {
     parallel(threads, [&](int) {

@@ -222,14 +222,17 @@ std::pair<Value, Value> Kernel::share(Value count, int64_t unit) {
 }
 
 func::FuncOp Kernel::outline(const Twine &suffix, TypeRange types,
-                             function_ref<void(ValueRange)> body) {
+                             function_ref<void(ValueRange)> body, bool opaque) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(function);
   auto inner = func::FuncOp::create(builder, e.loc,
                                     (source.getName() + "." + suffix).str(),
                                     builder.getFunctionType(types, {}));
   inner.setPrivate();
-  inner->setAttr("passthrough", builder.getStrArrayAttr({"noinline"}));
+  inner->setAttr("passthrough",
+                 builder.getStrArrayAttr(
+                     opaque ? ArrayRef<StringRef>{"noinline", opaqueAttribute}
+                            : ArrayRef<StringRef>{"noinline"}));
   Block *entry = inner.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   body(entry->getArguments());

@@ -14,10 +14,14 @@
 
 namespace r1c::kernels {
 
+/// On functions that code generation must not specialise for their callers.
+inline constexpr llvm::StringLiteral opaqueAttribute = "r1c-opaque";
+
 /// What a CPU builder may rely on.
 struct CpuFeatures {
   bool avx512 = false;     ///< 512-bit vectors, masks, 32 registers
   bool avx512Bf16 = false; ///< vdpbf16ps
+  bool amxBf16 = false;    ///< tdpbf16ps, tiles
 };
 
 /// A view of an operand for the tensor copy engine (CUtensorMap): two
@@ -85,9 +89,11 @@ public:
   std::pair<Value, Value> share(Value count, int64_t unit = 1);
   /// A private function beside the kernel, not inlined; e and builder emit
   /// into it while `body` runs. It sees no value of the kernel; one that gets
-  /// `args` calls usePointers first.
+  /// `args` calls usePointers first. `opaque`: its arguments are not looked
+  /// through, and it is compiled as it stands.
   mlir::func::FuncOp outline(const llvm::Twine &suffix, mlir::TypeRange types,
-                             mlir::function_ref<void(ValueRange)> body);
+                             mlir::function_ref<void(ValueRange)> body,
+                             bool opaque = false);
   /// Loads all pointers anew from `args`; returns the old ones, to put back.
   llvm::DenseMap<Value, Value> usePointers(Value args);
   void putBack(llvm::DenseMap<Value, Value> old) { pointers = std::move(old); }

@@ -8,7 +8,7 @@
 // inside, k never blocked: a row's sums are one chain whatever the split.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/matmul/Matmul.h"
+#include "kernels/matmul/Amx.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -16,6 +16,8 @@ using namespace r1c::kernels;
 
 LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   auto op = cast<kern::MatmulOp>(k.op);
+  if (usesAmx(op, k.features))
+    return op.getTransposeA() ? buildTransposeAAmx(k) : buildMatmulAmx(k);
   if (op.getTransposeA())
     return buildTransposeACpu(k);
   Emit &e = k.e;

@@ -75,6 +75,10 @@ void forTiles(Kernel &k, Value first, Value last,
 
 mlir::LogicalResult buildTransposeACpu(Kernel &k);
 
+/// Whether a product is made of AMX tiles: bf16, and the sum of whole tiles.
+/// Its chains are then others (README.md).
+bool usesAmx(kern::MatmulOp op, const CpuFeatures &f);
+
 /// One step of a bf16 product with f32 operations: the odd element of a pair,
 /// then the even one. a and b: pairs as i32 (scalar or vector).
 Value bf16Step(Emit &e, Value acc, Value a, Value b);

@@ -6,11 +6,41 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Reductions.h"
-#include "kernels/matmul/Matmul.h"
+#include "kernels/matmul/Amx.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
+
+namespace {
+/// Both elements of a pair of A and of B, as f32.
+struct AmxPair {
+  Value a0, a1, b0, b1;
+};
+} // namespace
+
+/// What tdpbf16ps sums: of 16 pairs the even products and the odd ones, each in
+/// a chain of its own from 0, then start + (even + odd).
+static Value amxSum(Kernel &k, Value start, Value pairs,
+                    function_ref<AmxPair(Value)> at) {
+  Emit &e = k.e;
+  Value zero = e.splat(e.b.getF32Type(), 0.0);
+  return e.loop(e.i64(0), pairs, e.i64(amxDepth / 2), start,
+                [&](Value first, ValueRange carried) -> SmallVector<Value> {
+                  Value last = e.min(e.add(first, amxDepth / 2), pairs);
+                  SmallVector<Value> sums =
+                      e.loop(first, last, e.i64(1), {zero, zero},
+                             [&](Value i, ValueRange c) -> SmallVector<Value> {
+                               AmxPair pair = at(i);
+                               return {e.fma(pair.a0, pair.b0, c[0]),
+                                       e.fma(pair.a1, pair.b1, c[1])};
+                             });
+                  Value sum =
+                      arith::AddFOp::create(e.b, e.loc, sums[0], sums[1]);
+                  return {arith::AddFOp::create(e.b, e.loc, carried[0], sum)};
+                })[0];
+}
 
 LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
   Emit &e = k.e;
@@ -21,6 +51,7 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB());
   int64_t columns = op.getColumns();
   auto packed = dyn_cast<kern::PackedType>(op.getB().getType());
+  bool amx = usesAmx(op, k.features);
 
   // The sum for row `row` and packed (or plain) column `n`.
   auto sum = [&](Value row, Value n, Value start) {
@@ -41,6 +72,23 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
       auto step = [&](Value sum, Value x, Value y) {
         return e.fma(e.widen(x), e.widen(y), sum);
       };
+      if (amx)
+        return amxSum(k, start, e.div(e.add(k.size, 1), 2), [&](Value pair) {
+          Value r = e.mul(pair, 2);
+          auto [x0, y0] = at(r);
+          SmallVector<Value> second = e.choose(
+              e.less(e.add(r, 1), k.size), {element, element},
+              [&]() -> SmallVector<Value> {
+                auto [x1, y1] = at(e.add(r, 1));
+                return {x1, y1};
+              },
+              [&]() -> SmallVector<Value> {
+                Value none = e.splat(element, 0.0);
+                return {none, none};
+              });
+          return AmxPair{e.widen(x0), e.widen(second[0]), e.widen(y0),
+                         e.widen(second[1])};
+        });
       Value whole = e.mul(e.div(k.size, 2), 2);
       Value sums = e.loop(e.i64(0), whole, e.i64(2), start,
                           [&](Value r, ValueRange c) -> SmallVector<Value> {
@@ -61,6 +109,15 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
     Type step = pairs ? i32 : f32;
     int64_t steps = pairs ? packed.getK() / 2 : packed.getK();
     Value line = e.at(a, e.mul(row, packed.getK()), element);
+    if (amx)
+      return amxSum(k, start, e.i64(steps), [&](Value s) {
+        auto load = [&](Value from, Value i) {
+          return e.widen(e.load(e.at(from, i, element), element));
+        };
+        Value x = e.mul(s, 2), y = e.mul(e.add(e.mul(s, 32), column), 2);
+        return AmxPair{load(line, x), load(line, e.add(x, 1)), load(panel, y),
+                       load(panel, e.add(y, 1))};
+      });
     return e.loop(
         e.i64(0), e.i64(steps), e.i64(1), start,
         [&](Value s, ValueRange c) -> SmallVector<Value> {

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/kern/Harness.h"
+#include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -45,6 +46,12 @@ Kernels::Kernels(const std::string &text, bool reference,
     ADD_FAILURE() << "does not compile";
   else
     loaded = std::move(*result);
+}
+
+bool r1c::test::hasMatrixTiles() {
+  mlir::MLIRContext context;
+  auto target = r1c::cpu::resolveTarget(mlir::UnknownLoc::get(&context), {});
+  return succeeded(target) && target->amxBf16;
 }
 
 bool r1c::test::onCuda() {

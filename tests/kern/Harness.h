@@ -63,6 +63,10 @@ inline bool onTensorCores(const std::string &type) {
   return onCuda() && type == "bf16";
 }
 
+/// Whether the native CPU's products of bf16 are made of matrix tiles, whose
+/// chains of 32 k are others than those of CPUs without.
+bool hasMatrixTiles();
+
 /// Fresh numbers at each run of the tests; the seed is printed once.
 std::mt19937_64 &rng();
 std::vector<float> randomFloats(size_t n, float low = -1, float high = 1);

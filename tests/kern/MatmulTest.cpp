@@ -89,7 +89,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MatmulF32,
                                            Shape{33, 16}, Shape{1024, 40}));
 
 TEST(Matmul, Bf16) {
-  for (auto [k, n] : {Shape{64, 128}, Shape{66, 100}, Shape{576, 96}})
+  for (auto [k, n] : {Shape{64, 128}, Shape{66, 100}, Shape{576, 96},
+                      Shape{2080, 72}, Shape{4096, 40}})
     for (std::string cpu : {"native", "x86-64-v3"}) {
       Kernels tuned(text(k, n, "bf16", "f32"), false, cpu),
           naive(text(k, n, "bf16", "f32"), true, cpu),
@@ -313,10 +314,11 @@ TEST(Matmul, TransposeA) {
           for (size_t i = 0; i < c.size(); ++i)
             c[i] += c0[i], size[i] += 1;
           expectClose(F.values<float>(), c, size, (rows + 1) * 6e-8);
-          // Two parts, the second added: the same chain (of pairs of rows,
-          // for bf16).
+          // Two parts, the second added: the same chain (for bf16 of pairs of
+          // rows, or of the rows of a tile).
           int64_t cut = rng()() % (rows + 1);
-          cut -= bf ? cut % 2 : 0;
+          bool tiles = bf && cpu == "native" && hasMatrixTiles();
+          cut -= cut % (tiles ? 32 : bf ? 2 : 1);
           Buffer A1 = buffer({a.begin(), a.begin() + cut * mm}),
                  B1 = buffer({b.begin(), b.begin() + cut * n}),
                  A2 = buffer({a.begin() + cut * mm, a.end()}),

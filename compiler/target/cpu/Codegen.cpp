@@ -8,6 +8,7 @@
 #include "compiler/target/common/KernelFunctions.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
+#include "kernels/common/Kernel.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
@@ -88,6 +89,7 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
            << "' has no AVX2 and FMA: kernels need x86-64-v3 or later";
   target.avx512 = info->checkFeatures("+avx512f,+avx512bw,+avx512vl,+avx512dq");
   target.avx512Bf16 = target.avx512 && info->checkFeatures("+avx512bf16");
+  target.amxBf16 = target.avx512 && info->checkFeatures("+amx-tile,+amx-bf16");
   return target;
 }
 
@@ -173,9 +175,14 @@ static void markFunctions(llvm::Module &ir, const llvm::StringSet<> &names,
   for (llvm::Function &function : ir) {
     if (function.isDeclaration())
       continue;
-    // Tiles and epilogues are nobody else's business.
-    if (!names.contains(function.getName()))
+    // Tiles and epilogues are nobody else's business; but what others may call
+    // is compiled for any arguments.
+    if (function.hasFnAttribute(kernels::opaqueAttribute)) {
+      function.setLinkage(llvm::GlobalValue::ExternalLinkage);
+      function.setVisibility(llvm::GlobalValue::HiddenVisibility);
+    } else if (!names.contains(function.getName())) {
       function.setLinkage(llvm::GlobalValue::InternalLinkage);
+    }
     function.addFnAttr(llvm::Attribute::NoUnwind);
     function.addFnAttr("no-builtins");
     if (target.avx512) {

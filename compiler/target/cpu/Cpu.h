@@ -31,7 +31,7 @@ struct TargetOptions {
 /// The CPU that `options` name, resolved.
 struct Target {
   std::string cpu, features;
-  bool avx512 = false, avx512Bf16 = false;
+  bool avx512 = false, avx512Bf16 = false, amxBf16 = false;
 };
 mlir::FailureOr<Target> resolveTarget(mlir::Location loc,
                                       const TargetOptions &options);

@@ -55,7 +55,8 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
     auto target = cpu::resolveTarget(getOperation().getLoc(), options);
     if (failed(target))
       return signalPassFailure();
-    kernels::CpuFeatures features{target->avx512, target->avx512Bf16};
+    kernels::CpuFeatures features{target->avx512, target->avx512Bf16,
+                                  target->amxBf16};
     for (func::FuncOp function : kernelFunctions(getOperation())) {
       Operation *op = kernelOp(function);
       if (!op)

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/cpu/Loaded.h"
+#include "runtime/device/cpu/Amx.h"
 #include "llvm/Support/TargetSelect.h"
 
 #include <dlfcn.h>
@@ -93,6 +94,7 @@ FailureOr<std::unique_ptr<LoadedKernels>>
 LoadedKernels::load(ModuleOp kernels, const TargetOptions &options) {
   llvm::InitializeNativeTarget();
   llvm::InitializeNativeTargetAsmPrinter();
+  runtime::allowAmx();
   auto code = buildKernels(kernels, options);
   if (failed(code))
     return failure();

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/cpu/Cpu.h"
+#include "runtime/device/cpu/Amx.h"
 #include "runtime/device/Elf.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/support/Error.h"
@@ -82,7 +83,7 @@ private:
 
 class CpuDevice : public Device {
 public:
-  explicit CpuDevice(int64_t threads) : pool(threads) {}
+  explicit CpuDevice(int64_t threads) : pool(threads) { allowAmx(); }
   ~CpuDevice() override {
     for (auto [start, bytes] : blocks)
       ::munmap(start, bytes);
@@ -182,9 +183,11 @@ std::string missingCpuFeatures(const std::string &features) {
     // Linux, and they are what is missing in practice.
     std::string name = feature.empty() ? "" : feature.substr(1);
     std::erase(name, '-');
-    bool asked = feature[0] == '+' && (name == "avx" || name == "avx2" ||
-                                       name.rfind("avx512", 0) == 0);
-    if (asked && !have.count(name))
+    bool isTiles = name == "amxtile" || name == "amxbf16";
+    bool asked = feature[0] == '+' &&
+                 (name == "avx" || name == "avx2" || isTiles ||
+                  name.rfind("avx512", 0) == 0);
+    if (asked && (!have.count(name) || (isTiles && !allowAmx())))
       missing += (missing.empty() ? "" : ", ") + feature.substr(1);
   }
   return missing;
