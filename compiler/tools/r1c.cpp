@@ -54,7 +54,8 @@ static void addCompileOptions(CLI::App &app, DriverOptions &options) {
                  "cpu, or a GPU: h100, h200, h800 (needs ptxas of CUDA 13)")
       ->default_val("cpu");
   app.add_option("--cpu", options.cpu,
-                 "native, or LLVM's name of a processor: znver4, x86-64-v3, …")
+                 "native, or LLVM's name of a processor: znver4, x86-64-v3, …; "
+                 "features after it are added or left out: native,-amx-bf16")
       ->default_val("native");
   app.add_option("--weights", options.weights,
                  "float32 or bfloat16: what matrix products read; without it "

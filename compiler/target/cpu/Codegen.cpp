@@ -68,8 +68,9 @@ makeMachine(Location loc, StringRef cpu, StringRef features) {
 FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
                                           const TargetOptions &options) {
   Target target;
-  target.cpu = options.cpu;
-  if (options.cpu == "native") {
+  auto [name, changes] = StringRef(options.cpu).split(',');
+  target.cpu = name.str();
+  if (name == "native") {
     target.cpu = llvm::sys::getHostCPUName().str();
     llvm::SubtargetFeatures features;
     for (auto &[name, on] : llvm::sys::getHostCPUFeatures())
@@ -79,10 +80,23 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
     llvm::sort(sorted);
     target.features = llvm::join(sorted, ",");
   }
+  if (!changes.empty()) // the last word counts
+    target.features += (target.features.empty() ? "" : ",") + changes.str();
   auto machine = makeMachine(loc, target.cpu, target.features);
   if (failed(machine))
     return failure();
   const llvm::MCSubtargetInfo *info = (*machine)->getMCSubtargetInfo();
+  for (StringRef change : llvm::split(changes, ','))
+    if (!changes.empty() &&
+        ((change[0] != '+' && change[0] != '-') ||
+         !llvm::is_contained(
+             llvm::map_range(info->getAllProcessorFeatures(),
+                             [](const auto &f) { return StringRef(f.Key); }),
+             change.drop_front())))
+      return emitError(loc, "CPU '")
+             << options.cpu << "': '" << change
+             << "' is no feature to add or leave out; write a name with + or - "
+                "before it, such as -amx-bf16";
   if (!info->checkFeatures("+avx2,+fma"))
     return emitError(loc, "CPU '")
            << target.cpu

@@ -19,8 +19,9 @@
 namespace r1c::cpu {
 
 struct TargetOptions {
-  /// "native", or a CPU name of LLVM's ("znver4", "x86-64-v3"). At least
-  /// AVX2 and FMA are needed.
+  /// "native", or a CPU name of LLVM's ("znver4", "x86-64-v3"), and behind it
+  /// features to add or leave out ("native,-amx-bf16"). At least AVX2 and FMA
+  /// are needed.
   std::string cpu = "native";
   /// The naive lowering instead of the tuned one: same bits, slow.
   bool reference = false;
