@@ -152,6 +152,26 @@ Value Emit::shuffle(Value x, Value y, ArrayRef<int64_t> lanes) {
   return vector::ShuffleOp::create(b, loc, x, y, lanes);
 }
 
+void Emit::transpose(SmallVector<Value> &rows) {
+  auto lanes = static_cast<int64_t>(rows.size());
+  // Stage by stage, blocks of `half` lanes change places between vectors that
+  // are `half` apart.
+  for (int64_t half = 1; half < lanes; half *= 2) {
+    SmallVector<int64_t> low, high;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      bool second = lane & half;
+      low.push_back(second ? lanes + lane - half : lane);
+      high.push_back(second ? lanes + lane : lane + half);
+    }
+    for (int64_t i = 0; i < lanes; ++i)
+      if (!(i & half)) {
+        Value x = rows[i], y = rows[i + half];
+        rows[i] = shuffle(x, y, low);
+        rows[i + half] = shuffle(x, y, high);
+      }
+  }
+}
+
 Value Emit::extract(Value v, int64_t lane) {
   return vector::ExtractOp::create(b, loc, v, lane);
 }

@@ -78,6 +78,8 @@ public:
   /// Lanes listed in `lanes` of a|b.
   Value shuffle(Value a, Value b, mlir::ArrayRef<int64_t> lanes);
   Value extract(Value vector, int64_t lane);
+  /// Rows as columns: n vectors of n lanes, n a power of two.
+  void transpose(SmallVector<Value> &rows);
   /// bf16 (scalar or vector) -> f32; f32 stays.
   Value widen(Value v);
   /// f32 -> the element type `to` (f32 or bf16).

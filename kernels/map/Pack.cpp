@@ -103,7 +103,7 @@ struct Packer {
 
 } // namespace
 
-LogicalResult r1c::kernels::buildPack(Kernel &k) {
+LogicalResult r1c::kernels::buildPackReference(Kernel &k) {
   Packer{k}.build();
   return success();
 }

@@ -57,26 +57,6 @@ struct AmxTransposeAEmitter {
                                    e.shuffle(load(r), load(r + 1), order));
   }
 
-  /// Rows as columns: 16 vectors of 16 i32.
-  void transpose(SmallVector<Value> &v) {
-    // Stage by stage, blocks of `half` lanes change places between vectors
-    // `half` apart.
-    for (int64_t half = 1; half < 16; half *= 2) {
-      SmallVector<int64_t> low, high;
-      for (int64_t lane = 0; lane < 16; ++lane) {
-        bool second = lane & half;
-        low.push_back(second ? 16 + lane - half : lane);
-        high.push_back(second ? 16 + lane : lane + half);
-      }
-      for (int64_t i = 0; i < 16; ++i)
-        if (!(i & half)) {
-          Value x = v[i], y = v[i + half];
-          v[i] = e.shuffle(x, y, low);
-          v[i + half] = e.shuffle(x, y, high);
-        }
-    }
-  }
-
   /// Address of `column` of the row where step `s` after row r0 begins.
   Value stepOf(Value matrix, int64_t width, Value r0, Value s, Value column) {
     Value row = e.add(r0, e.mul(s, amxDepth));
@@ -117,7 +97,7 @@ struct AmxTransposeAEmitter {
         SmallVector<Value> lines;
         for (int64_t pair = 0; pair < 16; ++pair)
           lines.push_back(pairs(from, m, mask, 2 * pair, left));
-        transpose(lines);
+        e.transpose(lines);
         Value out = e.at(to, e.add(e.mul(t, tileBytes), e.mul(s, 1024)), i8);
         for (int64_t i = 0; i < 16; ++i)
           e.store(lines[i], e.at(out, 64 * i, i8), i32);

@@ -377,4 +377,69 @@ func.func @below(%q: tensor<20x70xf32>, %k: tensor<10x70xf32>) -> !kern.packed<3
   EXPECT_TRUE(sameBits(R.values<float>(), pack(w, 30, 70)));
 }
 
+// Vectors where widths allow, with the bytes of the naive lowering.
+TEST(Pack, VectorsGiveTheSameBytes) {
+  struct Case {
+    std::string attributes;
+    std::vector<Shape> sources; // K x N
+    int64_t k, n;
+  };
+  const Case cases[] = {
+      {"", {{30, 64}}, 30, 64},
+      {"", {{96, 48}, {96, 16}, {96, 16}}, 96, 80},
+      {"transpose", {{64, 48}, {64, 32}}, 64, 80},
+      {"transpose", {{90, 96}}, 90, 96},
+      {"transpose", {{6, 16}}, 6, 16},
+      {"paired, transpose", {{70, 48}, {70, 48}}, 70, 96},
+      {"along_k", {{40, 64}, {20, 64}, {2, 64}}, 62, 64},
+      {"along_k, transpose", {{40, 64}, {34, 64}}, 74, 64},
+      {"transpose", {{33, 64}}, 33, 64},
+  };
+  for (const Case &c : cases)
+    for (std::string from : {"f32", "bf16"})
+      for (std::string to : {"f32", "bf16"}) {
+        std::string names, types, arguments;
+        std::vector<Buffer> sources;
+        std::vector<const Buffer *> naiveArgs, tunedArgs;
+        bool transposed = c.attributes.find("transpose") != std::string::npos;
+        for (auto [i, shape] : llvm::enumerate(c.sources)) {
+          auto [k, n] = shape;
+          std::string type = "tensor<" + std::to_string(transposed ? n : k) +
+                             "x" + std::to_string(transposed ? k : n) + "x" +
+                             from + ">";
+          std::string name = "%s" + std::to_string(i), comma = i ? ", " : "";
+          names += comma + name;
+          types += comma + type;
+          arguments += comma + name + ": " + type;
+          auto values = randomFloats(k * n);
+          sources.push_back(from == "f32" ? Buffer::of(values)
+                                          : Buffer::of(toBf16(values)));
+        }
+        std::string result = "!kern.packed<" + std::to_string(c.k) + "x" +
+                             std::to_string(c.n) + "x" + to + ">";
+        std::string text = "func.func @p(" + arguments + ") -> " + result +
+                           " attributes {kern.kernel} {\n  %0 = kern.pack " +
+                           names + " {" + c.attributes + "} : " + types +
+                           " -> " + result + "\n  return %0 : " + result +
+                           "\n}\n";
+        Kernels tuned(text), naive(text, true);
+        int64_t bytes =
+            (c.n + 31) / 32 * 32 * (to == "f32" ? c.k * 4 : (c.k + 1) / 2 * 4);
+        Buffer expected = Buffer::poisoned<uint8_t>(bytes);
+        std::vector<const Buffer *> args;
+        for (const Buffer &source : sources)
+          args.push_back(&source);
+        args.push_back(&expected);
+        naive.run("p", args, -1);
+        for (int64_t workers : {1, 2, 5}) {
+          Buffer got = Buffer::poisoned<uint8_t>(bytes);
+          args.back() = &got;
+          tuned.run("p", args, -1, workers);
+          EXPECT_TRUE(
+              sameBits(got.values<uint8_t>(), expected.values<uint8_t>()))
+              << text;
+        }
+      }
+}
+
 } // namespace

@@ -91,7 +91,9 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
                            : buildAttentionBackwardCpu(k);
         })
         .Case([&](kern::RopeOp) { return buildRope(k); })
-        .Case([&](kern::PackOp) { return buildPack(k); })
+        .Case([&](kern::PackOp) {
+          return reference ? buildPackReference(k) : buildPackCpu(k);
+        })
         .Case([&](kern::ScatterAddOp) { return buildScatterAdd(k); })
         .Case([&](kern::ScanOp) { return buildScan(k); })
         .Case([&](kern::QuantileOp) { return buildQuantile(k); })
