@@ -364,14 +364,16 @@ bool evaluateMap(kern::MapOp op, Frame &f) {
   for (int64_t i = 0; i < space.rows; ++i) {
     if (!space.run(op.getBody().front(), i, {}, yielded))
       return false;
-    for (size_t k = 0; k < results.size(); ++k) {
-      auto access = cast<kern::AccessAttr>(op.getResultAccess()[k]);
+    for (auto [place, lane] : llvm::zip(op.getPlaces(), yielded)) {
+      auto access = cast<kern::AccessAttr>(op.getResultAccess()[place.first]);
+      Tensor &result = results[place.first];
       int64_t to = access.getKind() == AccessKind::scatter
                        ? f.tensor(op.getIndices()[access.getIndex()])(i)
                        : i;
+      int64_t first = place.second * space.columns;
       for (int64_t j = 0; j < space.columns; ++j)
-        (results[k].shape.size() == 2 ? results[k](to, j) : results[k](to)) =
-            yielded[k][j];
+        (result.shape.size() == 2 ? result(to, first + j) : result(to)) =
+            lane[j];
     }
   }
   for (auto [value, result] : llvm::zip(op.getResults(), results))
@@ -433,22 +435,37 @@ std::vector<int64_t> integers(const Tensor &x) {
 }
 
 bool evaluateRope(kern::RopeOp op, Frame &f) {
-  const Tensor &x = f.tensor(op.getX()),
-               &positions = f.tensor(op.getPositions());
-  Tensor result(x.shape);
+  const Tensor &positions = f.tensor(op.getPositions());
+  int64_t rows = positions.count();
+  std::vector<Tensor> results;
+  for (auto [i, value] : llvm::enumerate(op.getResults())) {
+    size_t plain = op.getNumResults() - op.getInits().size();
+    results.push_back(i < plain ? emptyLike(value, rows)
+                                : f.tensor(op.getInits()[i - plain]));
+  }
   ArrayRef<float> frequencies = op.getFrequencies();
-  int64_t half = frequencies.size(), heads = op.getHeads();
-  for (int64_t i = 0; i < x.rows(); ++i)
-    for (int64_t head = 0; head < heads; ++head)
-      for (int64_t j = 0; j < half; ++j) {
-        double angle = positions(i) * double(frequencies[j]);
+  int64_t half = frequencies.size();
+  for (int64_t i = 0; i < rows; ++i)
+    for (const kern::RopeOp::Part &part : op.getParts()) {
+      const Tensor &x = f.tensor(op.getInputs()[part.input]);
+      Tensor &y = results[part.result];
+      int64_t row =
+          op.isScattered(part.result) ? int64_t(f.tensor(op.getTo())(i)) : i;
+      for (int64_t pair = 0; pair < part.count * half; ++pair) {
+        int64_t head = pair / half, j = pair % half;
+        double angle =
+            part.turned ? positions(i) * double(frequencies[j]) : 0.0;
         double c = std::cos(angle),
                s = std::sin(op.getInverse() ? -angle : angle);
-        int64_t first = head * 2 * half + j, second = first + half;
-        result(i, first) = x(i, first) * c - x(i, second) * s;
-        result(i, second) = x(i, second) * c + x(i, first) * s;
+        int64_t from = (part.inputHead + head) * 2 * half + j;
+        int64_t to = (part.resultHead + head) * 2 * half + j;
+        double a = x(i, from), b = x(i, from + half);
+        y(row, to) = part.turned ? a * c - b * s : a;
+        y(row, to + half) = part.turned ? b * c + a * s : b;
       }
-  f.set(op.getResult(), result);
+    }
+  for (auto [value, result] : llvm::zip(op.getResults(), results))
+    f.set(value, result);
   return true;
 }
 

@@ -34,6 +34,10 @@ llvm::SmallDenseMap<Value, unsigned> r1c::kernelInits(Operation *op) {
     for (auto [i, access] : llvm::enumerate(map.getResultAccess()))
       if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::scatter)
         inits[map.getInits()[next++]] = i;
+  } else if (auto rope = dyn_cast<kern::RopeOp>(op)) {
+    unsigned first = rope->getNumResults() - rope.getInits().size();
+    for (auto [i, init] : llvm::enumerate(rope.getInits()))
+      inits[init] = first + i;
   } else if (auto sum = dyn_cast<kern::ColumnSumOp>(op)) {
     if (sum.getInit())
       inits[sum.getInit()] = 0;
@@ -171,7 +175,7 @@ static int64_t sizeOf(Operation *op,
         return space(op.getInputs(), op.getAccess(), op.getIndices());
       })
       .Case([&](kern::MatmulOp op) { return rows(op.getA()); })
-      .Case([&](kern::RopeOp op) { return rows(op.getX()); })
+      .Case([&](kern::RopeOp op) { return rows(op.getPositions()); })
       .Case([&](kern::ScatterAddOp op) { return rows(op.getIds()); })
       .Case([&](kern::AttentionOp op) { return rows(op.getQ()); })
       .Case([&](kern::AttentionBackwardOp op) {

@@ -128,6 +128,22 @@ void AccessAttr::print(AsmPrinter &printer) const {
 }
 
 //===----------------------------------------------------------------------===//
+// MapOp
+//===----------------------------------------------------------------------===//
+
+SmallVector<std::pair<unsigned, int64_t>> MapOp::getPlaces() {
+  SmallVector<std::pair<unsigned, int64_t>> places;
+  for (auto [i, v] : llvm::enumerate(getResults())) {
+    int64_t count = 1;
+    if (cast<AccessAttr>(getResultAccess()[i]).getKind() == AccessKind::beside)
+      count = cast<RankedTensorType>(v.getType()).getDimSize(1) / getColumns();
+    for (int64_t part = 0; part < count; ++part)
+      places.push_back({i, part});
+  }
+  return places;
+}
+
+//===----------------------------------------------------------------------===//
 // ReduceOp
 //===----------------------------------------------------------------------===//
 

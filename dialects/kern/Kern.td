@@ -59,7 +59,8 @@ def Kern_AccessKind : I32EnumAttr<"AccessKind", "which element of an operand a r
     I32EnumAttrCase<"element", 0>, I32EnumAttrCase<"row", 1>,
     I32EnumAttrCase<"column", 2>, I32EnumAttrCase<"one", 3>,
     I32EnumAttrCase<"gather", 4>, I32EnumAttrCase<"gather_row", 5>,
-    I32EnumAttrCase<"scatter", 6>, I32EnumAttrCase<"chunk", 7>]> {
+    I32EnumAttrCase<"scatter", 6>, I32EnumAttrCase<"chunk", 7>,
+    I32EnumAttrCase<"beside", 8>]> {
   let cppNamespace = "::r1c::kern";
   let genSpecializedAttr = 0;
 }
@@ -83,6 +84,7 @@ def Kern_AccessAttr : AttrDef<Kern_Dialect, "Access"> {
     | `gather_row(n)[k]` | `tensor<SxKxT>` | x[idx_n[i]][k] | x[idx_n[i]][k] |
     | `scatter(n)`    | result only: `tensor<SxNxT>` | x[idx_n[i]][j] | none |
     | `chunk`         | result only: `tensor<RxCxT>`, C = ceil(N/256) | x[i][j / 256] | none |
+    | `beside`        | result of a map only: `tensor<RxMxT>`, M = n N | x[i][l N + j], l = 0 ... n - 1 | none |
 
     idx_n is the op's n-th index operand, `tensor<?xi32>`. Indices are trusted.
     In a `kern.map` of rank one there are no columns: `element` is `tensor<RxT>`, `gather`
@@ -187,7 +189,8 @@ def Kern_MapOp : Kern_BodyOp<"map"> {
   let description = [{
     Results are `element`, or `scatter(n)`: row idx_n[i] of the result, whose
     other rows keep what `inits` holds (one init a scattered result, in order; the init is the
-    result's own buffer). Scattered rows must differ from each other.
+    result's own buffer). Scattered rows must differ from each other. A `beside` result n times as wide as the
+    space takes n yielded values, which lie side by side in it.
     `kern.reduce` is not allowed. An `element` result may be the same
     buffer as an `element` input (an in-place update).
 
@@ -210,6 +213,9 @@ def Kern_MapOp : Kern_BodyOp<"map"> {
     int64_t getRows();
     /// Number of columns; -1 in a map over one dimension.
     int64_t getColumns();
+    /// Where each yielded value goes: the number of the result, and which of
+    /// the values that lie beside each other in it.
+    ::llvm::SmallVector<std::pair<unsigned, int64_t>> getPlaces();
   }];
 }
 
@@ -319,22 +325,53 @@ def Kern_PackOp : Kern_Op<"pack", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Kern_RopeOp : Kern_Op<"rope", [Pure]> {
-  let summary = "rotary position embedding, half-split convention";
+def Kern_RopeOp : Kern_Op<"rope", [Pure, AttrSizedOperandSegments]> {
+  let summary = "rotary position embedding of rows of heads, half-split convention";
   let description = [{
-    x: `tensor<Rx(heads*d)xT>`, `frequencies`: d/2 angles per position. With a = f32(position) * frequency (in f32),
-    (x[c], x[c + d/2]) becomes (x[c]*cos a - x[c+d/2]*sin a, x[c+d/2]*cos a + x[c]*sin a). `inverse` turns by -a (the derivative).
-    Computed in f32; the result may be of the other type.
+    The inputs side by side are rows of heads, each d columns wide (twice the number of `frequencies`, angles per position),
+    and so are the results; both are cut between heads, each in its own way. The first `heads` heads are turned, the
+    others pass: keys and queries beside values, or (`heads = 0`) parts of a row brought together or apart.
 
-    ABI: x, positions; result; `rows`. A result of x's type may be x's own buffer.
+    With a = f32(position) * frequency (in f32), (x[c], x[c + d/2]) becomes (x[c]*cos a - x[c+d/2]*sin a, x[c+d/2]*cos a + x[c]*sin a).
+    `inverse` turns by -a (the derivative). Computed in f32; each tensor has its own type.
+
+    `scatter %to inits(...)`: the last results, as many as there are inits, are caches: row i goes to their row to[i], the others keep
+    what the init holds, which is the result's own buffer. Those rows must differ from each other.
+
+    ABI: inputs, positions, to in the order of the function's arguments; results; `rows`. The only result may be the
+    only input's own buffer, if they have one type.
+
+    ```mlir
+    %q, %kv = kern.rope %x at %positions scatter %to inits(%cache) {heads = 3, frequencies = array<f32: 1.0, 0.1>}
+        : tensor<?x16xf32> at tensor<?xi32> scatter tensor<?xi32> inits(tensor<?x8xf32>) -> tensor<?x8xf32>, tensor<?x8xf32>
+    ```
   }];
-  let arguments = (ins RankedTensorOf<[F32, BF16]>:$x, 1DTensorOf<[I32]>:$positions,
+  let arguments = (ins Variadic<RankedTensorOf<[F32, BF16]>>:$inputs, 1DTensorOf<[I32]>:$positions,
+                       Optional<1DTensorOf<[I32]>>:$to, Variadic<RankedTensorOf<[F32, BF16]>>:$inits,
                        I64Attr:$heads, DenseF32ArrayAttr:$frequencies, UnitAttr:$inverse);
-  let results = (outs RankedTensorOf<[F32, BF16]>:$result);
+  let results = (outs Variadic<RankedTensorOf<[F32, BF16]>>:$results);
   let assemblyFormat = [{
-    $x `,` $positions attr-dict `:` type($x) `,` type($positions) `->` type($result)
+    $inputs `at` $positions (`scatter` $to^ `inits` `(` $inits `)`)? attr-dict
+    `:` type($inputs) `at` type($positions) (`scatter` type($to)^ `inits` `(` type($inits) `)`)? `->` type($results)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Heads that lie beside each other in an input and in a result, all
+    /// turned or none.
+    struct Part {
+      unsigned input, result;        ///< their numbers
+      int64_t head;                  ///< first of them, in the row
+      int64_t inputHead, resultHead; ///< and in the two tensors
+      int64_t count;
+      bool turned;
+    };
+    /// The whole row, in order.
+    ::llvm::SmallVector<Part> getParts();
+    /// Whether a result's rows are scattered.
+    bool isScattered(unsigned result) {
+      return result + getInits().size() >= getResults().size();
+    }
+  }];
 }
 
 def Kern_ScatterAddOp : Kern_Op<"scatter_add", [Pure, AllTypesMatch<["init", "result"]>]> {

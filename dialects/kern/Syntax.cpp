@@ -44,7 +44,7 @@ ParseResult parseAccess(OpAsmParser &parser, Attribute &access) {
     return parser.emitError(loc, "unknown access '")
            << keyword
            << "': expected element, row, column, one, gather, gather_row, "
-              "scatter or chunk";
+              "scatter, chunk or beside";
   int64_t index = -1, lane = -1;
   if (succeeded(parser.parseOptionalLParen()) &&
       (parser.parseInteger(index) || parser.parseRParen()))

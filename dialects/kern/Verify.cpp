@@ -59,6 +59,7 @@ struct SpaceVerifier {
   bool ragged;
   bool rankTwo = false;
   bool chunked = false; ///< whether results of chunks may stand here
+  bool besides = false; ///< whether results of several values may
   int64_t rows = kNone, columns = kNone, elements = kNone;
 
   LogicalResult check(Value value, AccessAttr access, StringRef what,
@@ -88,11 +89,13 @@ struct SpaceVerifier {
     if (isResult &&
         (indexed ? kind != AccessKind::scatter
                  : kind != AccessKind::element && kind != AccessKind::row &&
-                       !(chunked && kind == AccessKind::chunk)))
+                       !(chunked && kind == AccessKind::chunk) &&
+                       !(besides && kind == AccessKind::beside)))
       return op->emitOpError()
              << name << " cannot be " << stringifyAccessKind(kind)
              << ": write element, row or scatter(n)";
-    if (!isResult && (kind == AccessKind::scatter || kind == AccessKind::chunk))
+    if (!isResult && (kind == AccessKind::scatter ||
+                      kind == AccessKind::chunk || kind == AccessKind::beside))
       return op->emitOpError()
              << name << " cannot be " << stringifyAccessKind(kind)
              << ": only results can";
@@ -117,6 +120,7 @@ struct SpaceVerifier {
       rank = laned ? 1 : 0;
       break;
     case AccessKind::chunk:
+    case AccessKind::beside:
       rank = 2;
       break;
     }
@@ -130,7 +134,15 @@ struct SpaceVerifier {
         return op->emitOpError()
                << name << " has no lane " << access.getLane() << " in " << type;
     }
-    if (rank == 2 && !laned && kind != AccessKind::chunk) {
+    if (kind == AccessKind::beside) {
+      int64_t width = type.getDimSize(1);
+      if (columns <= 0 || ShapedType::isDynamic(width) || width == 0 ||
+          width % columns)
+        return op->emitOpError()
+               << name << ", " << type
+               << ", must be some times as wide as the columns of the others, "
+               << std::max<int64_t>(columns, 0);
+    } else if (rank == 2 && !laned && kind != AccessKind::chunk) {
       if (ShapedType::isDynamic(type.getDimSize(1)))
         return op->emitOpError()
                << name << ": columns must be static in " << type;
@@ -145,6 +157,7 @@ struct SpaceVerifier {
         return failure();
     }
     if (kind == AccessKind::row || kind == AccessKind::chunk ||
+        kind == AccessKind::beside ||
         (kind == AccessKind::element && !ragged)) {
       if (failed(unify(op, rows, type.getDimSize(0), name + ": rows")))
         return failure();
@@ -241,7 +254,7 @@ int64_t rowsOf(ValueRange inputs, ArrayAttr access, ValueRange results,
     for (auto [i, v] : llvm::enumerate(values)) {
       AccessKind kind = cast<AccessAttr>(access[i]).getKind();
       if (kind == AccessKind::element || kind == AccessKind::row ||
-          kind == AccessKind::chunk)
+          kind == AccessKind::chunk || kind == AccessKind::beside)
         return tensorOf(v).getDimSize(0);
     }
     return std::nullopt;
@@ -393,6 +406,7 @@ int64_t MapOp::getColumns() {
 
 LogicalResult MapOp::verify() {
   SpaceVerifier space{*this, getIndices(), false};
+  space.besides = true;
   if (failed(checkAll(space, getInputs(), getAccess(), getResults(),
                       getResultAccess())))
     return failure();
@@ -414,7 +428,10 @@ LogicalResult MapOp::verify() {
   if (scattered != getInits().size())
     return emitOpError() << getInits().size() << " inits for " << scattered
                          << " scattered results";
-  return verifyBody(*this, {}, getInputs(), elementTypes(getResults()));
+  SmallVector<Type> yielded;
+  for (auto [result, part] : getPlaces())
+    yielded.push_back(elementTypeOf(getResult(result)));
+  return verifyBody(*this, {}, getInputs(), yielded);
 }
 
 int64_t ColumnSumOp::getRows() {

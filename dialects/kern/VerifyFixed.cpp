@@ -48,17 +48,82 @@ LogicalResult PackOp::verify() {
 }
 
 LogicalResult RopeOp::verify() {
-  RankedTensorType x = tensorOf(getX());
-  if (x.getShape() != cast<RankedTensorType>(getResult().getType()).getShape())
-    return emitOpError("x and the result differ in shape");
   int64_t d = 2 * (int64_t)getFrequencies().size();
-  if (x.getRank() != 2 || (int64_t)getHeads() * d != x.getDimSize(1))
+  if (d == 0)
+    return emitOpError("needs frequencies, one for two columns of a head");
+  int64_t rows = tensorOf(getPositions()).getDimSize(0);
+  auto check = [&](ValueRange values, StringRef what,
+                   int64_t &columns) -> LogicalResult {
+    bool areResults = what == "result";
+    if (values.empty())
+      return emitOpError() << "needs a " << what;
+    for (auto [i, v] : llvm::enumerate(values)) {
+      RankedTensorType type = tensorOf(v);
+      if (type.getRank() != 2 || type.isDynamicDim(1) || type.getDimSize(1) % d)
+        return emitOpError() << what << " #" << i << ", " << type
+                             << ", is not cut between heads of " << d
+                             << " columns (twice the number of frequencies)";
+      if (type.getDimSize(0) != rows && !(areResults && isScattered(i)))
+        return emitOpError()
+               << what << " #" << i << " and positions differ in rows";
+      columns += type.getDimSize(1);
+    }
+    return success();
+  };
+  int64_t from = 0, to = 0;
+  if (getInits().size() > getResults().size())
+    return emitOpError() << getInits().size() << " inits for "
+                         << getResults().size() << " results";
+  if (failed(check(getInputs(), "input", from)) ||
+      failed(check(getResults(), "result", to)))
+    return failure();
+  if (from != to)
+    return emitOpError() << "inputs have " << from / d << " heads of " << d
+                         << ", results " << to / d;
+  if (getHeads() * d > (uint64_t)from)
     return emitOpError() << getHeads() << " heads of " << d
-                         << " (twice the number of frequencies) do not fill "
-                         << x;
-  if (tensorOf(getPositions()).getDimSize(0) != x.getDimSize(0))
-    return emitOpError("x and positions differ in rows");
+                         << " to be turned are more than the " << from / d
+                         << " that there are";
+  if (!getTo() != getInits().empty())
+    return emitOpError("scattered rows and inits stand together or not at all");
+  if (getTo() && tensorOf(getTo()).getDimSize(0) != rows)
+    return emitOpError("scattered rows and positions differ in rows");
+  for (auto [init, result] :
+       llvm::zip(getInits(), getResults().take_back(getInits().size())))
+    if (init.getType() != result.getType())
+      return emitOpError() << "init " << init.getType() << " and result "
+                           << result.getType() << " differ in type";
   return success();
+}
+
+SmallVector<RopeOp::Part> RopeOp::getParts() {
+  int64_t d = 2 * (int64_t)getFrequencies().size();
+  auto headsOf = [&](Value v) { return tensorOf(v).getDimSize(1) / d; };
+  int64_t turned = getHeads();
+  SmallVector<Part> parts;
+  Part at{0, 0, 0, 0, 0, 0, false};
+  while (at.input < getInputs().size() && at.result < getResults().size()) {
+    int64_t inputLeft = headsOf(getInputs()[at.input]) - at.inputHead;
+    int64_t resultLeft = headsOf(getResults()[at.result]) - at.resultHead;
+    at.turned = at.head < turned;
+    at.count = std::min(inputLeft, resultLeft);
+    if (at.turned)
+      at.count = std::min(at.count, turned - at.head);
+    if (at.count)
+      parts.push_back(at);
+    at.head += at.count;
+    at.inputHead += at.count;
+    at.resultHead += at.count;
+    if (at.count == inputLeft) {
+      ++at.input;
+      at.inputHead = 0;
+    }
+    if (at.count == resultLeft) {
+      ++at.result;
+      at.resultHead = 0;
+    }
+  }
+  return parts;
 }
 
 LogicalResult ScatterAddOp::verify() {

@@ -116,6 +116,7 @@ Value Binding::load(unsigned i) {
                   element);
   case AccessKind::scatter:
   case AccessKind::chunk:
+  case AccessKind::beside:
     break;
   }
   llvm_unreachable("not an operand's access");
@@ -157,17 +158,20 @@ Value Binding::resultRow(Value tensor, AccessAttr a) {
   if (!start) {
     Emit &e = k.e;
     Type element = kern::elementTypeOf(tensor);
-    Value offset = columns >= 0 ? e.mul(rowIn(a), columns) : first;
+    int64_t stride =
+        a.getKind() == AccessKind::beside ? width(tensor) : columns;
+    Value offset = columns >= 0 ? e.mul(rowIn(a), stride) : first;
     start = e.at(k.pointer(tensor), offset, element);
   }
   return start;
 }
 
-void Binding::store(Value value, Value tensor, AccessAttr a) {
+void Binding::store(Value value, Value tensor, AccessAttr a, int64_t part) {
   Emit &e = k.e;
   Type element = kern::elementTypeOf(tensor);
   if (!flat) {
-    e.store(value, e.at(resultRow(tensor, a), column, element), element, mask);
+    Value at = part ? e.add(column, part * columns) : column;
+    e.store(value, e.at(resultRow(tensor, a), at, element), element, mask);
     return;
   }
   Value base = k.pointer(tensor);

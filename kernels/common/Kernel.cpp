@@ -23,6 +23,8 @@ using namespace r1c::kernels;
 static SmallVector<Value> initsOf(Operation *op) {
   if (auto map = dyn_cast<kern::MapOp>(op))
     return llvm::to_vector_of<Value>(map.getInits());
+  if (auto rope = dyn_cast<kern::RopeOp>(op))
+    return llvm::to_vector_of<Value>(rope.getInits());
   Value init;
   if (auto sum = dyn_cast<kern::ColumnSumOp>(op))
     init = sum.getInit();
@@ -49,7 +51,7 @@ static std::optional<int64_t> sizeOf(Operation *op) {
   if (auto add = dyn_cast<kern::ScatterAddOp>(op))
     return leading(add.getIds());
   if (auto rope = dyn_cast<kern::RopeOp>(op))
-    return leading(rope.getX());
+    return leading(rope.getPositions());
   if (auto attention = dyn_cast<kern::AttentionOp>(op))
     return leading(attention.getQ());
   if (auto backward = dyn_cast<kern::AttentionBackwardOp>(op)) {

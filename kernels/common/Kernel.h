@@ -175,8 +175,10 @@ public:
   /// Moves to a row (i64); `first` is the flat element where a ragged row
   /// starts. Emits the addresses that the row's loops need.
   void startRow(Value row, Value first = {});
-  /// Stores at the current group of columns. `access` is element or scatter.
-  void store(Value value, Value tensor, kern::AccessAttr access);
+  /// Stores at the current group of columns. `access` is element or scatter,
+  /// or beside: then `part` of the values that lie side by side.
+  void store(Value value, Value tensor, kern::AccessAttr access,
+             int64_t part = 0);
   /// Address of column 0 of a result in this row.
   Value resultRow(Value tensor, kern::AccessAttr access);
 

@@ -23,12 +23,14 @@ static int64_t mapLanes(kern::MapOp op, bool flat) {
   auto plain = [](Attribute a) {
     auto access = cast<AccessAttr>(a);
     return access.getKind() == kern::AccessKind::one ||
+           access.getKind() == kern::AccessKind::beside ||
            (access.getKind() == kern::AccessKind::element &&
             access.getLane() < 0);
   };
   int64_t count = op.getColumns() < 0 ? op.getRows() : op.getColumns();
   bool divides = !ShapedType::isDynamic(count) && count % 4 == 0;
-  return flat && divides && llvm::all_of(op.getAccess(), plain) &&
+  bool walks = flat || op.getBody().front().getOps<kern::IndexOp>().empty();
+  return walks && divides && llvm::all_of(op.getAccess(), plain) &&
                  llvm::all_of(op.getResultAccess(), plain)
              ? 4
              : 1;
@@ -39,6 +41,7 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
   auto op = cast<kern::MapOp>(k.op);
   Block &body = op.getBody().front();
   auto yield = cast<kern::YieldOp>(body.getTerminator());
+  auto places = op.getPlaces();
   bool flat = isFlat(op);
   int64_t columns = flat ? -1 : op.getColumns();
   int64_t lanes = mapLanes(op, flat);
@@ -53,9 +56,10 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
     SmallVector<Value> values;
     for (Value value : yield.getValues())
       values.push_back(region.group(value));
-    for (auto [i, value] : llvm::enumerate(values))
-      at.store(value, op.getResult(i),
-               cast<AccessAttr>(op.getResultAccess()[i]));
+    for (auto [value, place] : llvm::zip(values, places))
+      at.store(value, op.getResult(place.first),
+               cast<AccessAttr>(op.getResultAccess()[place.first]),
+               place.second);
   };
   auto prepare = [&] {
     for (Value value : yield.getValues())
@@ -72,18 +76,20 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
            [&](Value i) { store(i); });
     return success();
   }
-  if (columns >= k.launch->threads) {
+  int64_t groups = columns / lanes; // of columns that a thread takes at once
+  if (groups >= k.launch->threads) {
     e.loop(k.block, k.size, k.blocks, [&](Value row) {
       at.startRow(row);
       prepare();
-      e.loop(k.thread, e.i64(columns), e.i64(k.launch->threads), store);
+      e.loop(k.thread, e.i64(groups), e.i64(k.launch->threads),
+             [&](Value group) { store(e.mul(group, lanes)); });
     });
     return success();
   }
-  e.loop(k.worker, e.mul(k.size, columns), k.workers, [&](Value i) {
-    at.startRow(e.div(i, columns));
+  e.loop(k.worker, e.mul(k.size, groups), k.workers, [&](Value i) {
+    at.startRow(e.div(i, groups));
     prepare();
-    store(e.rem(i, columns));
+    store(e.mul(e.rem(i, groups), lanes));
   });
   return success();
 }
@@ -162,48 +168,6 @@ LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
            });
            k.barrier();
          });
-  return success();
-}
-
-LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
-  Emit &e = k.e;
-  auto op = cast<kern::RopeOp>(k.op);
-  ArrayRef<float> frequencies = op.getFrequencies();
-  int64_t half = frequencies.size(), heads = op.getHeads();
-  Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type();
-  Type element = kern::elementTypeOf(op.getX()),
-       to = kern::elementTypeOf(op.getResult());
-  Value table = k.constants(frequencies);
-  // A thread a pair: (row, head, c).
-  int64_t pairs = heads * half;
-  e.loop(k.worker, e.mul(k.size, pairs), k.workers, [&](Value i) {
-    Value row = e.div(i, pairs), within = e.rem(i, pairs);
-    Value head = e.div(within, half), c = e.rem(within, half);
-    Value position = e.load(e.at(k.pointer(op.getPositions()), row, i32), i32);
-    Value angle = arith::MulFOp::create(
-        e.b, e.loc, arith::SIToFPOp::create(e.b, e.loc, f32, position),
-        e.load(e.at(table, c, f32), f32));
-    Value cos = math::CosOp::create(e.b, e.loc, angle);
-    Value sin = math::SinOp::create(e.b, e.loc, angle);
-    if (op.getInverse())
-      sin = arith::NegFOp::create(e.b, e.loc, sin);
-    Value low =
-        e.add(e.add(e.mul(row, heads * half * 2), e.mul(head, 2 * half)), c);
-    Value high = e.add(low, half);
-    auto load = [&](Value at) {
-      return e.widen(e.load(e.at(k.pointer(op.getX()), at, element), element));
-    };
-    auto store = [&](Value v, Value at) {
-      e.store(e.narrow(v, to), e.at(k.pointer(op.getResult()), at, to), to);
-    };
-    auto times = [&](Value v, Value w) -> Value {
-      return arith::MulFOp::create(e.b, e.loc, v, w);
-    };
-    Value a = load(low), b = load(high);
-    store(arith::SubFOp::create(e.b, e.loc, times(a, cos), times(b, sin)), low);
-    store(arith::AddFOp::create(e.b, e.loc, times(b, cos), times(a, sin)),
-          high);
-  });
   return success();
 }
 

@@ -33,6 +33,7 @@ static LogicalResult buildMap(Kernel &k, int64_t lanes) {
   auto op = cast<kern::MapOp>(k.op);
   Block &body = op.getBody().front();
   auto yield = cast<kern::YieldOp>(body.getTerminator());
+  auto places = op.getPlaces();
   bool flat = isFlat(op);
   int64_t columns = flat ? -1 : op.getColumns();
   RegionEmitter region(e, body, lanes);
@@ -55,9 +56,10 @@ static LogicalResult buildMap(Kernel &k, int64_t lanes) {
     SmallVector<Value> values;
     for (Value value : yield.getValues())
       values.push_back(region.group(value));
-    for (auto [i, value] : llvm::enumerate(values))
-      at.store(value, op.getResult(i),
-               cast<AccessAttr>(op.getResultAccess()[i]));
+    for (auto [value, place] : llvm::zip(values, places))
+      at.store(value, op.getResult(place.first),
+               cast<AccessAttr>(op.getResultAccess()[place.first]),
+               place.second);
   };
 
   if (flat) {

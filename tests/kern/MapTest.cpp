@@ -1,4 +1,4 @@
-//===- MapTest.cpp - kern.map, column_sum, rope, scatter_add --------------===//
+//===- MapTest.cpp - kern.map, column_sum, scatter_add --------------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -250,62 +250,54 @@ func.func @k(%ids: tensor<?xi32>, %x: tensor<?x50xf32>, %t: tensor<10x50xf32>) -
   }
 }
 
-TEST(Rope, RotatesAndBack) {
-  for (int half : {4, 16, 20, 32}) {
-    int64_t heads = 3, width = heads * 2 * half, rows = 11;
-    std::string w = std::to_string(width), list;
-    std::vector<float> freq;
-    for (int i = 0; i < half; ++i) {
-      freq.push_back(std::pow(10000.0, -double(i) / half));
-      char text[32];
-      std::snprintf(text, sizeof text, "%s%.9e", i ? ", " : "", freq.back());
-      list += text;
+TEST(Map, ValuesBesideEachOther) {
+  // 40 columns: groups of 16 and a rest; 1200: a block of threads a row.
+  for (std::string n : {"5", "40", "1200"})
+    for (std::string type : {"f32", "bf16"}) {
+      std::string text = "(%x: tensor<?x" + n + "xf32>, %w: tensor<?x" + n +
+                         "xf32>) -> tensor<?x";
+      std::string round = type == "f32"
+                              ? ""
+                              : "    %r = arith.truncf %p : f32 to bf16\n"
+                                "    %s = arith.truncf %q : f32 to bf16\n";
+      std::string yield = type == "f32" ? "%p, %q" : "%r, %s";
+      int64_t columns = std::stoll(n);
+      std::string wide = std::to_string(2 * columns);
+      std::string source =
+          "func.func @k" + text + wide + "x" + type +
+          "> attributes {kern.kernel} {\n  %0 = kern.map (%xv = %x : element "
+          "tensor<?x" +
+          n + "xf32>, %wv = %w : element tensor<?x" + n +
+          "xf32>) -> (beside tensor<?x" + wide + "x" + type +
+          ">) {\n    %p = arith.mulf %xv, %wv : f32\n"
+          "    %q = arith.addf %xv, %wv : f32\n" +
+          round + "    kern.yield " + yield + " : " + type + ", " + type +
+          "\n  }\n  return %0 : tensor<?x" + wide + "x" + type + ">\n}\n";
+      Kernels kernels(source), naive(source, /*reference=*/true);
+      for (int64_t rows : {1, 7}) {
+        auto x = randomFloats(rows * columns), w = randomFloats(rows * columns);
+        Buffer X = Buffer::of(x), W = Buffer::of(w);
+        auto run = [&](const Kernels &which, int workers) {
+          Buffer Y = type == "f32"
+                         ? Buffer::poisoned<float>(rows * 2 * columns)
+                         : Buffer::poisoned<uint16_t>(rows * 2 * columns);
+          which.run("k", {&X, &W, &Y}, rows, workers);
+          return type == "f32" ? Y.values<float>()
+                               : fromBf16(Y.values<uint16_t>());
+        };
+        auto want = run(naive, 1);
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t j = 0; j < columns; ++j) {
+            int64_t at = i * columns + j;
+            float error = type == "f32" ? 0 : 0x1p-8f;
+            ASSERT_NEAR(want[2 * i * columns + j], x[at] * w[at], error);
+            ASSERT_NEAR(want[(2 * i + 1) * columns + j], x[at] + w[at],
+                        2 * error);
+          }
+        for (int workers : {1, 2, 5})
+          EXPECT_TRUE(sameBits(run(kernels, workers), want));
+      }
     }
-    std::string source;
-    for (std::string inverse : {"", ", inverse"})
-      source +=
-          "func.func @rope" + std::string(inverse.empty() ? "" : "_back") +
-          "(%x: tensor<?x" + w + "xf32>, %p: tensor<?xi32>) -> tensor<?x" + w +
-          "xf32> attributes {kern.kernel} {\n"
-          "  %0 = kern.rope %x, %p {heads = 3, frequencies = array<f32: " +
-          list + ">" + inverse + "} : tensor<?x" + w +
-          "xf32>, tensor<?xi32> -> tensor<?x" + w +
-          "xf32>\n"
-          "  return %0 : tensor<?x" +
-          w + "xf32>\n}\n";
-    Kernels kernels(source);
-    auto x = randomFloats(rows * width);
-    std::vector<int32_t> p(rows);
-    for (int32_t &v : p)
-      v = rng()() % 40000;
-    p[0] = 0;
-    Buffer X = Buffer::of(x), P = Buffer::of(p),
-           Y = Buffer::poisoned<float>(rows * width);
-    kernels.run("rope", {&X, &P, &Y}, rows, 2);
-    auto y = Y.values<float>();
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t h = 0; h < heads; ++h)
-        for (int i = 0; i < half; ++i) {
-          double a = float(p[r]) * freq[i];
-          int64_t at = r * width + h * 2 * half + i;
-          ASSERT_NEAR(y[at], x[at] * std::cos(a) - x[at + half] * std::sin(a),
-                      3e-7);
-          ASSERT_NEAR(y[at + half],
-                      x[at + half] * std::cos(a) + x[at] * std::sin(a), 3e-7);
-        }
-    Buffer Z = Buffer::of(y);
-    kernels.run("rope_back", {&Z, &P, &Z}, rows, 3); // in place
-    auto z = Z.values<float>();
-    for (size_t i = 0; i < z.size(); ++i)
-      ASSERT_NEAR(z[i], x[i], 5e-7);
-    // One row alone.
-    Buffer X1 = Buffer::of(std::vector<float>(x.begin() + 4 * width,
-                                              x.begin() + 5 * width)),
-           P1 = Buffer::of(std::vector<int32_t>{p[4]}),
-           Y1 = Buffer::poisoned<float>(width);
-    kernels.run("rope", {&X1, &P1, &Y1}, 1);
-    EXPECT_TRUE(sameBits(Y1.values<float>(), 0, y, 4 * width, width));
-  }
 }
 
 } // namespace

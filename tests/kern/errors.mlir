@@ -61,7 +61,7 @@ func.func @no_lane(%x: tensor<?x4xi32>) {
 // -----
 
 func.func @unknown_access(%x: tensor<?x4xi32>) {
-  // expected-error@+1 {{unknown access 'diagonal': expected element, row, column, one, gather, gather_row, scatter or chunk}}
+  // expected-error@+1 {{unknown access 'diagonal': expected element, row, column, one, gather, gather_row, scatter, chunk or beside}}
   %0 = kern.map (%a = %x : diagonal tensor<?x4xi32>) -> (element tensor<?xi32>) {
     kern.yield %a : i32
   }
@@ -199,8 +199,78 @@ func.func @pack_size(%w: tensor<8x16xf32>) {
 // -----
 
 func.func @rope_heads(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
-  // expected-error@+1 {{3 heads of 4 (twice the number of frequencies) do not fill 'tensor<?x8xf32>'}}
-  %0 = kern.rope %x, %p {heads = 3, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>
+  // expected-error@+1 {{3 heads of 4 to be turned are more than the 2 that there are}}
+  %0 = kern.rope %x at %p {heads = 3, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32> at tensor<?xi32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_cut(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{result #1, 'tensor<?x2xf32>', is not cut between heads of 4 columns (twice the number of frequencies)}}
+  %0:2 = kern.rope %x at %p {heads = 2, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32> at tensor<?xi32> -> tensor<?x4xf32>, tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @rope_columns(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{inputs have 2 heads of 4, results 3}}
+  %0:2 = kern.rope %x at %p {heads = 2, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32> at tensor<?xi32> -> tensor<?x4xf32>, tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_init(%x: tensor<?x8xf32>, %p: tensor<?xi32>, %c: tensor<?x8xf32>) {
+  // expected-error@+1 {{init 'tensor<?x8xf32>' and result 'tensor<?x4xf32>' differ in type}}
+  %0:2 = kern.rope %x at %p scatter %p inits(%c) {heads = 2, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32> at tensor<?xi32> scatter tensor<?xi32> inits(tensor<?x8xf32>) -> tensor<?x4xf32>, tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @rope_inits(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{2 inits for 1 results}}
+  %0 = kern.rope %x at %p scatter %p inits(%x, %x) {heads = 2, frequencies = array<f32: 1.0, 0.5>} : tensor<?x8xf32> at tensor<?xi32> scatter tensor<?xi32> inits(tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_none(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
+  // expected-error@+1 {{needs frequencies, one for two columns of a head}}
+  %0 = kern.rope %x at %p {heads = 2, frequencies = array<f32>} : tensor<?x8xf32> at tensor<?xi32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @beside_width(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{result #0, 'tensor<?x12xf32>', must be some times as wide as the columns of the others, 8}}
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (beside tensor<?x12xf32>) {
+    kern.yield %a, %a : f32, f32
+  }
+  return
+}
+
+// -----
+
+func.func @beside_count(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{region yields ('f32') but the results hold ('f32', 'f32')}}
+  %0 = kern.map (%a = %x : element tensor<?x8xf32>) -> (beside tensor<?x16xf32>) {
+    kern.yield %a : f32
+  }
+  return
+}
+
+// -----
+
+func.func @beside_in_a_row(%x: tensor<?x8xf32>) {
+  // expected-error@+1 {{result #0 cannot be beside: write element, row or scatter(n)}}
+  %0 = kern.row (%a = %x : element tensor<?x8xf32>) -> (beside tensor<?x16xf32>) {
+    kern.yield %a, %a : f32, f32
+  }
   return
 }
 

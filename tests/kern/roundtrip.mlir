@@ -99,7 +99,10 @@ func.func @chunks(%x: tensor<?x64xf32>, %w: !kern.packed<64x300xf32>, %z: tensor
 func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>, %l: tensor<?x4xf32>, %dw: tensor<100x64xf32>, %x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<64xf32>) {
   // CHECK: kern.pack %{{.*}} {transpose} : tensor<128x64xf32> -> <64x128xf32>
   %0 = kern.pack %w {transpose} : tensor<128x64xf32> -> !kern.packed<64x128xf32>
-  %1 = kern.rope %q, %p {heads = 4, frequencies = array<f32: 1.0, 0.1, 0.01, 0.001, 1.0, 0.1, 0.01, 0.001>} : tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: kern.rope %{{.*}} at %{{.*}} {frequencies = {{.*}}, heads = 4 : i64} : tensor<?x64xf32> at tensor<?xi32> -> tensor<?x64xf32>
+  %1 = kern.rope %q at %p {heads = 4, frequencies = array<f32: 1.0, 0.1, 0.01, 0.001, 1.0, 0.1, 0.01, 0.001>} : tensor<?x64xf32> at tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: kern.rope %{{.*}}, %{{.*}} at %{{.*}} scatter %{{.*}} inits(%{{.*}}) {{{.*}}} : tensor<?x64xf32>, tensor<?x32xf32> at tensor<?xi32> scatter tensor<?xi32> inits(tensor<?x32xf32>) -> tensor<?x64xf32>, tensor<?x32xf32>
+  %r:2 = kern.rope %q, %k at %p scatter %p inits(%k) {heads = 4, frequencies = array<f32: 1.0, 0.1, 0.01, 0.001, 1.0, 0.1, 0.01, 0.001>, inverse} : tensor<?x64xf32>, tensor<?x32xf32> at tensor<?xi32> scatter tensor<?xi32> inits(tensor<?x32xf32>) -> tensor<?x64xf32>, tensor<?x32xf32>
   // CHECK: kern.attention
   %2:2 = kern.attention %q, %k, %k at %p from %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x4xf32>
   %3:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<?x4xf32>, tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>

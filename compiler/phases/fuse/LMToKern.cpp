@@ -10,9 +10,9 @@
 // in all.
 //===----------------------------------------------------------------------===//
 
-#include "compiler/phases/fuse/LMToKern.h"
 #include "compiler/phases/NetworkPasses.h"
 #include "compiler/phases/fuse/Formulas.h"
+#include "compiler/phases/fuse/LMToKern.h"
 
 namespace r1c {
 #define GEN_PASS_DEF_LMTOKERNPASS
@@ -289,10 +289,13 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
 
 LogicalResult Fuser::write(lm::RopeOp op) {
   SmallVector<float> frequencies(op.getFrequencies());
-  map[op.getResult()] = kern::RopeOp::create(
-      b, op.getLoc(), stored(op.getResult()), lookup(op.getInput()),
-      contextPart("positions"), op.getHeadsAttr(),
-      b.getDenseF32ArrayAttr(frequencies), op.getInverseAttr());
+  map[op.getResult()] =
+      kern::RopeOp::create(b, op.getLoc(), TypeRange(stored(op.getResult())),
+                           lookup(op.getInput()), contextPart("positions"),
+                           Value(), ValueRange(), op.getHeadsAttr(),
+                           b.getDenseF32ArrayAttr(frequencies),
+                           op.getInverseAttr())
+          .getResult(0);
   return success();
 }
 

@@ -50,6 +50,10 @@ SmallVector<std::pair<unsigned, Value>> initsOf(Operation *op) {
     for (auto [i, access] : llvm::enumerate(map.getResultAccess()))
       if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::scatter)
         inits.push_back({i, map.getInits()[next++]});
+  } else if (auto rope = dyn_cast<kern::RopeOp>(op)) {
+    unsigned first = rope->getNumResults() - rope.getInits().size();
+    for (auto [i, init] : llvm::enumerate(rope.getInits()))
+      inits.push_back({first + i, init});
   }
   return inits;
 }
@@ -115,8 +119,8 @@ Extents extentsOf(Operation *op, const Kernels::Binding &binding,
                          matmul.getTransposeA() ? Extent() : e.rows);
       })
       .Case([&](kern::RopeOp rope) {
-        e.rows = of(rope.getX());
-        e.results.assign(1, e.rows);
+        e.rows = of(rope.getInputs().front());
+        e.results.assign(rope->getNumResults(), e.rows);
       })
       .Case([&](kern::ScatterAddOp scatter) {
         e.rows = of(scatter.getIds());
@@ -180,7 +184,11 @@ Cost costOf(Operation *op) {
           elements * bytesOf(tensor.getElementType());
     }
   };
-  llvm::for_each(op->getOperandTypes(), add);
+  // Of a cache nothing is read.
+  auto rope = dyn_cast<kern::RopeOp>(op);
+  for (Value operand : op->getOperands())
+    if (!rope || !llvm::is_contained(rope.getInits(), operand))
+      add(operand.getType());
   llvm::for_each(op->getResultTypes(), add);
   if (auto matmul = dyn_cast<kern::MatmulOp>(op)) {
     // transpose_a: a row adds A's columns times B's.
