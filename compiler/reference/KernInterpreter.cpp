@@ -523,6 +523,29 @@ bool reshape(Value from, Value to, Frame &f) {
   return true;
 }
 
+/// Tensors below each other.
+Tensor joined(ValueRange parts, Frame &f) {
+  Tensor result = f.tensor(parts.front());
+  for (Value part : parts.drop_front()) {
+    const Tensor &next = f.tensor(part);
+    result.values.insert(result.values.end(), next.values.begin(),
+                         next.values.end());
+    result.shape[0] += next.shape[0];
+  }
+  return result;
+}
+
+/// Some of the first dimension.
+Tensor sliced(tensor::ExtractSliceOp op, Frame &f) {
+  const Tensor &from = f.tensor(op.getSource());
+  Tensor result(
+      {op.getType().getShape().begin(), op.getType().getShape().end()});
+  int64_t line = from.count() / from.shape[0];
+  std::copy_n(from.values.begin() + op.getStaticOffset(0) * line,
+              result.count(), result.values.begin());
+  return result;
+}
+
 } // namespace
 
 bool reference::evaluateKern(Operation *op, Frame &f) {
@@ -547,6 +570,14 @@ bool reference::evaluateKern(Operation *op, Frame &f) {
         f.set(op.getResult(),
               Tensor::number(
                   f.tensor(op.getSource()).shape[*op.getConstantIndex()]));
+        return true;
+      })
+      .Case([&](tensor::ConcatOp op) {
+        f.set(op.getResult(), joined(op.getInputs(), f));
+        return true;
+      })
+      .Case([&](tensor::ExtractSliceOp op) {
+        f.set(op.getResult(), sliced(op, f));
         return true;
       })
       .Case([&](tensor::ExpandShapeOp op) {

@@ -33,19 +33,25 @@ static std::optional<Datum> packed(DictionaryAttr attributes,
     weights.push_back(&std::get<Tensor>(found->second));
   }
   StringRef layout = attributes.getAs<StringAttr>(role::layout).getValue();
-  const Tensor &first = *weights.front();
+  // Below each other, as they are stored; the matrix is that transposed, or
+  // (backward) the same.
+  Tensor all({0, weights.front()->columns()});
+  for (const Tensor *weight : weights) {
+    all.shape[0] += weight->rows();
+    all.values.insert(all.values.end(), weight->values.begin(),
+                      weight->values.end());
+  }
   if (layout == "backward")
-    return first;
-  int64_t count = weights.size();
-  Tensor result({first.columns(), first.rows() * count});
-  for (int64_t part = 0; part < count; ++part)
-    for (int64_t n = 0; n < first.rows(); ++n)
-      for (int64_t k = 0; k < first.columns(); ++k) {
-        int64_t to = n;
-        if (layout == "paired")
-          to = n / 16 * 32 + part * 16 + n % 16;
-        result(k, to) = (*weights[part])(n, k);
-      }
+    return all;
+  Tensor result({all.columns(), all.rows()});
+  int64_t half = all.rows() / 2;
+  for (int64_t n = 0; n < all.rows(); ++n) {
+    int64_t to = n;
+    if (layout == "paired")
+      to = n % half / 16 * 32 + n / half * 16 + n % 16;
+    for (int64_t k = 0; k < all.columns(); ++k)
+      result(k, to) = all(n, k);
+  }
   return result;
 }
 

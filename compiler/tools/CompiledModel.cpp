@@ -157,6 +157,23 @@ static Tensor load(const Memory &memory, Type type) {
   return result;
 }
 
+/// Tensors below each other, or some rows of one.
+static Tensor partsOf(Operation &op, llvm::function_ref<Tensor(Value)> tensor) {
+  auto type = cast<RankedTensorType>(op.getResult(0).getType());
+  Tensor result({type.getShape().begin(), type.getShape().end()});
+  auto to = result.values.begin();
+  if (isa<tensor::ConcatOp>(op)) {
+    for (Value part : op.getOperands())
+      to = llvm::copy(tensor(part).values, to);
+    return result;
+  }
+  auto slice = cast<tensor::ExtractSliceOp>(op);
+  Tensor from = tensor(slice.getSource());
+  int64_t first = from.count() / from.shape[0] * slice.getStaticOffset(0);
+  std::copy_n(from.values.begin() + first, result.count(), to);
+  return result;
+}
+
 /// The number of rows (of sequences, for attention's backward) that a kernel is
 /// told.
 static int64_t sizeOf(Operation *op,
@@ -212,6 +229,16 @@ FailureOr<Environment> CompiledModel::run(func::FuncOp func,
         view.shape.push_back(ShapedType::isDynamic(size) ? count / known
                                                          : size);
       memory[op.getResult(0)] = view;
+      continue;
+    }
+    if (isa<tensor::ConcatOp, tensor::ExtractSliceOp>(op)) {
+      // Side by side, which these tensors need not lie here: copies.
+      Value result = op.getResult(0);
+      memory[result] = store(partsOf(op,
+                                     [&](Value value) {
+                                       return load(at(value), value.getType());
+                                     }),
+                             result.getType());
       continue;
     }
     if (!isKernelOp(&op))

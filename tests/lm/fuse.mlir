@@ -8,19 +8,17 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-LABEL: func.func @m.embed(
 // CHECK: kern.map ({{.*}} : gather(0) tensor<16x64xf32>)
 
+// One product gives queries, keys and values, one kernel cuts it and turns the first two.
 // The residual is the epilogue of o_proj and down_proj, silu · mul that of gate and up.
 // CHECK-LABEL: func.func @m.layer(
-// CHECK-SAME: !kern.packed<64x64xf32> {r1c.layout = "forward", r1c.parameter = ["model.layers.{}.self_attn.q_proj.weight"], r1c.role = "packed"}
+// CHECK-SAME: !kern.packed<64x128xf32> {r1c.layout = "forward", r1c.parameter = ["model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.self_attn.k_proj.weight", "model.layers.{}.self_attn.v_proj.weight"], r1c.role = "packed"}
 // CHECK-SAME: tensor<?xi32> {r1c.role = "positions"}
 // CHECK-SAME: tensor<?xi32> {r1c.role = "bases"}
 // CHECK-SAME: !kern.packed<64x256xf32> {r1c.layout = "paired", r1c.parameter = ["model.layers.{}.mlp.gate_proj.weight", "model.layers.{}.mlp.up_proj.weight"], r1c.role = "packed"}
 // CHECK: kern.row
-// CHECK: kern.matmul
-// CHECK: kern.matmul
-// CHECK: kern.matmul
-// CHECK: kern.rope
-// CHECK: kern.rope
-// CHECK: %[[OUT:.*]] = kern.attention {{.*}} -> tensor<?x64xf32>{{$}}
+// CHECK: %[[QKV:.*]] = kern.matmul {{.*}} -> (tensor<?x128xf32>)
+// CHECK-NEXT: %[[ROPE:.*]]:3 = kern.rope %[[QKV]] at {{.*}}heads = 6{{.*}} -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
+// CHECK-NEXT: %[[OUT:.*]] = kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2 {{.*}} -> tensor<?x64xf32>{{$}}
 // CHECK: %[[X:.*]] = kern.matmul %[[OUT]], {{.*}} acc(%{{.*}}) with (%{{.*}} = %arg0 : element tensor<?x64xf32>)
 // CHECK: %[[N:.*]] = kern.row {{.*}} = %[[X]] : element
 // CHECK: %[[G:.*]] = kern.matmul %[[N]], {{.*}}!kern.packed<64x256xf32>
@@ -33,9 +31,10 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-SAME: {r1c.role = "cache_rows"}
 // CHECK-SAME: {r1c.role = "cache_keys"}
 // CHECK-SAME: {r1c.role = "cache_values"}
-// CHECK: %[[K:.*]] = kern.map {{.*}}scatter(0)
-// CHECK: %[[V:.*]] = kern.map {{.*}}scatter(0)
-// CHECK: kern.attention %{{.*}}, %[[K]], %[[V]] at
+// CHECK: kern.matmul
+// CHECK-NEXT: %[[ROPE:.*]]:3 = kern.rope %{{.*}} at %{{.*}} scatter %{{.*}} inits(
+// CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2 at
+// CHECK: return %{{.*}}, %[[ROPE]]#1, %[[ROPE]]#2
 
 // CHECK-LABEL: func.func @m.cache_rows(
 
@@ -60,12 +59,25 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK: %[[GATED:.*]]:3 = kern.matmul
 // CHECK: return {{.*}}%[[GATED]]#1, %[[GATED]]#2, %[[GATED]]#0
 
-// Gradients of parameters accumulate; no addition stands alone.
+// Gradients of parameters accumulate; no addition stands alone. What is made of gate's and up's gradients is made at once, and of queries', keys' and values'.
 // CHECK-LABEL: func.func @m.layer.backward(
 // CHECK-SAME: {r1c.layout = "backward", r1c.parameter = ["model.layers.{}.mlp.down_proj.weight"], r1c.role = "packed"}
 // CHECK: kern.matmul {{.*}} init(
+// CHECK: %[[GU:.*]] = kern.map {{.*}} -> (beside tensor<?x256xf32>)
+// CHECK: kern.matmul %[[GU]], {{.*}}!kern.packed<256x64xf32> -> (tensor<?x64xf32>)
+// CHECK: %[[BOTH:.*]] = tensor.concat dim(0)
+// CHECK: %[[DGU:.*]] = kern.matmul %[[GU]], %{{.*}} transpose_a {{.*}} init(%[[BOTH]] : tensor<256x64xf32>)
+// CHECK: %[[GATE:.*]] = tensor.extract_slice %[[DGU]][0, 0] [128, 64]
+// CHECK: %[[UP:.*]] = tensor.extract_slice %[[DGU]][128, 0] [128, 64]
 // CHECK: kern.attention_backward
+// CHECK-NEXT: %[[QKV:.*]] = kern.rope %{{.*}}, %{{.*}}, %{{.*}} at {{.*}}heads = 6{{.*}}inverse{{.*}} -> tensor<?x128xf32>
+// CHECK: kern.matmul %[[QKV]], {{.*}}!kern.packed<128x64xf32> -> (tensor<?x64xf32>)
+// CHECK: kern.matmul %[[QKV]], %{{.*}} transpose_a
+// CHECK: %[[Q:.*]] = tensor.extract_slice {{.*}}[0, 0] [64, 64]
+// CHECK: %[[K:.*]] = tensor.extract_slice {{.*}}[64, 0] [32, 64]
+// CHECK: %[[V:.*]] = tensor.extract_slice {{.*}}[96, 0] [32, 64]
 // CHECK: kern.column_sum
+// CHECK: return {{.*}}%[[Q]], %[[K]], %[[V]], {{.*}}%[[GATE]], %[[UP]]
 
 // CHECK-LABEL: func.func @m.head.backward(
 // CHECK-SAME: {r1c.of = "activation", r1c.role = "gradient_init"}

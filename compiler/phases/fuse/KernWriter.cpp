@@ -137,12 +137,15 @@ kern::RowOp fuse::writeRow(OpBuilder &b, Location loc, TypeRange types,
 
 kern::MapOp fuse::writeMap(OpBuilder &b, Location loc, TypeRange types,
                            ArrayRef<Operand> operands, ValueRange indices,
-                           Body body) {
+                           Body body, AccessKind rankTwo) {
   auto op = kern::MapOp::create(
       b, loc, types, tensors(operands), indices, ValueRange(),
       accesses(b, operands),
-      resultAccesses(b, types, AccessKind::element, AccessKind::element));
-  writeBody(b, loc, op.getBody(), 0, operands, types, body);
+      resultAccesses(b, types, rankTwo, AccessKind::element));
+  SmallVector<Type> yielded;
+  for (auto [result, part] : op.getPlaces())
+    yielded.push_back(types[result]);
+  writeBody(b, loc, op.getBody(), 0, operands, yielded, body);
   return op;
 }
 

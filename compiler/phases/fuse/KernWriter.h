@@ -80,10 +80,12 @@ kern::RowOp writeRow(mlir::OpBuilder &b, mlir::Location loc,
                      Body body,
                      kern::AccessKind rankTwo = kern::AccessKind::element);
 
-/// An elementwise map; `indices` are what gather operands refer to.
+/// An elementwise map; `indices` are what gather operands refer to. What is
+/// yielded goes to results of its own, or (`rankTwo`) beside each other.
 kern::MapOp writeMap(mlir::OpBuilder &b, mlir::Location loc,
                      mlir::TypeRange types, llvm::ArrayRef<Operand> operands,
-                     mlir::ValueRange indices, Body body);
+                     mlir::ValueRange indices, Body body,
+                     kern::AccessKind rankTwo = kern::AccessKind::element);
 
 /// Rows of `x` at `indices` of a copy of `init`.
 mlir::Value writeScatter(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,

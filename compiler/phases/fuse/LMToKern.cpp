@@ -10,9 +10,9 @@
 // in all.
 //===----------------------------------------------------------------------===//
 
+#include "compiler/phases/fuse/LMToKern.h"
 #include "compiler/phases/NetworkPasses.h"
 #include "compiler/phases/fuse/Formulas.h"
-#include "compiler/phases/fuse/LMToKern.h"
 
 namespace r1c {
 #define GEN_PASS_DEF_LMTOKERNPASS
@@ -79,7 +79,9 @@ Value Fuser::contextPart(StringRef part) {
 
 Value Fuser::packed(ArrayRef<Value> weights, StringRef layout) {
   auto type = cast<RankedTensorType>(weights.front().getType());
-  int64_t out = type.getDimSize(0) * weights.size(), in = type.getDimSize(1);
+  int64_t out = 0, in = type.getDimSize(1);
+  for (Value weight : weights)
+    out += cast<RankedTensorType>(weight.getType()).getDimSize(0);
   bool backward = layout == "backward";
   auto packedType = kern::PackedType::get(context, backward ? out : in,
                                           backward ? in : out, products);
@@ -100,17 +102,19 @@ RankedTensorType Fuser::stored(Value result) {
 }
 
 Value Fuser::operand(Value value) {
-  Value tensor = lookup(value);
+  return asOperand(lookup(value), value.getLoc());
+}
+
+Value Fuser::asOperand(Value tensor, Location loc) {
   auto type = cast<RankedTensorType>(tensor.getType());
   if (type.getElementType() == products)
     return tensor;
   Value &result = rounded[tensor];
   if (!result)
-    result =
-        writeMap(b, NameLoc::get(b.getStringAttr("rounded"), value.getLoc()),
-                 type.clone(products), {element(tensor)}, {},
-                 [](Scalars &, Arguments v) -> Values { return {v[0]}; })
-            .getResult(0);
+    result = writeMap(b, NameLoc::get(b.getStringAttr("rounded"), loc),
+                      type.clone(products), {element(tensor)}, {},
+                      [](Scalars &, Arguments v) -> Values { return {v[0]}; })
+                 .getResult(0);
   return result;
 }
 
@@ -288,21 +292,18 @@ LogicalResult Fuser::write(lm::SiluMulOp op) {
 }
 
 LogicalResult Fuser::write(lm::RopeOp op) {
-  SmallVector<float> frequencies(op.getFrequencies());
   map[op.getResult()] =
-      kern::RopeOp::create(b, op.getLoc(), TypeRange(stored(op.getResult())),
-                           lookup(op.getInput()), contextPart("positions"),
-                           Value(), ValueRange(), op.getHeadsAttr(),
-                           b.getDenseF32ArrayAttr(frequencies),
-                           op.getInverseAttr())
+      writeRope(op.getLoc(), stored(op.getResult()), lookup(op.getInput()), {},
+                {}, op.getHeads(), op)
           .getResult(0);
   return success();
 }
 
 LogicalResult Fuser::write(lm::AttentionOp op) {
   Value key = attended(op.getKey()), value = attended(op.getValue());
-  if (cached) {
-    // New rows go to base + position of the cache, which is then read.
+  if (cached && caches.empty()) {
+    // New rows go to base + position of the cache, which is then read, unless
+    // what turned the keys has brought them there.
     Value rows = contextPart("cache_rows");
     auto store = [&](Value rowsToStore, StringRef role) -> Value {
       Value cache = extra(rowsToStore.getType(), makeRole(context, role), role);
@@ -432,23 +433,33 @@ LogicalResult Fuser::write(lm::AttentionGradOp op) {
   map[op.getQueryGradient()] = grad.getDq();
   map[op.getKeyGradient()] = grad.getDk();
   map[op.getValueGradient()] = grad.getDv();
+  writeTurnsBack(op);
   return success();
 }
 
 LogicalResult Fuser::write(lm::SiluMulGradOp op) {
-  auto grad =
-      writeMap(b, op.getLoc(),
-               {stored(op.getGateGradient()), stored(op.getUpGradient())},
-               {element(lookup(op.getGradient())),
-                element(lookup(op.getGate())), element(lookup(op.getUp()))},
-               {}, [](Scalars &s, Arguments v) -> Values {
-                 Value sigma = s.sigmoid(v[1]);
-                 Value one = s.number(1);
-                 Value slope =
-                     s.mul(sigma, s.add(one, s.mul(v[1], s.sub(one, sigma))));
-                 return {s.mul(s.mul(v[0], v[2]), slope),
-                         s.mul(v[0], s.mul(v[1], sigma))};
-               });
+  SmallVector<Type> types{stored(op.getGateGradient()),
+                          stored(op.getUpGradient())};
+  JointGradient *joint = jointOf(op);
+  if (joint)
+    types.assign(1, besideType(*joint));
+  auto grad = writeMap(
+      b, op.getLoc(), types,
+      {element(lookup(op.getGradient())), element(lookup(op.getGate())),
+       element(lookup(op.getUp()))},
+      {},
+      [](Scalars &s, Arguments v) -> Values {
+        Value sigma = s.sigmoid(v[1]);
+        Value one = s.number(1);
+        Value slope = s.mul(sigma, s.add(one, s.mul(v[1], s.sub(one, sigma))));
+        return {s.mul(s.mul(v[0], v[2]), slope),
+                s.mul(v[0], s.mul(v[1], sigma))};
+      },
+      joint ? kern::AccessKind::beside : kern::AccessKind::element);
+  if (joint) {
+    joint->beside = grad.getResult(0);
+    return success();
+  }
   map[op.getGateGradient()] = grad.getResult(0);
   map[op.getUpGradient()] = grad.getResult(1);
   return success();
@@ -485,7 +496,18 @@ LogicalResult Fuser::run() {
       lookup(argument);
   }
   Block &body = source.getBody().front();
+  findJoints();
   for (Operation &op : body.without_terminator()) {
+    if (auto joint = jointProducts.find(&op); joint != jointProducts.end())
+      writeProducts(joint->second);
+    if (auto joint = jointTurns.find(&op); joint != jointTurns.end())
+      writeTurn(joint->second);
+    if (joined.contains(&op)) {
+      JointGradient *joint = jointOf(&op);
+      if (joint && failed(writeGradients(&op, *joint)))
+        return failure();
+      continue;
+    }
     LogicalResult written =
         TypeSwitch<Operation *, LogicalResult>(&op)
             .Case<lm::EmbeddingOp, lm::GatherOp, lm::RMSNormOp, lm::LinearOp,
@@ -499,6 +521,9 @@ LogicalResult Fuser::run() {
                 [](Operation *op) { return op->emitOpError("has no kernel"); });
     if (failed(written))
       return failure();
+    JointGradient *joint = jointOf(&op);
+    if (joint && isa<lm::RMSNormGradOp>(op))
+      writeBeside(*joint);
   }
   for (auto [i, value] : llvm::enumerate(body.getTerminator()->getOperands()))
     f.result(lookup(value), source.getResultAttrDict(i));

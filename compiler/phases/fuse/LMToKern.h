@@ -9,7 +9,9 @@
 #define R1C_COMPILER_PHASES_FUSE_LMTOKERN_H
 
 #include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/phases/fuse/Joint.h"
 #include "compiler/phases/fuse/Precision.h"
+#include "dialects/kern/Kern.h"
 #include "dialects/lm/LM.h"
 
 namespace r1c::fuse {
@@ -38,6 +40,7 @@ private:
   /// The tensor as an operand of a matrix product: rounded to the products'
   /// element type where it is not stored in it.
   mlir::Value operand(mlir::Value value);
+  mlir::Value asOperand(mlir::Value tensor, mlir::Location loc);
   /// The tensor as attention takes it.
   mlir::Value attended(mlir::Value value);
   /// The type in which a result is stored: the products' element type if nobody
@@ -60,6 +63,37 @@ private:
   mlir::Value splitHeads(mlir::Location loc, mlir::Value x, int64_t heads);
   mlir::Value mergeHeads(mlir::Location loc, mlir::Value x, mlir::Value like,
                          int64_t heads);
+
+  // Joint.cpp. What is found is written before, at or behind one of its ops.
+  void findJoints();
+  void addJoint(mlir::Operation *root, mlir::Value query, mlir::Value key,
+                mlir::Value value);
+  void addJoint(lm::AttentionGradOp grad);
+  void addJoint(const JointGradient &joint);
+  /// The gradients that are brought together, or read, where this op stands.
+  JointGradient *jointOf(mlir::Operation *op);
+  /// The product of queries, keys and values; and what cuts it.
+  void writeProducts(const JointAttention &joint);
+  /// Turns queries and keys, and brings keys and values to their cache.
+  void writeTurn(const JointAttention &joint);
+  void writeTurn(const JointAttention &joint, mlir::ValueRange inputs,
+                 bool withValues);
+  kern::RopeOp writeRope(mlir::Location loc, mlir::TypeRange types,
+                         mlir::ValueRange inputs, mlir::Value to,
+                         mlir::ValueRange inits, int64_t heads,
+                         lm::RopeOp like);
+  void writeTurnsBack(lm::AttentionGradOp op);
+  /// Brings the gradients side by side, where nothing else does.
+  void writeBeside(JointGradient &joint);
+  /// What is made of gradients that lie side by side, in the place of `end`.
+  llvm::LogicalResult writeGradients(mlir::Operation *end,
+                                     const JointGradient &joint);
+  template <typename Ops>
+  llvm::FailureOr<mlir::Value> accumulators(mlir::Location loc, const Ops &ops);
+  template <typename Ops>
+  void takeApart(mlir::Value joint, const Ops &ops);
+  mlir::RankedTensorType besideType(const JointGradient &joint);
+  mlir::Value sideBySide(mlir::Location loc, mlir::ValueRange parts);
 
   llvm::LogicalResult write(lm::EmbeddingOp op);
   llvm::LogicalResult write(lm::GatherOp op);
@@ -95,6 +129,12 @@ private:
   /// Tensors as `products`.
   llvm::DenseMap<mlir::Value, mlir::Value> rounded;
   llvm::DenseMap<mlir::Attribute, mlir::Value> extras;
+  /// Ops that are written together with others.
+  llvm::SmallPtrSet<mlir::Operation *, 16> joined;
+  /// By the first of their linear ops, and by what reads them.
+  llvm::DenseMap<mlir::Operation *, JointAttention> jointProducts, jointTurns;
+  llvm::SmallVector<JointGradient, 2> jointGradients;
+  llvm::DenseMap<mlir::Operation *, size_t> jointAt; ///< see jointOf
   /// Results that the source does not have.
   llvm::SmallVector<std::pair<mlir::Value, mlir::DictionaryAttr>> caches;
 };

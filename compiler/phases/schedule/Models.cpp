@@ -13,6 +13,7 @@
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -23,19 +24,64 @@ using namespace r1c::schedule;
 // Memory
 //===----------------------------------------------------------------------===//
 
+/// Parameters (or their gradients) that the model's functions read as one
+/// tensor.
+SmallVector<SmallVector<StringRef>> Models::sideBySide(lm::ModelOp model) {
+  SmallVector<SmallVector<StringRef>> groups;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    auto of = function->getAttrOfType<FlatSymbolRefAttr>(role::model);
+    if (!of || of.getValue() != model.getSymName())
+      continue;
+    for (auto concat : function.getBody().getOps<tensor::ConcatOp>()) {
+      SmallVector<StringRef> names;
+      for (Value part : concat.getInputs())
+        if (auto argument = dyn_cast<BlockArgument>(part))
+          if (auto name = function.getArgAttrOfType<StringAttr>(
+                  argument.getArgNumber(), role::parameter))
+            names.push_back(name.getValue());
+      if (!llvm::is_contained(groups, names))
+        groups.push_back(names);
+    }
+  }
+  return groups;
+}
+
 /// Parameters with weight decay first, then the others, each part padded to
-/// whole rows of the gradient norm.
+/// whole rows of the gradient norm. A layer of those that lie side by side
+/// comes before the next layer.
 void Models::layOut(Policy &policy) {
+  auto groups = sideBySide(policy.model);
   int64_t top = 0; // bytes
   for (bool decay : {true, false}) {
-    for (auto op : policy.model.getBody().getOps<lm::ParameterOp>()) {
-      if (op.getDecay() != decay)
-        continue;
-      auto type = cast<RankedTensorType>(op.getType());
-      int64_t bytes = llvm::alignTo(type.getNumElements() * 4, 64);
-      Parameter parameter{op, top, op.getLayers() ? bytes : 0};
-      policy.parameters[op.getParameter()] = parameter;
-      top += bytes * op.getLayers().value_or(1);
+    llvm::MapVector<StringRef, lm::ParameterOp> left;
+    for (auto op : policy.model.getBody().getOps<lm::ParameterOp>())
+      if (op.getDecay() == decay)
+        left[op.getParameter()] = op;
+    auto all = llvm::to_vector(llvm::make_first_range(left));
+    for (StringRef first : all) {
+      lm::ParameterOp leader = left.lookup(first);
+      if (!leader)
+        continue; // placed beside another one
+      SmallVector<StringRef> names{first};
+      for (const auto &group : groups)
+        if (group.front() == first)
+          names = group;
+      int64_t offset = 0;
+      SmallVector<Parameter> placed;
+      for (StringRef name : names) {
+        lm::ParameterOp op = left.lookup(name);
+        if (!op || op.getLayers() != leader.getLayers())
+          continue; // of another kind, which the tensor's view will find
+        auto type = cast<RankedTensorType>(op.getType());
+        placed.push_back({op, top + offset, 0});
+        offset += llvm::alignTo(type.getNumElements() * 4, 64);
+      }
+      for (Parameter &parameter : placed) {
+        parameter.stride = parameter.op.getLayers() ? offset : 0;
+        policy.parameters[parameter.op.getParameter()] = parameter;
+        left[parameter.op.getParameter()] = {};
+      }
+      top += offset * leader.getLayers().value_or(1);
     }
     top = llvm::alignTo(top, normRow * 4);
     if (decay)
@@ -280,10 +326,46 @@ Extent Models::scaled(OpBuilder &builder, Location loc, Extent rows,
   return result;
 }
 
+/// Tensors that lie side by side as one, or one of them again.
+LogicalResult Models::viewSideBySide(Operation *op, Kernels::Binding &binding) {
+  auto bytes = [](Value value) {
+    auto type = cast<RankedTensorType>(value.getType());
+    return type.getNumElements() * bytesOf(type.getElementType());
+  };
+  auto further = [](rt::RefAttr ref, int64_t bytes) {
+    return at(ref, ref.getOffset() + bytes, ref.getStride());
+  };
+  Value result = op->getResult(0);
+  if (auto concat = dyn_cast<tensor::ConcatOp>(op)) {
+    rt::RefAttr first = binding.lookup(concat.getInputs()[0]).ref;
+    int64_t offset = 0;
+    for (Value part : concat.getInputs()) {
+      if (!first || binding.lookup(part).ref != further(first, offset))
+        return op->emitError("joins tensors that do not lie side by side");
+      offset += bytes(part);
+    }
+    binding[result] = {first, {}};
+    return success();
+  }
+  // Of whole lines, so a number of first rows is a number of bytes.
+  auto slice = cast<tensor::ExtractSliceOp>(op);
+  auto type = slice.getSourceType();
+  int64_t row = bytes(slice.getSource()) / type.getDimSize(0);
+  rt::RefAttr ref = further(binding.lookup(slice.getSource()).ref,
+                            slice.getStaticOffset(0) * row);
+  if (Slot given = binding.lookup(result); given.ref && given.ref != ref)
+    return op->emitError("a part of a tensor is wanted at another place than "
+                         "where it is");
+  binding[result] = {ref, {}};
+  return success();
+}
+
 LogicalResult Models::view(OpBuilder &builder, Operation *op,
                            Kernels::Binding &binding) {
   if (isa<arith::ConstantOp, tensor::DimOp>(op))
     return success(); // say whose rows a view has
+  if (isa<tensor::ConcatOp, tensor::ExtractSliceOp>(op))
+    return viewSideBySide(op, binding);
   if (binding.count(op->getResult(0)))
     return op->emitError(
         "a view cannot be the result of a function of a model");
@@ -335,8 +417,10 @@ LogicalResult Models::call(OpBuilder &builder, Policy &policy, StringRef name,
       binding[value] = slot;
   }
   for (Operation &op : function.getBody().front().without_terminator()) {
-    bool isView = isa<arith::ConstantOp, tensor::DimOp, tensor::ExpandShapeOp,
-                      tensor::CollapseShapeOp>(op);
+    bool isView =
+        isa<arith::ConstantOp, tensor::DimOp, tensor::ExpandShapeOp,
+            tensor::CollapseShapeOp, tensor::ConcatOp, tensor::ExtractSliceOp>(
+            op);
     if (failed(isView ? view(builder, &op, binding)
                       : kernels.dispatch(builder, &op, binding, "activations",
                                          sequences)))

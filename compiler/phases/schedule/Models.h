@@ -130,6 +130,8 @@ public:
 private:
   using Roles = llvm::function_ref<Slot(mlir::DictionaryAttr, mlir::Type)>;
 
+  llvm::SmallVector<llvm::SmallVector<llvm::StringRef>>
+  sideBySide(lm::ModelOp model);
   void layOut(Policy &policy);
   llvm::LogicalResult pack(Policy &policy, mlir::OpBuilder &builder);
   llvm::LogicalResult rollout(Policy &policy);
@@ -159,6 +161,8 @@ private:
                            llvm::StringMap<Slot> *given = nullptr);
   /// The buffer of a tensor seen with its heads as rows, or the other way
   /// round: the same bytes, with another number of rows.
+  llvm::LogicalResult viewSideBySide(mlir::Operation *op,
+                                     Kernels::Binding &binding);
   llvm::LogicalResult view(mlir::OpBuilder &builder, mlir::Operation *op,
                            Kernels::Binding &binding);
   /// `rows` times `factor`, as a size in memory; computed where `builder`

@@ -1,0 +1,53 @@
+// RUN: r1c-opt %s --lm-expand --lm-differentiate --lm-to-kern --split-input-file --verify-roundtrip | FileCheck %s
+
+// Of three biases that lie side by side one is made, and of their gradients.
+lm.model @qwen2 config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64, qkv_bias = true} {}
+
+// CHECK-LABEL: func.func @qwen2.layer(
+// CHECK: %[[BIAS:.*]] = tensor.concat dim(0) {{.*}} : (tensor<64xf32>, tensor<32xf32>, tensor<32xf32>) -> tensor<128xf32>
+// CHECK: kern.matmul {{.*}} = %[[BIAS]] : column tensor<128xf32>
+// CHECK: kern.rope
+// CHECK-NEXT: kern.attention
+// CHECK-LABEL: func.func @qwen2.layer.backward(
+// CHECK: %[[QKV:.*]] = kern.rope {{.*}}inverse
+// CHECK: kern.matmul %[[QKV]], %{{.*}} transpose_a
+// CHECK: kern.column_sum (%{{.*}} = %[[QKV]] : element tensor<?x128xf32>)
+// CHECK-COUNT-3: tensor.extract_slice {{.*}} : tensor<128xf32> to
+
+// -----
+
+// With norms between the product is cut first; what turns brings keys and values to the cache.
+lm.model @qwen3 config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64, qk_norm = true} {}
+
+// CHECK-LABEL: func.func @qwen3.layer(
+// CHECK: kern.matmul
+// CHECK-NEXT: %[[CUT:.*]]:3 = kern.rope {{.*}}heads = 0
+// CHECK: kern.row
+// CHECK: kern.row
+// CHECK: %[[ROPE:.*]]:2 = kern.rope %{{.*}}, %{{.*}} at {{.*}}heads = 6
+// CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[CUT]]#2
+// CHECK-LABEL: func.func @qwen3.layer.cached(
+// CHECK: %[[CUT:.*]]:3 = kern.rope {{.*}}heads = 0
+// CHECK: %[[ROPE:.*]]:3 = kern.rope %{{.*}}, %{{.*}}, %[[CUT]]#2 at %{{.*}} scatter
+// CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2
+// CHECK-LABEL: func.func @qwen3.layer.backward(
+// CHECK: %[[DQ:.*]], %[[DK:.*]], %[[DV:.*]] = kern.attention_backward
+// CHECK-NEXT: kern.rope %[[DQ]], %[[DK]] at {{.*}}heads = 6
+// CHECK: kern.row
+// CHECK: kern.row
+// CHECK: %[[BESIDE:.*]] = kern.rope %{{.*}}, %{{.*}}, %[[DV]] at {{.*}}heads = 0
+// CHECK: kern.matmul %[[BESIDE]]
+// CHECK: kern.matmul %[[BESIDE]], %{{.*}} transpose_a
+
+// -----
+
+// A bias of 8 numbers does not fill 64 bytes, so that no other lies beside it: three products. What turns them is one kernel still.
+lm.model @narrow config {layers = 2, hidden = 64, heads = 4, kv_heads = 1, head_dim = 8, intermediate = 128, vocabulary = 16, context = 64, qkv_bias = true} {}
+
+// CHECK-LABEL: func.func @narrow.layer(
+// CHECK-NOT: tensor.concat
+// CHECK-COUNT-3: kern.matmul
+// CHECK-NOT: kern.matmul
+// CHECK: kern.rope %{{.*}}, %{{.*}} at {{.*}}heads = 5
+// CHECK-LABEL: func.func @narrow.layer.cached(
+// CHECK: kern.rope %{{.*}}, %{{.*}}, %{{.*}} at %{{.*}} scatter
