@@ -6,9 +6,10 @@
 //===----------------------------------------------------------------------===//
 // bench_head [f32|bf16] [ROWS] [HIDDEN] [VOCABULARY] [THREADS] [CALLS]
 //
-// The functions `.head` and `.head.backward.logp` of a model as lm has them,
+// The functions `.head.stored` and `.head.backward.logp.stored` of a model,
 // through differentiate and fuse to kernels; between them GRPO's clipped ratio
-// with the gradient of each log-probability, as a kernel too. Prints the
+// with the gradient of each log-probability, as a kernel too; slice by slice of
+// the rows, as an update runs them (Capacities.h). Prints the
 // seconds of each call, then as `extra` how far memory rose in a first call
 // above its inputs and results: intermediate values are allocated when they are
 // made and freed behind their last use there, and kept for the calls that are
@@ -18,6 +19,7 @@
 #include "bench/Kernels.h"
 #include "compiler/phases/NetworkPasses.h"
 #include "compiler/phases/expand/Model.h"
+#include "compiler/phases/schedule/Capacities.h"
 #include "compiler/tools/CompiledModel.h"
 #include "mlir/Pass/PassManager.h"
 #include "runtime/device/cpu/ThreadPool.h"
@@ -104,18 +106,28 @@ public:
       kept.insert(result);
   }
 
-  void set(Value value, Buffer buffer) { memory[value] = buffer; }
+  /// `ofSlice`: one number a row of which a slice has its part.
+  void set(Value value, Buffer buffer, bool ofSlice = false) {
+    memory[value] = buffer;
+    if (ofSlice)
+      sliced.insert(value);
+  }
   Buffer get(Value value) { return memory[value]; }
 
   /// `release`: values that nothing reads any more give their memory back.
-  void run(runtime::ThreadPool &pool, bool release) {
+  void run(runtime::ThreadPool &pool, int64_t first, int64_t size,
+           bool release) {
+    auto start = [&](Value value) {
+      char *all = static_cast<char *>(memory[value].get());
+      return sliced.contains(value) ? all + first * 4 : all;
+    };
     for (auto &[op, kernel] : calls) {
       std::vector<void *> args;
       auto inits = kernelInits(op);
       for (Value argument : kernelArguments(op)) {
         auto init = inits.find(argument);
         if (init == inits.end())
-          args.push_back(memory[argument].get());
+          args.push_back(start(argument));
         else
           memory[op->getResult(init->second)] = memory[argument];
       }
@@ -123,9 +135,8 @@ public:
         Buffer &buffer = memory[result];
         if (!buffer)
           buffer = allocate(bytesOf(result.getType(), rows));
-        args.push_back(buffer.get());
+        args.push_back(start(result));
       }
-      int64_t size = rows;
       args.push_back(&size);
       pool.run(kernel, args.data());
       if (release)
@@ -144,7 +155,7 @@ private:
   int64_t rows;
   std::vector<std::pair<Operation *, bench::Kernel>> calls;
   llvm::DenseMap<Value, Buffer> memory;
-  llvm::DenseSet<Value> kept;
+  llvm::DenseSet<Value> kept, sliced;
 };
 
 /// The value with a role, and what else says which: an argument or a result.
@@ -197,9 +208,13 @@ int main(int argc, char **argv) {
   pm.addPass(createLMToKernPass());
   if (failed(pm.run(*module)))
     return 1;
-  Function forward(module->lookupSymbol<func::FuncOp>("m.head"), s.rows),
-      backward(module->lookupSymbol<func::FuncOp>("m.head.backward.logp"),
-               s.rows);
+  const int64_t most = std::min(
+      schedule::headRows(schedule::Capacities(*module), s.vocabulary, s.bf16),
+      s.rows);
+  Function forward(module->lookupSymbol<func::FuncOp>("m.head.stored"), most),
+      backward(
+          module->lookupSymbol<func::FuncOp>("m.head.backward.logp.stored"),
+          most);
   bench::Kernel loss = bench::compile(lossText, "loss");
 
   // Inputs that both functions name are the same buffers.
@@ -229,11 +244,11 @@ int main(int argc, char **argv) {
         if (key == "temperature")
           *static_cast<float *>(buffer.get()) = 1;
       }
-      function->set(argument, buffer);
+      function->set(argument, buffer, key == "rows" || key == "targets");
     }
   for (StringRef name : {"logp", "lse"}) {
     Value value = find(forward.func, name, "", true);
-    forward.set(value, inputs[name.str()] = allocate(s.rows * 4));
+    forward.set(value, inputs[name.str()] = allocate(s.rows * 4), true);
     std::memset(inputs[name.str()].get(), 0, s.rows * 4);
   }
   Buffer old = randoms(s.rows * 4, false, 0.1),
@@ -241,16 +256,26 @@ int main(int argc, char **argv) {
          gain = randoms(s.rows * 4, false, 1),
          seed = randoms(s.rows * 4, false, 1);
   float count = s.rows;
-  backward.set(find(backward.func, "saved", "lse", false), inputs["lse"]);
-  backward.set(find(backward.func, "gradient", "logp", false), seed);
-  void *lossArgs[] = {inputs["logp"].get(), old.get(),  advantage.get(), &count,
-                      gain.get(),           seed.get(), &s.rows};
+  backward.set(find(backward.func, "saved", "lse", false), inputs["lse"], true);
+  backward.set(find(backward.func, "gradient", "logp", false), seed, true);
+  Value logits = find(forward.func, "saved", "logits", true),
+        taken = find(backward.func, "saved", "logits", false);
 
   runtime::ThreadPool pool(threads);
   auto step = [&](bool release) {
-    forward.run(pool, release);
-    pool.run(loss, lossArgs);
-    backward.run(pool, release);
+    for (int64_t first = 0; first < s.rows; first += most) {
+      int64_t size = std::min(most, s.rows - first);
+      forward.run(pool, first, size, release);
+      auto part = [&](const Buffer &buffer) -> void * {
+        return static_cast<float *>(buffer.get()) + first;
+      };
+      void *lossArgs[] = {
+          part(inputs["logp"]), part(old), part(advantage), &count, part(gain),
+          part(seed),           &size};
+      pool.run(loss, lossArgs);
+      backward.set(taken, forward.get(logits));
+      backward.run(pool, first, size, release);
+    }
   };
   // The next high-water mark starts here.
   std::ofstream("/proc/self/clear_refs") << "5";

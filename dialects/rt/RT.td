@@ -266,10 +266,13 @@ def RT_ChunksOp : RT_HostBlock<"chunks"> {
 
 def RT_LearnOp : RT_HostBlock<"learn"> {
   let summary = "in rt.chunks: leave only targets with a seed, run the body if there are any";
+  let description = [{
+    `whole`: all targets, of the chunk or of the slice, stay if any has a seed.
+  }];
   let arguments = (ins I64Attr:$set, BoolAttr:$view,
                        OptionalAttr<I64Attr>:$vocabulary,
                        TypedArrayAttrBase<RT_RefAttr, "references">:$seeds,
-                       DictionaryAttr:$to);
+                       UnitAttr:$whole, DictionaryAttr:$to);
   let assemblyFormat = "attr-dict-with-keyword $body";
 }
 

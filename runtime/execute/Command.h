@@ -70,7 +70,7 @@ public:
   Executable &executable;
   const Memory &memory;
   std::string scope; ///< the stage or program that is being loaded
-  bool inUpdate = false, inEvery = false;
+  bool inUpdate = false, inEvery = false, inSlices = false;
 
 private:
   std::map<std::string, std::unique_ptr<Block>> programs;

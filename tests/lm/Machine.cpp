@@ -202,6 +202,24 @@ TEST_P(Machine, KeepingAllIsNoFilter) {
          machine("head.filtered" + suffix, environment));
 }
 
+/// Logits that are kept from the forward pass, as an update does, or computed
+/// again.
+TEST_P(Machine, StoredLogitsChangeNoBit) {
+  Environment given = environment;
+  for (std::string head : {"head", "head.filtered"}) {
+    environment = given;
+    Environment plain = machine(head, environment),
+                stored = machine(head + ".stored", environment);
+    ASSERT_EQ(stored.size(), plain.size() + 1);
+    for (const auto &[key, value] : plain)
+      EXPECT_EQ(std::get<Tensor>(value).values, tensorOf(stored, key).values);
+    addSaved(stored);
+    for (std::string suffix : {".backward", ".backward.logp"})
+      same(machine(head + suffix, environment),
+           machine(head + suffix + ".stored", environment));
+  }
+}
+
 TEST_P(Machine, LayerBackward) {
   addSaved(machine("layer.train", environment));
   near("layer.backward", 5e-4);

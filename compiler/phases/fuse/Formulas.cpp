@@ -68,10 +68,11 @@ Value fuse::siluMul(Scalars &s, Value gate, Value up) {
   return s.mul(s.mul(gate, s.sigmoid(gate)), up);
 }
 
-Value fuse::logitsGradient(OpBuilder &b, Location loc, Value x, Value packed,
+Value fuse::logitsGradient(OpBuilder &b, Location loc, Logits logits,
                            Value targets, Value temperature, Value entropy,
                            Value lse, Value logpGradient, Value entropyGradient,
-                           Value kept, Type elementType) {
+                           Type elementType) {
+  Value kept = logits.kept;
   SmallVector<Operand> operands{row(targets), one(temperature), row(lse)};
   if (logpGradient)
     operands.push_back(row(logpGradient));
@@ -81,32 +82,37 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Value x, Value packed,
   }
   if (kept)
     operands.push_back(element(kept));
-  auto type = RankedTensorType::get(
-      {ShapedType::kDynamic, cast<kern::PackedType>(packed.getType()).getN()},
-      elementType);
-  // The product's sum comes first.
-  auto op = writeMatmul(
-      b, loc, type, x, packed, /*paired=*/false, operands,
-      [&](Scalars &s, Arguments v) -> Values {
-        Value t = inverseTemperature(s, v[2]);
-        Value logP = s.sub(s.mul(v[0], t), v[3]);
-        Value p = s.exp(logP);
-        Value sum;
-        if (logpGradient) {
-          Value hit = s.equal(s.column(), v[1]);
-          Value kronecker = s.select(hit, s.number(1), s.number(0));
-          sum = s.mul(v[4], s.sub(kronecker, p));
-        }
-        if (entropyGradient) {
-          Value h = v[logpGradient ? 5 : 4], total = v[logpGradient ? 6 : 5];
-          Value term = s.mul(h, s.mul(p, s.add(logP, total)));
-          term = s.select(s.less(s.number(0), p), term, s.number(0));
-          sum = sum ? s.sub(sum, term) : s.neg(term);
-        }
-        Value gradient = s.mul(sum, t);
-        return {kept ? s.select(v.back(), gradient, s.number(0)) : gradient};
-      });
-  return op.getResult(0);
+  int64_t columns =
+      logits.stored ? columnsOf(logits.stored)
+                    : cast<kern::PackedType>(logits.packed.getType()).getN();
+  auto type =
+      RankedTensorType::get({ShapedType::kDynamic, columns}, elementType);
+  // The logit comes first.
+  auto body = [&](Scalars &s, Arguments v) -> Values {
+    Value t = inverseTemperature(s, v[2]);
+    Value logP = s.sub(s.mul(v[0], t), v[3]);
+    Value p = s.exp(logP);
+    Value sum;
+    if (logpGradient) {
+      Value hit = s.equal(s.column(), v[1]);
+      Value kronecker = s.select(hit, s.number(1), s.number(0));
+      sum = s.mul(v[4], s.sub(kronecker, p));
+    }
+    if (entropyGradient) {
+      Value h = v[logpGradient ? 5 : 4], total = v[logpGradient ? 6 : 5];
+      Value term = s.mul(h, s.mul(p, s.add(logP, total)));
+      term = s.select(s.less(s.number(0), p), term, s.number(0));
+      sum = sum ? s.sub(sum, term) : s.neg(term);
+    }
+    Value gradient = s.mul(sum, t);
+    return {kept ? s.select(v.back(), gradient, s.number(0)) : gradient};
+  };
+  if (!logits.stored)
+    return writeMatmul(b, loc, type, logits.x, logits.packed, /*paired=*/false,
+                       operands, body)
+        .getResult(0);
+  operands.insert(operands.begin(), element(logits.stored));
+  return writeRow(b, loc, type, operands, body).getResult(0);
 }
 
 /// The largest t in (0, 1], to the last bit or two, for which the elements of

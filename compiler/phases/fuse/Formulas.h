@@ -50,20 +50,20 @@ struct Logits {
 struct LogProb {
   mlir::Value logp, entropy, lse; ///< one a row
 };
-/// Log-probability of the target, entropy and log Σ exp of logits / T.
+/// Log-probability of the target, entropy and log Σ exp of logits / T. `store`,
+/// if given, gets the logits themselves, float32, of a product too.
 LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, Logits logits,
-                mlir::Value targets, mlir::Value temperature);
+                mlir::Value targets, mlir::Value temperature,
+                mlir::Value *store = nullptr);
 
-/// ∂L/∂logits from the seeds, behind the product that gives the logits, which
-/// are not stored; stored as `element`. `logpGradient` or `entropyGradient` may
-/// be null.
+/// ∂L/∂logits from the seeds, behind the product that gives the logits or from
+/// stored ones, with the same bits; stored as `element`. `logpGradient` or
+/// `entropyGradient` may be null.
 mlir::Value logitsGradient(mlir::OpBuilder &b, mlir::Location loc,
-                           mlir::Value x, mlir::Value packed,
-                           mlir::Value targets, mlir::Value temperature,
-                           mlir::Value entropy, mlir::Value lse,
-                           mlir::Value logpGradient,
-                           mlir::Value entropyGradient, mlir::Value kept,
-                           mlir::Type element);
+                           Logits logits, mlir::Value targets,
+                           mlir::Value temperature, mlir::Value entropy,
+                           mlir::Value lse, mlir::Value logpGradient,
+                           mlir::Value entropyGradient, mlir::Type element);
 
 /// The tokens that top_k, top_p and min_p keep, a flag a logit.
 mlir::Value keep(mlir::OpBuilder &b, mlir::Location loc, mlir::Value logits,

@@ -86,17 +86,21 @@ static Value pick(Scalars &s, Value hit, Value u) {
 /// One result of `elements` each for the chunks of `logits`; the body's first
 /// argument is the logit, −∞ for a token that may not be drawn. A selection and
 /// not a sum: where all are kept, every bit is as it is without a kept set.
+/// `store` gets the logits of a product.
 static ResultRange writeChunks(OpBuilder &b, Location loc, Logits logits,
                                ArrayRef<Type> elements,
-                               SmallVector<Operand> operands, Body formula) {
+                               SmallVector<Operand> operands, Body formula,
+                               Value *store = nullptr) {
   if (logits.kept)
     operands.push_back(element(logits.kept));
   auto body = [&](Scalars &s, Arguments v) -> Values {
-    if (!logits.kept)
-      return formula(s, v);
-    Values visible(v.drop_back());
-    visible[0] = s.select(v.back(), v[0], s.number(-infinity));
-    return formula(s, visible);
+    Values visible(logits.kept ? v.drop_back() : v);
+    if (logits.kept)
+      visible[0] = s.select(v.back(), v[0], s.number(-infinity));
+    Values results = formula(s, visible);
+    if (store)
+      results.push_back(v[0]);
+    return results;
   };
   Value rows = logits.stored ? logits.stored : logits.x;
   int64_t columns =
@@ -108,11 +112,19 @@ static ResultRange writeChunks(OpBuilder &b, Location loc, Logits logits,
         {cast<RankedTensorType>(rows.getType()).getDimSize(0),
          kern::chunksOf(columns)},
         type));
-  if (!logits.stored)
-    return writeMatmul(b, loc, types, logits.x, logits.packed,
-                       /*paired=*/false, operands, body,
-                       kern::AccessKind::chunk)
-        .getResults();
+  if (!logits.stored) {
+    if (store)
+      types.push_back(RankedTensorType::get({ShapedType::kDynamic, columns},
+                                            b.getF32Type()));
+    auto results =
+        writeMatmul(b, loc, types, logits.x, logits.packed,
+                    /*paired=*/false, operands, body, kern::AccessKind::chunk)
+            .getResults();
+    if (!store)
+      return results;
+    *store = results.back();
+    return results.drop_back();
+  }
   operands.insert(operands.begin(), element(logits.stored));
   return writeRow(b, loc, types, operands, body, kern::AccessKind::chunk)
       .getResults();
@@ -128,7 +140,7 @@ static Type perRow(Value tensor, Type type) {
 }
 
 LogProb fuse::logProb(OpBuilder &b, Location loc, Logits logits, Value targets,
-                      Value temperature) {
+                      Value temperature, Value *store) {
   Type f32 = b.getF32Type();
   auto chunks = writeChunks(
       b, loc, logits, {f32, f32, f32, f32}, {row(targets), one(temperature)},
@@ -137,7 +149,8 @@ LogProb fuse::logProb(OpBuilder &b, Location loc, Logits logits, Value targets,
         Sums of = sumsOfChunk(s, u, /*entropy=*/true);
         Value ofTarget = pick(s, s.equal(s.column(), v[1]), u);
         return {of.maximum, of.total, of.weighted, ofTarget};
-      });
+      },
+      store);
   Type type = perRow(targets, f32);
   auto op =
       writeRow(b, loc, {type, type, type}, elementsOf(chunks),

@@ -4,7 +4,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// Logits are stored only where something else than these ops reads them.
+// Logits are stored only where something else than these ops reads them, and
+// where a backward pass follows at once (Form::stored): reading them then costs
+// less than a fourth product.
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/fuse/Formulas.h"
@@ -19,10 +21,37 @@ LogicalResult Fuser::write(lm::HeadOp op) {
       logProb(b, op.getLoc(),
               {operand(op.getInput()), packed(op.getWeight(), "forward"),
                optional(op.getKept())},
-              lookup(op.getTargets()), lookup(op.getTemperature()));
+              lookup(op.getTargets()), lookup(op.getTemperature()),
+              storesLogits ? &logits : nullptr);
   map[op.getLogp()] = of.logp;
   map[op.getEntropy()] = of.entropy;
   map[op.getLse()] = of.lse;
+  return success();
+}
+
+LogicalResult Fuser::write(lm::HeadGradOp op) {
+  Location loc = op.getLoc();
+  Value x = operand(op.getInput()), weight = packed(op.getWeight(), "forward");
+  if (storesLogits)
+    logits = extra(
+        RankedTensorType::get({ShapedType::kDynamic,
+                               cast<kern::PackedType>(weight.getType()).getN()},
+                              b.getF32Type()),
+        makeRole(context, "saved", {{role::name, "logits"}}), "logits");
+  Value kept = optional(op.getKept());
+  Value dLogits = logitsGradient(
+      b, NameLoc::get(b.getStringAttr("logits_gradient"), loc),
+      storesLogits ? Logits(logits, kept) : Logits(x, weight, kept),
+      lookup(op.getTargets()), lookup(op.getTemperature()),
+      optional(op.getEntropy()), lookup(op.getLse()),
+      optional(op.getLogpGradient()), optional(op.getEntropyGradient()),
+      products);
+  writeProduct(loc, op.getInputGradient(), dLogits,
+               packed(op.getWeight(), "backward"), Value());
+  auto init = accumulator(op.getWeightGradient());
+  if (failed(init))
+    return failure();
+  map[op.getWeightGradient()] = writeWeightGradient(b, loc, dLogits, x, *init);
   return success();
 }
 

@@ -176,10 +176,19 @@ kern::MatmulOp fuse::writeMatmul(OpBuilder &b, Location loc, TypeRange types,
                                  Value a, Value packed, bool paired,
                                  ArrayRef<Operand> operands, Body body,
                                  AccessKind rankTwo) {
-  auto op = kern::MatmulOp::create(
-      b, loc, types, a, packed, Value(), tensors(operands),
-      accesses(b, operands), resultAccesses(b, types, rankTwo, rankTwo),
-      UnitAttr(), paired ? b.getUnitAttr() : UnitAttr());
+  int64_t columns = cast<kern::PackedType>(packed.getType()).getN();
+  SmallVector<Attribute> results;
+  for (Type type : types) {
+    // Beside chunks of columns the columns themselves.
+    bool whole = rankTwo == AccessKind::chunk && columns > 1 &&
+                 cast<RankedTensorType>(type).getDimSize(1) == columns;
+    results.push_back(kern::AccessAttr::get(
+        b.getContext(), whole ? AccessKind::element : rankTwo));
+  }
+  auto op = kern::MatmulOp::create(b, loc, types, a, packed, Value(),
+                                   tensors(operands), accesses(b, operands),
+                                   b.getArrayAttr(results), UnitAttr(),
+                                   paired ? b.getUnitAttr() : UnitAttr());
   if (body)
     writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, types, body);
   return op;

@@ -96,7 +96,8 @@ mlir::Value writeColumnSum(mlir::OpBuilder &b, mlir::Location loc,
                            Body body);
 
 /// a · packed, with the epilogue `body` (none: the product itself is stored).
-/// `types`: of columns, or of chunks of columns.
+/// `types`: of columns, or with `rankTwo` chunk of chunks of columns; those of
+/// all columns then are columns.
 kern::MatmulOp
 writeMatmul(mlir::OpBuilder &b, mlir::Location loc, mlir::TypeRange types,
             mlir::Value a, mlir::Value packed, bool paired,

@@ -27,12 +27,15 @@ using Values = SmallVector<Value>;
 using Arguments = ArrayRef<Value>;
 
 Fuser::Fuser(ModuleOp module, func::FuncOp source, const Precision &precision,
-             bool cached)
-    : source(source), context(source.getContext()), cached(cached),
+             Form form)
+    : source(source), context(source.getContext()),
+      cached(form == Form::cached), storesLogits(form == Form::stored),
       f(module, source.getLoc(),
         source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue(),
         (source->getAttrOfType<StringAttr>(role::function).getValue() +
-         (cached ? ".cached" : ""))
+         (form == Form::cached   ? ".cached"
+          : form == Form::stored ? ".stored"
+                                 : ""))
             .str()),
       b(f.builder()), products(precision.products), precision(precision) {}
 
@@ -465,24 +468,6 @@ LogicalResult Fuser::write(lm::SiluMulGradOp op) {
   return success();
 }
 
-LogicalResult Fuser::write(lm::HeadGradOp op) {
-  Location loc = op.getLoc();
-  Value x = operand(op.getInput());
-  Value dLogits = logitsGradient(
-      b, NameLoc::get(b.getStringAttr("logits_gradient"), loc), x,
-      packed(op.getWeight(), "forward"), lookup(op.getTargets()),
-      lookup(op.getTemperature()), optional(op.getEntropy()),
-      lookup(op.getLse()), optional(op.getLogpGradient()),
-      optional(op.getEntropyGradient()), optional(op.getKept()), products);
-  writeProduct(loc, op.getInputGradient(), dLogits,
-               packed(op.getWeight(), "backward"), Value());
-  auto init = accumulator(op.getWeightGradient());
-  if (failed(init))
-    return failure();
-  map[op.getWeightGradient()] = writeWeightGradient(b, loc, dLogits, x, *init);
-  return success();
-}
-
 //===----------------------------------------------------------------------===//
 // A function
 //===----------------------------------------------------------------------===//
@@ -529,6 +514,8 @@ LogicalResult Fuser::run() {
     f.result(lookup(value), source.getResultAttrDict(i));
   for (auto [value, attributes] : caches)
     f.result(value, attributes);
+  if (logits && !isa<BlockArgument>(logits))
+    f.result(logits, makeRole(context, "saved", {{role::name, "logits"}}));
   f.finish();
   return success();
 }
@@ -570,12 +557,17 @@ struct LMToKernPass : public r1c::impl::LMToKernPassBase<LMToKernPass> {
       precisions.try_emplace(modelOf(source), module, modelOf(source));
     for (func::FuncOp source : sources) {
       const Precision &precision = precisions.at(modelOf(source));
-      if (failed(Fuser(module, source, precision, /*cached=*/false).run()))
+      if (failed(Fuser(module, source, precision, Form::plain).run()))
+        return signalPassFailure();
+      bool hasHead = !source.getOps<lm::HeadOp>().empty() ||
+                     !source.getOps<lm::HeadGradOp>().empty();
+      if (hasHead &&
+          failed(Fuser(module, source, precision, Form::stored).run()))
         return signalPassFailure();
       StringRef function =
           source->getAttrOfType<StringAttr>(role::function).getValue();
       if (function == "layer") {
-        if (failed(Fuser(module, source, precision, /*cached=*/true).run()))
+        if (failed(Fuser(module, source, precision, Form::cached).run()))
           return signalPassFailure();
         writeCacheRows(module, source.getLoc(), modelOf(source));
       }

@@ -16,13 +16,16 @@
 
 namespace r1c::fuse {
 
+/// What becomes of a function: itself; `<source>.cached`, where keys and values
+/// go through a cache; or `<source>.stored`, where the logits are a result that
+/// the backward function of the head takes, instead of multiplying again.
+enum class Form { plain, cached, stored };
+
 /// Writes one function of a model again, with kern ops in the place of lm ops.
 class Fuser {
 public:
-  /// `cached`: keys and values go through a cache, the function is called
-  /// `<source>.cached`.
   Fuser(mlir::ModuleOp module, mlir::func::FuncOp source,
-        const Precision &precision, bool cached);
+        const Precision &precision, Form form);
   llvm::LogicalResult run();
 
 private:
@@ -119,7 +122,9 @@ private:
 
   mlir::func::FuncOp source;
   mlir::MLIRContext *context;
-  bool cached;
+  bool cached, storesLogits;
+  /// Of a head: all of them, rows x vocabulary.
+  mlir::Value logits;
   FunctionWriter f;
   mlir::OpBuilder &b;
   /// Element type of the operands of matrix products: f32 or bf16.

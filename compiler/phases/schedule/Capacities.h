@@ -25,7 +25,8 @@ struct Capacities {
   int64_t slots;       ///< sequences that are sampled at once
   int64_t rolloutRows; ///< rows of a sampling step, prompts among them
   int64_t chunkRows;   ///< rows of a forward and backward pass
-  int64_t headRows;    ///< rows whose logits' gradients are held at once
+  int64_t headRows;    ///< rows whose logits are held at once, at most
+  int64_t headBytes;   ///< of those logits and their gradients, at most
 
   explicit Capacities(mlir::ModuleOp module) {
     auto target = module->getAttrOfType<mlir::StringAttr>(targetAttribute);
@@ -34,11 +35,21 @@ struct Capacities {
     rolloutRows = cuda ? 2048 : 256;
     chunkRows = cuda ? 16384 : 1024;
     headRows = cuda ? 4096 : 1024;
+    headBytes = int64_t(cuda ? 1536 : 96) << 20;
     if (auto rows =
             module->getAttrOfType<mlir::IntegerAttr>(chunkRowsAttribute))
       chunkRows = rows.getInt();
   }
 };
+
+/// Rows of a slice in which an update goes over the head.
+inline int64_t headRows(const Capacities &capacities, int64_t vocabulary,
+                        bool bf16) {
+  // A logit in float32, its gradient in what products read.
+  int64_t rows = capacities.headBytes / (vocabulary * (bf16 ? 6 : 8));
+  return std::min(std::max<int64_t>(rows / 128 * 128, 128),
+                  capacities.headRows);
+}
 
 } // namespace r1c::schedule
 

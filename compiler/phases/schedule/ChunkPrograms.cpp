@@ -30,8 +30,11 @@ Chunk &Models::chunkOf(Policy &policy) {
   chunk->units = buffers.extent(loc, prefix + "unit_count", chunk->capacity);
   chunk->targets =
       buffers.extent(loc, prefix + "target_count", chunk->capacity);
-  chunk->slice = {chunk->targets.size,
-                  std::min(capacities.headRows, chunk->capacity)};
+  auto bf16 = policy.model.getConfig().getAs<BoolAttr>("bf16");
+  chunk->slice = {
+      chunk->targets.size,
+      std::min(headRows(capacities, policy.vocabulary, bf16 && bf16.getValue()),
+               chunk->capacity)};
   auto table = [&](StringRef what, int64_t extra = 0) {
     return buffers.allocate(loc, prefix + what.str(), "tables",
                             (chunk->capacity + extra) * 4, "i32");
@@ -99,15 +102,15 @@ rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
 
 /// An rt.learn inside `chunks`; returns its body.
 static OpBuilder makeLearn(OpBuilder &builder, rt::ChunksOp chunks,
-                           const Seeds &seeds) {
-  auto op =
-      rt::LearnOp::create(builder, chunks.getLoc(), chunks.getSetAttr(),
-                          chunks.getViewAttr(), chunks.getVocabularyAttr(),
-                          referencesOf(builder, seeds), chunks.getToAttr());
+                           const Seeds &seeds, bool whole = false) {
+  auto op = rt::LearnOp::create(
+      builder, chunks.getLoc(), chunks.getSetAttr(), chunks.getViewAttr(),
+      chunks.getVocabularyAttr(), referencesOf(builder, seeds),
+      whole ? builder.getUnitAttr() : UnitAttr(), chunks.getToAttr());
   return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
 }
 
-/// An rt.slices inside an rt.learn of `chunks`; returns its body.
+/// An rt.slices inside `chunks`; returns its body.
 static OpBuilder makeSlices(OpBuilder &builder, rt::ChunksOp chunks,
                             int64_t rows) {
   auto op = rt::SlicesOp::create(
@@ -173,17 +176,17 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
       results);
 }
 
-/// to[token_index[i]] = from[i] for the tokens of the chunk.
+/// to[token_index[i]] = from[i] for `targets` of the chunk, all or a slice.
 static void scatter(OpBuilder &builder, Kernels &kernels, Location loc,
-                    const Chunk &chunk, Slot from, rt::RefAttr to,
-                    Extent tokens) {
+                    const Chunk &chunk, Extent targets, Slot from,
+                    rt::RefAttr to, Extent tokens) {
   Scratch scratch(builder, kernels);
   OpBuilder &b = scratch.builder();
   auto type = RankedTensorType::get({ShapedType::kDynamic}, b.getF32Type());
   Value values = scratch.argument(type, from);
   Value index = scratch.argument(
       RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
-      {chunk.tokenIndex, chunk.targets});
+      {chunk.tokenIndex, targets});
   Value init = scratch.argument(type, {to, tokens});
   auto access = [&](kern::AccessKind kind, int64_t n) {
     return b.getArrayAttr(kern::AccessAttr::get(b.getContext(), kind, n, -1));
@@ -230,29 +233,42 @@ LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
 LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
                                    Policy &policy, Axes &axes, Distribution of,
                                    TokenResults results, bool keep) {
-  Chunk &chunk = chunkOf(policy);
   if (failed(body(inside, loc, policy, keep)))
     return failure();
+  return headForward(inside, loc, policy, axes, of, results,
+                     chunkOf(policy).targets, nullptr);
+}
+
+LogicalResult Models::headForward(OpBuilder &builder, Location loc,
+                                  Policy &policy, Axes &axes, Distribution of,
+                                  TokenResults results, Extent targets,
+                                  Slot *logits) {
+  Chunk &chunk = chunkOf(policy);
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
   llvm::StringMap<Slot> head;
   if (failed(call(
-          inside, policy, of.isFiltered ? "head.filtered" : "head",
+          builder, policy,
+          std::string(of.isFiltered ? "head.filtered" : "head") +
+              (logits ? ".stored" : ""),
           [&](DictionaryAttr role, Type) {
             return pick({{"activation", last},
-                         {"rows", {chunk.targetRows, chunk.targets}},
-                         {"targets", {chunk.targetTokens, chunk.targets}},
+                         {"rows", {chunk.targetRows, targets}},
+                         {"targets", {chunk.targetTokens, targets}},
                          {"temperature", {of.temperature, {}}},
-                         {"kept", {chunk.kept, chunk.targets}}},
+                         {"kept", {chunk.kept, targets}}},
                         role);
           },
           none, {}, &head)))
     return failure();
+  if (logits)
+    *logits = head["logits"];
   for (auto [what, to] : {std::pair(StringRef("logp"), results.logp),
                           std::pair(StringRef("entropy"), results.entropy),
                           std::pair(StringRef("lse"), results.lse)})
     if (to)
-      scatter(inside, kernels, loc, chunk, head[what], to, axes.tokens());
+      scatter(builder, kernels, loc, chunk, targets, head[what], to,
+              axes.tokens());
   return success();
 }
 
@@ -269,7 +285,13 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
   if (failed(body(again, loc, policy, true)))
     return failure();
   OpBuilder learn = makeLearn(inside, chunks, seeds);
-  return backwardChunk(learn, loc, policy, chunks, axes, of, results, seeds);
+  zeroLastGradient(learn, loc, policy);
+  // The head goes over the targets in slices: that bounds how many logits'
+  // gradients there are at once.
+  OpBuilder slice = makeSlices(learn, chunks, chunkOf(policy).slice.capacity);
+  if (failed(headBackward(slice, loc, policy, axes, of, results, seeds, {})))
+    return failure();
+  return layersBackward(learn, loc, policy);
 }
 
 LogicalResult
@@ -277,37 +299,65 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
               Distribution of, TokenResults results, const Seeds &expected,
               function_ref<FailureOr<Seeds>(OpBuilder &)> writeSeeds) {
   Policy &policy = this->policy(name);
+  Chunk &chunk = chunkOf(policy);
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
   auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered, expected);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
-  if (failed(forwardChunk(inside, loc, policy, axes, of, results,
-                          /*keep=*/true)))
+  if (failed(body(inside, loc, policy, /*train=*/true)))
     return failure();
-  FailureOr<Seeds> seeds = writeSeeds(inside);
+  zeroLastGradient(inside, loc, policy);
+  // Forward and backward of the head slice by slice: the logits of one are kept
+  // in between, and three products do where there are four elsewhere.
+  OpBuilder slice = makeSlices(inside, chunks, chunk.slice.capacity);
+  Slot logits;
+  if (failed(headForward(slice, loc, policy, axes, of, results, chunk.slice,
+                         &logits)))
+    return failure();
+  FailureOr<Seeds> seeds = writeSeeds(slice);
   if (failed(seeds))
     return failure();
-  OpBuilder learn = makeLearn(inside, chunks, *seeds);
-  return backwardChunk(learn, loc, policy, chunks, axes, of, results, *seeds);
+  // What is learnt from is known behind the logits, whose rows they are: all
+  // targets stay.
+  OpBuilder learn = makeLearn(slice, chunks, *seeds, /*whole=*/true);
+  if (failed(
+          headBackward(learn, loc, policy, axes, of, results, *seeds, logits)))
+    return failure();
+  OpBuilder layers = makeLearn(inside, chunks, *seeds, /*whole=*/true);
+  return layersBackward(layers, loc, policy);
 }
 
-LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
-                                    Policy &policy, rt::ChunksOp chunks,
-                                    Axes &axes, Distribution of,
-                                    TokenResults results, Seeds seeds) {
+/// Gradients of the inputs of the layers, and behind them that of the head's.
+rt::RefAttr Models::chunkGradients(Location loc, Policy &policy) {
   Chunk &chunk = chunkOf(policy);
-  Type f64 = inside.getF64Type(), f32 = inside.getF32Type();
-  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
-  rt::RefAttr gradients = buffers.allocate(
-      loc, (policy.model.getSymName() + ".chunk.gradients").str(),
-      "activations", bytes * (policy.layers + 1), "f32");
-  Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
-  Slot lastGradient{part(gradients, bytes, policy.layers), chunk.rows};
-  // Rows that predict nothing get no gradient from the head.
-  rt::ZeroOp::create(inside, loc, lastGradient.ref, bytes);
+  if (!chunk.gradients) {
+    int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+    chunk.gradients = buffers.allocate(
+        loc, (policy.model.getSymName() + ".chunk.gradients").str(),
+        "activations", bytes * (policy.layers + 1), "f32");
+  }
+  return chunk.gradients;
+}
 
-  // The head goes over the targets in slices: that bounds how many logits'
-  // gradients there are at once.
-  OpBuilder slice = makeSlices(inside, chunks, chunk.slice.capacity);
+void Models::zeroLastGradient(OpBuilder &builder, Location loc,
+                              Policy &policy) {
+  // Rows that predict nothing get no gradient from the head.
+  int64_t bytes =
+      llvm::alignTo(chunkOf(policy).capacity * policy.hidden * 4, 64);
+  rt::ZeroOp::create(builder, loc,
+                     part(chunkGradients(loc, policy), bytes, policy.layers),
+                     bytes);
+}
+
+LogicalResult Models::headBackward(OpBuilder &slice, Location loc,
+                                   Policy &policy, Axes &axes, Distribution of,
+                                   TokenResults results, Seeds seeds,
+                                   Slot logits) {
+  Chunk &chunk = chunkOf(policy);
+  Type f64 = slice.getF64Type(), f32 = slice.getF32Type();
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
+  Slot lastGradient{part(chunkGradients(loc, policy), bytes, policy.layers),
+                    chunk.rows};
   bool hasEntropy = bool(seeds.entropy.ref);
   Slot g = seeds.logp.ref ? gather(slice, kernels, loc, chunk, seeds.logp, f64)
                           : Slot();
@@ -325,28 +375,36 @@ LogicalResult Models::backwardChunk(OpBuilder &inside, Location loc,
          chunk.slice};
     rt::ZeroOp::create(slice, loc, g.ref, bytes);
   }
-  if (failed(call(
-          slice, policy,
-          std::string(of.isFiltered ? "head.filtered" : "head") +
-              (hasEntropy ? ".backward" : ".backward.logp"),
-          [&](DictionaryAttr role, Type) {
-            return pick({{"activation", last},
-                         {"rows", {chunk.targetRows, chunk.slice}},
-                         {"targets", {chunk.targetTokens, chunk.slice}},
-                         {"temperature", {of.temperature, {}}},
-                         {"kept", {chunk.kept, chunk.slice}},
-                         {"saved:lse", lse},
-                         {"saved:entropy", entropy},
-                         {"lse", lse},
-                         {"entropy", entropy},
-                         {"gradient:logp", g},
-                         {"gradient:entropy", h},
-                         {"gradient_init", lastGradient}},
-                        role);
-          },
-          none)))
-    return failure();
+  std::string function = of.isFiltered ? "head.filtered" : "head";
+  function += hasEntropy ? ".backward" : ".backward.logp";
+  if (logits.ref)
+    function += ".stored";
+  return call(
+      slice, policy, function,
+      [&](DictionaryAttr role, Type) {
+        return pick({{"activation", last},
+                     {"rows", {chunk.targetRows, chunk.slice}},
+                     {"targets", {chunk.targetTokens, chunk.slice}},
+                     {"temperature", {of.temperature, {}}},
+                     {"kept", {chunk.kept, chunk.slice}},
+                     {"saved:lse", lse},
+                     {"saved:entropy", entropy},
+                     {"saved:logits", logits},
+                     {"lse", lse},
+                     {"entropy", entropy},
+                     {"gradient:logp", g},
+                     {"gradient:entropy", h},
+                     {"gradient_init", lastGradient}},
+                    role);
+      },
+      none);
+}
 
+LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
+                                     Policy &policy) {
+  Chunk &chunk = chunkOf(policy);
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  rt::RefAttr gradients = chunkGradients(loc, policy);
   auto loop = rt::LoopOp::create(inside, loc, policy.layers - 1, -1, -1);
   OpBuilder layer = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
   Slot in{perLayer(chunk.activations, bytes), chunk.rows};

@@ -146,10 +146,22 @@ private:
   llvm::LogicalResult forwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
                                    Policy &policy, Axes &axes, Distribution of,
                                    TokenResults results, bool keep);
-  llvm::LogicalResult backwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
-                                    Policy &policy, rt::ChunksOp chunks,
-                                    Axes &axes, Distribution of,
-                                    TokenResults results, Seeds seeds);
+  /// The head on `targets` of a chunk; `logits`, if given, gets its logits.
+  llvm::LogicalResult headForward(mlir::OpBuilder &builder, mlir::Location loc,
+                                  Policy &policy, Axes &axes, Distribution of,
+                                  TokenResults results, Extent targets,
+                                  Slot *logits);
+  /// The gradients of a slice of the targets; `logits` are those that the
+  /// forward pass has left, or none.
+  llvm::LogicalResult headBackward(mlir::OpBuilder &slice, mlir::Location loc,
+                                   Policy &policy, Axes &axes, Distribution of,
+                                   TokenResults results, Seeds seeds,
+                                   Slot logits);
+  llvm::LogicalResult layersBackward(mlir::OpBuilder &inside,
+                                     mlir::Location loc, Policy &policy);
+  rt::RefAttr chunkGradients(mlir::Location loc, Policy &policy);
+  void zeroLastGradient(mlir::OpBuilder &builder, mlir::Location loc,
+                        Policy &policy);
 
   /// Dispatches the kern ops of function `@<model>.<name>`. `arguments` gives
   /// the buffer of each argument, `results` that of each result (or none: it

@@ -207,6 +207,7 @@ class Learn : public Command {
 public:
   Learn(Loader &loader, const Fields &fields)
       : number(loader.set(fields)), view(fields.flag("view", false)),
+        whole(fields.flag("whole", false)), inSlices(loader.inSlices),
         seeds(loader, fields), to(loader, fields.object("to")) {
     to.vocabulary = fields.integer("vocabulary", 0);
     body =
@@ -224,12 +225,20 @@ public:
     int64_t count = 0;
     for (size_t i = 0; i < keep.size(); ++i)
       count += keep[i] = learns[chunk.tokenIndex[i]];
-    session.counts.updateChunks += 1;
-    session.counts.updateTargets += static_cast<int64_t>(keep.size());
-    session.counts.learntTargets += count;
+    if (whole && count > 0)
+      count = static_cast<int64_t>(keep.size());
+    // Targets count where the head's backward is, chunks where that of the
+    // layers is: often, but not always, in one place.
+    if (!whole || inSlices) {
+      session.counts.updateTargets += static_cast<int64_t>(keep.size());
+      session.counts.learntTargets += count;
+    }
+    if (!inSlices) {
+      session.counts.updateChunks += 1;
+      session.counts.learntChunks += count > 0;
+    }
     if (count == 0)
       return;
-    session.counts.learntChunks += 1;
     if (count < static_cast<int64_t>(keep.size())) {
       chunk.keepTargets(keep);
       to.write(chunk, state.outputs, axes);
@@ -243,13 +252,14 @@ public:
 
 private:
   int64_t number;
-  bool view;
+  bool view, whole, inSlices;
   Seeds seeds;
   TargetBuffers to;
   Block body;
 };
 
-/// Runs the body once for each so many targets of the chunk.
+/// Runs the body once for each so many targets of the chunk; they are the
+/// chunk that it sees.
 class Slices : public Command {
 public:
   Slices(Loader &loader, const Fields &fields)
@@ -258,14 +268,16 @@ public:
     if (rows < 1)
       throw Error("'rows' must be at least 1");
     to.vocabulary = fields.integer("vocabulary", 0);
+    bool outer = std::exchange(loader.inSlices, true);
     body =
         loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+    loader.inSlices = outer;
   }
 
   void run(Session &session) override {
     if (!session.chunk)
       throw Error("stands outside 'chunks'");
-    const Chunk &chunk = *session.chunk;
+    Chunk &chunk = *session.chunk;
     auto count = static_cast<int64_t>(chunk.targets.size());
     if (count <= rows) {
       body.run(session);
@@ -274,10 +286,12 @@ public:
     const SetState &state = session.set(number);
     const Axes &axes = state.axes(view);
     for (int64_t first = 0; first < count; first += rows) {
-      to.write(chunk.slice(first, std::min(rows, count - first)), state.outputs,
-               axes);
+      Chunk slice = chunk.slice(first, std::min(rows, count - first));
+      to.write(slice, state.outputs, axes);
+      session.chunk = &slice;
       body.run(session);
     }
+    session.chunk = &chunk;
   }
 
 private:
