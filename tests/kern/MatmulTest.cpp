@@ -246,6 +246,93 @@ func.func @pack_gated(%g: tensor<48x48xf32>, %u: tensor<48x48xf32>) -> !kern.pac
   }
 }
 
+/// Products of one input as one, packed side by side: the bits of each alone,
+/// whatever its columns begin at. K order of a column does not see the others.
+TEST(Matmul, SideBySide) {
+  constexpr int64_t k = 96, rows = 40;
+  const std::vector<int64_t> widths = {192, 48, 48};
+  for (std::string type : {"f32", "bf16"}) {
+    bool bf = type == "bf16";
+    auto plain = [&](int64_t n, const std::string &name) {
+      std::string N = std::to_string(n), a = "tensor<?x96x" + type + ">",
+                  b = "!kern.packed<96x" + N + "x" + type + ">",
+                  c = "tensor<?x" + N + "xf32>", v = "tensor<" + N + "xf32>";
+      return "func.func @" + name + "(%a: " + a + ", %b: " + b + ", %v: " + v +
+             ") -> " + c +
+             " attributes {kern.kernel} {\n  %0 = kern.matmul "
+             "%a, %b : " +
+             a + ", " + b + " acc(%s) with (%bv = %v : column " + v + ") -> (" +
+             c + ") {\n    %t = arith.addf %s, %bv : f32\n" +
+             "    kern.yield %t : f32\n  }\n  return %0 : " + c + "\n}\n";
+    };
+    auto packs = [&](const std::string &name, std::vector<int64_t> n) {
+      std::string arguments, sources, types;
+      int64_t sum = 0;
+      for (size_t i = 0; i < n.size(); ++i) {
+        std::string w = "%w" + std::to_string(i),
+                    t = "tensor<" + std::to_string(n[i]) + "x96xf32>";
+        arguments += (i ? ", " : "") + w + ": " + t;
+        sources += (i ? ", " : "") + w;
+        types += (i ? ", " : "") + t;
+        sum += n[i];
+      }
+      std::string to =
+          "!kern.packed<96x" + std::to_string(sum) + "x" + type + ">";
+      return "func.func @" + name + "(" + arguments + ") -> " + to +
+             " attributes {kern.kernel} {\n  %0 = kern.pack " + sources +
+             " {transpose} : " + types + " -> " + to + "\n  return %0 : " + to +
+             "\n}\n";
+    };
+    Kernels kernels(plain(288, "all") + plain(192, "wide") +
+                    plain(48, "narrow") + packs("pack_all", widths) +
+                    packs("pack_wide", {192}) + packs("pack_narrow", {48}));
+    ASSERT_TRUE(kernels.ok());
+    auto packed = [&](int64_t n) {
+      return bf ? Buffer::poisoned<uint16_t>((n + 31) / 32 * 32 * k)
+                : Buffer::poisoned<float>((n + 31) / 32 * 32 * k);
+    };
+    std::vector<Buffer> weights, biases, apart;
+    std::vector<float> allBiases;
+    std::vector<const Buffer *> sources;
+    for (int64_t n : widths) {
+      weights.push_back(Buffer::of(randomFloats(n * k)));
+      auto bias = randomFloats(n);
+      biases.push_back(Buffer::of(bias));
+      allBiases.insert(allBiases.end(), bias.begin(), bias.end());
+      apart.push_back(packed(n));
+    }
+    for (size_t i = 0; i < widths.size(); ++i) {
+      sources.push_back(&weights[i]);
+      kernels.run(i ? "pack_narrow" : "pack_wide", {&weights[i], &apart[i]}, -1,
+                  2);
+    }
+    Buffer together = packed(288), Bias = Buffer::of(allBiases);
+    sources.push_back(&together);
+    kernels.run("pack_all", sources, -1, 3);
+    auto a = randomFloats(rows * k);
+    for (int64_t m : {1, 5, 40}) {
+      std::vector<float> few(a.begin(), a.begin() + m * k);
+      Buffer A = bf ? Buffer::of(toBf16(few)) : Buffer::of(few);
+      std::vector<std::vector<float>> want;
+      for (size_t i = 0; i < widths.size(); ++i) {
+        Buffer C = Buffer::poisoned<float>(m * widths[i]);
+        kernels.run(i ? "narrow" : "wide", {&A, &apart[i], &biases[i], &C}, m);
+        want.push_back(C.values<float>());
+      }
+      for (int64_t workers : {1, 2, 5}) {
+        Buffer C = Buffer::poisoned<float>(m * 288);
+        kernels.run("all", {&A, &together, &Bias, &C}, m, workers);
+        auto got = C.values<float>();
+        for (int64_t r = 0; r < m; ++r)
+          for (size_t i = 0, first = 0; i < widths.size(); first += widths[i++])
+            EXPECT_TRUE(sameBits(got, r * 288 + first, want[i], r * widths[i],
+                                 widths[i]))
+                << type << ", row " << r << " of " << m << ", product " << i;
+      }
+    }
+  }
+}
+
 std::string transposed(int64_t m, int64_t n, const std::string &type,
                        bool init) {
   std::string M = std::to_string(m), N = std::to_string(n);
