@@ -24,6 +24,7 @@
 #include "mlir/Support/FileUtilities.h"
 #include "runtime/artifact/Artifact.h"
 #include "runtime/artifact/MemoryPlan.h"
+#include "runtime/collective/mpi/Open.h"
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
@@ -391,10 +392,9 @@ static int requireSameSource(const std::string &file,
               artifact);
 }
 
-int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
-  run.artifact = options.file;
-  if (fs::path(options.file).extension() == ".r1x")
-    return runtime::runMain(std::move(run));
+/// Makes the artifact of a run, or finds that of the run that is resumed.
+static int prepareRun(const DriverOptions &options,
+                      const runtime::RunOptions &run, bool &isCompiled) {
   // Before anything in --out is touched, or compiled in vain.
   try {
     runtime::requireFreshOut(run);
@@ -408,7 +408,6 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   if (error)
     return fail("cannot make the directory " + run.out.string() + ": " +
                 error.message());
-  run.artifact = (run.out / "step.r1x").string();
   if (run.resume && fs::exists(run.artifact)) {
     if (!options.weights.empty() || options.cpu != "native" ||
         options.target != "cpu")
@@ -416,26 +415,51 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
                   "resumed run "
                   "goes on with the artifact that it began with: leave them "
                   "out, or start again in another --out");
-    if (int status = requireSameSource(options.file, run.artifact))
+    return requireSameSource(options.file, run.artifact);
+  }
+  registerPasses();
+  DriverOptions compile = options;
+  for (auto &[name, value] : run.params) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.17g", value);
+    compile.sets.push_back(name + "=" + text);
+  }
+  // What would not fit is refused before its kernels are built.
+  compile.memory = run.memory;
+  if (!run.memory && options.target == "cpu") {
+    compile.memory = static_cast<uint64_t>(runtime::cpuMemory());
+    compile.memoryOf = "this machine";
+  }
+  isCompiled = true;
+  return compileTo(compile, run.artifact);
+}
+
+int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
+  run.artifact = options.file;
+  if (fs::path(options.file).extension() == ".r1x")
+    return runtime::runMain(std::move(run));
+  run.artifact = (run.out / "step.r1x").string();
+  try {
+    run.ranks = runtime::openRanks(run.collectiveTimeout);
+  } catch (const Error &error) {
+    return fail(error.what());
+  }
+  // Of several ranks the first one compiles.
+  bool isCompiled = false;
+  if (run.ranks->isRoot())
+    if (int status = prepareRun(options, run, isCompiled)) {
+      run.ranks->fail("");
       return status;
-  } else {
-    registerPasses();
-    DriverOptions compile = options;
+    }
+  try {
+    std::string said = run.ranks->gather(isCompiled ? "compiled" : "",
+                                         {"the compilation", ""})[0];
     // What --set says is compiled in: the run has nothing left to set.
-    for (auto &[name, value] : run.params) {
-      char text[32];
-      std::snprintf(text, sizeof text, "%.17g", value);
-      compile.sets.push_back(name + "=" + text);
-    }
-    run.params.clear();
-    // What would not fit is refused before its kernels are built.
-    compile.memory = run.memory;
-    if (!run.memory && options.target == "cpu") {
-      compile.memory = static_cast<uint64_t>(runtime::cpuMemory());
-      compile.memoryOf = "this machine";
-    }
-    if (int status = compileTo(compile, run.artifact))
-      return status;
+    if (said == "compiled")
+      run.params.clear();
+  } catch (const Error &error) {
+    run.ranks->fail(error.what());
+    return fail(error.what());
   }
   if (run.base.empty())
     run.base = fs::path(options.file).parent_path();

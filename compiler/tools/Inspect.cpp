@@ -55,7 +55,7 @@ void printMemory(const json::Object &manifest) {
 /// One line a command, indented by its depth; counts dispatches by kernel.
 void printCommands(const json::Array &body, unsigned depth,
                    std::map<std::string, unsigned> &dispatches,
-                   std::vector<std::string> &collectives) {
+                   std::vector<std::string> &collectives, int64_t times = 1) {
   for (const json::Value &value : body) {
     const json::Object &command = *value.getAsObject();
     std::string op = command.getString("op").value_or("").str();
@@ -67,14 +67,31 @@ void printCommands(const json::Array &body, unsigned depth,
     std::string place = command.getString("loc").value_or("").str();
     if (op == "dispatch")
       ++dispatches[command.getString("kernel")->str()];
+    if (op == "gather")
+      collectives.push_back(llvm::formatv("gather of {0} values a token ({1})",
+                                          command.getArray("values")->size(),
+                                          place));
+    if (op == "reduce_start") {
+      int64_t count = 0;
+      for (const json::Value &each : *command.getArray("counts"))
+        count += *each.getAsInteger();
+      collectives.push_back(llvm::formatv(
+          "{0} buckets of {1} x f32, {2} each, begun in the backward ({3})",
+          times, count, bytesText(4.0 * count), place));
+    }
     if (op == "all_reduce")
       collectives.push_back(llvm::formatv(
-          "{0} x {1} ({2})", command.getInteger("count").value_or(0),
-          *command.getString("dtype"), place));
+          "{0} x {1}, {2}, with the buckets begun before ({3})",
+          command.getInteger("count").value_or(0), *command.getString("dtype"),
+          bytesText(4.0 * command.getInteger("count").value_or(0)), place));
     llvm::outs() << llvm::formatv("  {0}{1}{2}  {3}\n",
                                   std::string(2 * depth, ' '), op, what, place);
     if (const json::Array *inner = command.getArray("body"))
-      printCommands(*inner, depth + 1, dispatches, collectives);
+      printCommands(*inner, depth + 1, dispatches, collectives,
+                    op == "loop" ? (*command.getInteger("to") -
+                                    *command.getInteger("from")) /
+                                       *command.getInteger("step")
+                                 : times);
   }
 }
 

@@ -72,6 +72,13 @@ LogicalResult BufferOp::verify() {
   return success();
 }
 
+LogicalResult ReduceStartOp::verify() {
+  if (getArgs().size() != getCounts().size())
+    return emitOpError() << getArgs().size() << " references, but "
+                         << getCounts().size() << " counts";
+  return success();
+}
+
 LogicalResult LoopOp::verify() {
   int64_t from = getFrom(), to = getTo(), step = getStep();
   if (step == 0 || (to - from) % step != 0 || (to - from) / step < 0)

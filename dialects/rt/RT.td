@@ -181,6 +181,19 @@ def RT_CallOp : RT_Op<"call"> {
   let assemblyFormat = "$program attr-dict";
 }
 
+def RT_ReduceStartOp : RT_Op<"reduce_start"> {
+  let summary = "in rt.chunks: so much of what an rt.all_reduce sums is final";
+  let description = [{
+    In the last chunk that a rank runs of an update the sum of these numbers
+    over all ranks may begin, while the commands behind it run. An all_reduce
+    behind the chunks waits for it, and begins itself what was not begun.
+  }];
+  let arguments = (ins TypedArrayAttrBase<RT_RefAttr, "references">:$args,
+                       DenseI64ArrayAttr:$counts);
+  let assemblyFormat = "$args $counts attr-dict";
+  let hasVerifier = 1;
+}
+
 def RT_AllReduceOp : RT_Op<"all_reduce"> {
   let summary = "sum over all ranks, in rank order";
   let arguments = (ins RT_RefAttr:$arg, I64Attr:$count, StrAttr:$dtype);
@@ -274,6 +287,16 @@ def RT_LearnOp : RT_HostBlock<"learn"> {
                        TypedArrayAttrBase<RT_RefAttr, "references">:$seeds,
                        UnitAttr:$whole, DictionaryAttr:$to);
   let assemblyFormat = "attr-dict-with-keyword $body";
+}
+
+def RT_GatherOp : RT_HostBlock<"gather"> {
+  let summary = "after rt.chunks: give every rank what the others' chunks left";
+  let description = [{
+    With one rank it does nothing, and its body is not run. With more, the body
+    follows: what was computed from the values chunk by chunk, for all tokens.
+  }];
+  let arguments = (ins TypedArrayAttrBase<RT_RefAttr, "references">:$values);
+  let assemblyFormat = "$values attr-dict-with-keyword $body";
 }
 
 def RT_SlicesOp : RT_HostBlock<"slices"> {

@@ -78,7 +78,8 @@ Checkpoint readCheckpoint(const fs::path &path) {
           Safetensors(path / "state.safetensors")};
 }
 
-void reloadWritten(DataSet &data, const fs::path &file, int64_t lines) {
+void reloadWritten(DataSet &data, const fs::path &file, int64_t lines,
+                   bool cut) {
   std::string text = readFile(file);
   size_t at = 0;
   for (int64_t line = 1; line <= lines; ++line) {
@@ -89,7 +90,7 @@ void reloadWritten(DataSet &data, const fs::path &file, int64_t lines) {
                 concat(file.filename().string(), ":", line));
     at = end + 1;
   }
-  if (at != text.size())
+  if (cut && at != text.size())
     writeFileAtomically(file, std::string_view(text).substr(0, at));
 }
 

@@ -37,10 +37,10 @@ latestCheckpoint(const std::filesystem::path &directory);
 
 Checkpoint readCheckpoint(const std::filesystem::path &path);
 
-/// Cuts a file that `write` appends to back to the checkpoint's number of lines
-/// and gives them to the data set again.
+/// Gives the checkpoint's number of lines of a file that `write` appends to to
+/// the data set again; with `cut` the file is cut back to them.
 void reloadWritten(DataSet &data, const std::filesystem::path &file,
-                   int64_t lines);
+                   int64_t lines, bool cut);
 
 } // namespace r1c::runtime
 

@@ -13,6 +13,7 @@ namespace r1c::runtime {
 void Block::run(Session &session) const {
   for (const std::unique_ptr<Command> &command : commands) {
     try {
+      session.collective().at(command->loc);
       command->run(session);
     } catch (Error &error) {
       // The innermost position is the useful one: an outer block's command must

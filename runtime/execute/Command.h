@@ -8,6 +8,7 @@
 #ifndef R1C_RUNTIME_EXECUTE_COMMAND_H
 #define R1C_RUNTIME_EXECUTE_COMMAND_H
 
+#include "runtime/collective/Collective.h"
 #include "runtime/device/Memory.h"
 #include "runtime/execute/Policy.h"
 #include <map>
@@ -18,6 +19,12 @@
 namespace r1c::runtime {
 
 class Session;
+
+/// What a reduce_start hands over, and the all_reduce that waits for it.
+struct Reduction {
+  Bucket bucket;
+  Place place;
+};
 
 /// One command of a program, with everything resolved: running it looks up no
 /// name and parses no JSON.
@@ -71,6 +78,8 @@ public:
   const Memory &memory;
   std::string scope; ///< the stage or program that is being loaded
   bool inUpdate = false, inEvery = false, inSlices = false;
+  /// Those that no all_reduce waits for yet.
+  std::vector<std::shared_ptr<Reduction>> reductions;
 
 private:
   std::map<std::string, std::unique_ptr<Block>> programs;

@@ -9,11 +9,13 @@
 #include "runtime/artifact/MemoryPlan.h"
 #include "runtime/collective/single/Single.h"
 #include "runtime/device/cpu/Cpu.h"
+#include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/reward/Extern.h"
 #include "runtime/support/Files.h"
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <set>
 
 namespace r1c::runtime {
@@ -27,6 +29,8 @@ const Axes &SetState::axes(bool ofView) const {
 }
 
 Session::Session(RunOptions options) : runOptions(std::move(options)) {
+  if (!runOptions.ranks)
+    runOptions.ranks = std::make_shared<SingleCollective>();
   artifact = readArtifact(runOptions.artifact);
   if (runOptions.base.empty())
     runOptions.base = fs::absolute(runOptions.artifact).parent_path();
@@ -35,11 +39,10 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
            manifest =
                Manifest::parse(artifact.manifest, artifact.constants.size());
            seedValue = runOptions.seed.value_or(0);
-           collectiveOwner = std::make_unique<SingleCollective>();
            openDevice();
            if (runOptions.profile)
              profile.emplace(manifest);
-           if (!runOptions.trace.empty())
+           if (!runOptions.trace.empty() && collective().isRoot())
              trace.emplace(runOptions.trace);
 
            Fields top(manifest.json, "manifest.json");
@@ -89,8 +92,14 @@ void Session::openDevice() {
       throw Error("compiled for a CPU with ", missing,
                   ", which this one lacks; "
                   "compile the step file again here");
+    // Ranks that may use the same cores divide them.
+    if (runOptions.threads == 0 && !std::getenv("R1C_THREADS"))
+      runOptions.threads = std::max<int64_t>(1, ThreadPool::defaultSize() /
+                                                    collective().sharers());
     deviceOwner = makeCpuDevice(runOptions.threads);
   } else if (manifest.targetKind == "cuda") {
+    if (collective().size() > 1)
+      throw Error("compiled for a GPU: several ranks run on CPUs only");
     deviceOwner = makeCudaDevice(manifest.targetCpu);
   } else {
     throw Error("compiled for ", manifest.targetKind,
@@ -215,6 +224,9 @@ void Session::loadStages(Loader &loader) {
     loader.scope = stage.name;
     plan->body =
         loader.loadBlock(stage.body, "stage '" + stage.name + "'", false);
+    if (!loader.reductions.empty())
+      throw Error("stage '", stage.name,
+                  "': a reduce_start has no all_reduce behind it");
     if (stage.limit == "steps" && plan->updatesPerRound == 0)
       throw Error("stage '", stage.name,
                   "' counts steps, but its round does no "

@@ -35,6 +35,9 @@ struct RunOptions {
   int64_t checkpointEvery =
       50; ///< updates between checkpoints; 0: at the end only
   bool resume = false, quiet = false, profile = false;
+  double collectiveTimeout = 600; ///< seconds without a word from a rank
+  /// The ranks of the run, this process one of them; null: it is alone.
+  std::shared_ptr<Collective> ranks;
   std::filesystem::path trace;                        ///< empty: none
   std::vector<std::pair<std::string, double>> params; ///< --set name=value
 };
@@ -81,11 +84,12 @@ public:
   /// Asks the running session to stop after its round; safe in a signal
   /// handler.
   static void interrupt();
+  static void forgetInterrupt();
 
   //===--- for commands ---------------------------------------------------===//
 
   Device &device() { return *deviceOwner; }
-  Collective &collective() { return *collectiveOwner; }
+  Collective &collective() const { return *runOptions.ranks; }
   const Memory &memory() const { return *memoryOwner; }
   Policy &policy(const std::string &name);
   DataSet &dataSet(const std::string &name);
@@ -103,6 +107,10 @@ public:
   int64_t rowLimit(int64_t set) const;
   void limitRows(int64_t set, int64_t rows);
 
+  /// Sums over the ranks are done, which the update began to wait for at
+  /// `came`.
+  void countSums(const std::vector<Summed> &sums,
+                 std::chrono::steady_clock::time_point came);
   /// An update has been done.
   void countUpdate(Policy &policy);
   /// Whether the stage may do another update.
@@ -131,8 +139,12 @@ public:
   StagePlan *plan = nullptr; ///< the stage that is loaded or run
   int64_t step = 0;          ///< updates of this stage so far
   int64_t roundInStage = 0, round = 0, sampledTokens = 0;
-  int64_t chunks = 0;     ///< of the pass that is under way
-  Chunk *chunk = nullptr; ///< the one that is under way
+  int64_t chunks = 0; ///< of one rank, at most, in the pass under way
+  /// Tokens of the view that each rank's chunks of that pass hold.
+  std::vector<std::vector<int32_t>> tokensOfRank;
+  Chunk *chunk = nullptr;   ///< the one that is under way
+  bool isLastChunk = false; ///< of this rank, in that pass
+  size_t reductions = 0;    ///< begun since the last all_reduce
   bool checkpointAsked = false;
   /// The last round ended at the stage's last step with updates left to do.
   bool roundCut = false;
@@ -151,6 +163,13 @@ private:
   Clock::Seconds takeSeconds();
   void describeRun() const;
 
+  /// Throws, saying what, if the ranks were started differently.
+  void requireSameStart();
+  /// ... or if what they hold is not the same, bit for bit.
+  void requireSameState(const Json &state);
+  /// Whether some rank has been asked to stop.
+  bool mayStop(const StageInfo &stage);
+
   void saveCheckpoint();
   Json saveState();
   void restoreState(const Json &state);
@@ -161,7 +180,6 @@ private:
   Artifact artifact;
   Manifest manifest;
   std::unique_ptr<Device> deviceOwner;
-  std::unique_ptr<Collective> collectiveOwner;
   std::unique_ptr<Memory> memoryOwner;
   std::unique_ptr<Executable> executable;
   std::map<std::string, std::unique_ptr<Policy>> policies;
@@ -178,8 +196,9 @@ private:
   std::string lastCheckpoint;
 };
 
-/// Runs an artifact; prints one line and returns 1 where it fails. Ctrl-C stops
-/// after the round (130), a second one at once.
+/// Runs an artifact; prints one line and returns 1 where it fails. Ctrl-C and
+/// SIGTERM stop after the round (130), a second one at once; so does SIGUSR1
+/// where there are other ranks.
 int runMain(RunOptions options);
 
 } // namespace r1c::runtime

@@ -11,7 +11,6 @@
 #include "runtime/support/Files.h"
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 
 namespace r1c::runtime {
 
@@ -110,10 +109,6 @@ void Session::describeRun() const {
   writeFileAtomically(runOptions.out / "step.r1", artifact.source);
 }
 
-static volatile std::sig_atomic_t interrupted = 0;
-
-void Session::interrupt() { interrupted = 1; }
-
 void requireFreshOut(const RunOptions &options) {
   const fs::path &out = options.out;
   // A run that failed before its first update left nothing worth keeping.
@@ -131,23 +126,32 @@ void requireFreshOut(const RunOptions &options) {
 }
 
 bool Session::run() {
-  interrupted = 0;
+  forgetInterrupt();
   const fs::path &out = runOptions.out;
   fs::path checkpoints = out / "checkpoints";
-  requireFreshOut(runOptions);
+  requireSameStart();
 
   std::optional<fs::path> latest;
-  if (runOptions.resume) {
-    latest = latestCheckpoint(checkpoints);
-    if (!latest)
-      throw Error(out.string(), ": holds no checkpoint to resume from; start "
-                                "again without --resume");
+  std::optional<DirectoryLock> lock;
+  // The first rank alone writes, and looks what is there before it does.
+  if (collective().isRoot()) {
+    requireFreshOut(runOptions);
+    if (runOptions.resume) {
+      latest = latestCheckpoint(checkpoints);
+      if (!latest)
+        throw Error(out.string(), ": holds no checkpoint to resume from; start "
+                                  "again without --resume");
+    }
+    fs::create_directories(out);
+    // Two processes that write the same files would leave nothing of use.
+    lock.emplace(out);
+    if (lock->isTaken())
+      throw Error(out.string(), ": another process is running in it");
   }
-  fs::create_directories(out);
-  // Two processes that write the same files would leave nothing of use.
-  DirectoryLock lock(out);
-  if (lock.isTaken())
-    throw Error(out.string(), ": another process is running in it");
+  std::string place = latest ? latest->filename().string() : "";
+  place = collective().gather(place, {"the start", ""}).front();
+  if (!place.empty())
+    latest = checkpoints / place;
 
   std::optional<Checkpoint> checkpoint;
   if (latest) {
@@ -180,17 +184,20 @@ bool Session::run() {
   recorderOwner = std::make_unique<Recorder>(
       out,
       checkpoint ? std::optional(checkpoint->state.at("files")) : std::nullopt,
-      runOptions.quiet);
+      runOptions.quiet, !collective().isRoot());
   if (checkpoint) {
     for (const auto &[name, lines] : written)
-      reloadWritten(dataSet(name), out / "data" / (name + ".jsonl"), lines);
+      reloadWritten(dataSet(name), out / "data" / (name + ".jsonl"), lines,
+                    collective().isRoot());
     for (const std::string &name : policyOrder)
       rebuildPacked(policy(name));
     lastCheckpoint = latest->string();
     recorderOwner->note(
         concat("resuming from ", latest->string(), " (step ", step, ")"));
   }
-  describeRun();
+  if (collective().isRoot())
+    describeRun();
+  requireSameState(saveState());
 
   // What came before the first round is in no part of it.
   clock.take();
@@ -221,9 +228,10 @@ bool Session::run() {
                     "sequence; its where clause keeps nothing");
       bool due = runOptions.checkpointEvery > 0 &&
                  totalSteps - lastCheckpointStep >= runOptions.checkpointEvery;
-      if (due || checkpointAsked || interrupted)
+      bool stop = mayStop(stage);
+      if (due || checkpointAsked || stop)
         saveCheckpoint();
-      if (interrupted) {
+      if (stop) {
         recorderOwner->note("stopped at " + lastCheckpoint +
                             "; go on with --resume");
         return false;
@@ -244,13 +252,13 @@ bool Session::run() {
       concat("results in ", out.string(),
              ": metrics.jsonl, samples.jsonl, checkpoints/")};
   for (const std::string &name : policyOrder)
-    if (policy(name).trained) {
+    if (policy(name).trained && collective().isRoot()) {
       fs::path place = out / name;
       saveHuggingFace(place, policy(name));
       places.push_back(concat("policy ", name, ": ", place.string(), "/"));
     }
   recorderOwner->summary(places);
-  if (profile)
+  if (profile && collective().isRoot())
     std::fprintf(stderr, "%s", profile->report(counts).c_str());
   return true;
 }
@@ -353,9 +361,12 @@ void Session::saveCheckpoint() {
   checkpointAsked = false;
   lastCheckpointStep = totalSteps;
   lastCheckpointRound = round;
-  lastCheckpoint = writeCheckpoint(runOptions.out / "checkpoints", round,
-                                   saveState(), stateRanges())
-                       .string();
+  Json state = saveState();
+  requireSameState(state);
+  if (collective().isRoot())
+    lastCheckpoint = writeCheckpoint(runOptions.out / "checkpoints", round,
+                                     state, stateRanges())
+                         .string();
 }
 
 } // namespace r1c::runtime

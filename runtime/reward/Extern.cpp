@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <unordered_set>
 
 namespace r1c::runtime {
 
@@ -117,23 +118,39 @@ void ExternPool::require(bool answers, const std::string &what) const {
                 "standard error is above");
 }
 
-std::vector<Json>
-ExternPool::ask(const std::vector<Json> &questions, int64_t round,
-                const std::function<void(const std::string &)> &warn) {
+void ExternPool::beginRound(int64_t round) {
   if (answersOf != round) {
     answers.clear();
     failed = 0;
   }
   answersOf = round;
+}
 
-  // Distinct questions that have no answer yet, in their order.
-  std::vector<std::string> keys, open;
-  std::unordered_map<std::string, Json> texts;
+std::vector<Json> ExternPool::unanswered(const std::vector<Json> &questions,
+                                         int64_t round) {
+  beginRound(round);
+  std::vector<Json> open;
+  std::unordered_set<std::string> seen;
   for (const Json &question : questions) {
-    keys.push_back(dumpJson(question));
-    if (!answers.count(keys.back()) &&
-        texts.emplace(keys.back(), question).second)
-      open.push_back(keys.back());
+    std::string key = dumpJson(question);
+    if (!answers.count(key) && seen.insert(std::move(key)).second)
+      open.push_back(question);
+  }
+  return open;
+}
+
+void ExternPool::adopt(const Json &question, const Json &answer) {
+  answers.emplace(dumpJson(question), answer);
+}
+
+std::vector<Json>
+ExternPool::ask(const std::vector<Json> &questions, int64_t round,
+                const std::function<void(const std::string &)> &warn) {
+  std::vector<std::string> open;
+  std::unordered_map<std::string, Json> texts;
+  for (const Json &question : unanswered(questions, round)) {
+    open.push_back(dumpJson(question));
+    texts.emplace(open.back(), question);
   }
 
   size_t next = 0, done = 0;
@@ -234,8 +251,8 @@ ExternPool::ask(const std::vector<Json> &questions, int64_t round,
   }
 
   std::vector<Json> all;
-  for (const std::string &key : keys)
-    all.push_back(answers.at(key));
+  for (const Json &question : questions)
+    all.push_back(answers.at(dumpJson(question)));
   return all;
 }
 

@@ -46,7 +46,17 @@ public:
   std::vector<Json> ask(const std::vector<Json> &questions, int64_t round,
                         const std::function<void(const std::string &)> &warn);
 
+  /// Those of the questions that have no answer in this round, each once, in
+  /// their order.
+  std::vector<Json> unanswered(const std::vector<Json> &questions,
+                               int64_t round);
+  /// An answer that another pool of the same program gave in this round.
+  void adopt(const Json &question, const Json &answer);
+  /// Questions that cost the failure value there.
+  void addFailures(int64_t count) { failed += count; }
+
 private:
+  void beginRound(int64_t round);
   struct Worker;
   void start(Worker &worker);
   int stop(Worker &worker);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/rollout/KeptSets.h"
+#include "runtime/support/Bytes.h"
 #include <algorithm>
 
 namespace r1c::runtime {
@@ -42,6 +43,21 @@ void KeptSets::write(int64_t index, std::span<int8_t> flags) const {
   size_t known = std::min(flags.size(), own.size() * 32);
   for (size_t v = 0; v < known; ++v)
     flags[v] = own[v / 32] >> v % 32 & 1;
+}
+
+void KeptSets::save(std::string &to) const {
+  std::vector<uint64_t> starts;
+  for (const Set &set : sets)
+    starts.push_back(uint64_t(set.first) << 1 | set.isList);
+  appendBytes(to, starts);
+  appendBytes(to, words);
+}
+
+void KeptSets::load(std::string_view &from) {
+  sets.clear();
+  for (uint64_t start : takeBytes<uint64_t>(from))
+    sets.push_back({static_cast<size_t>(start >> 1), (start & 1) != 0});
+  words = takeBytes<uint32_t>(from);
 }
 
 } // namespace r1c::runtime

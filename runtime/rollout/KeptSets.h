@@ -10,6 +10,8 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace r1c::runtime {
@@ -30,6 +32,11 @@ public:
   /// Writes 1 for the tokens of the set, 0 for all others. `flags` may be of
   /// another vocabulary, whose further tokens were never kept.
   void write(int64_t index, std::span<int8_t> flags) const;
+
+  /// Appends the sets to `to`, and takes them from the start of `from`, as
+  /// bytes of this machine.
+  void save(std::string &to) const;
+  void load(std::string_view &from);
 
   int64_t bytes() const {
     return static_cast<int64_t>(words.size() * sizeof(uint32_t));

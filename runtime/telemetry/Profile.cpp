@@ -132,6 +132,11 @@ std::string Profile::report(const PassCounts &c) const {
                  "was learnt from the others\n",
                  number(c.learntChunks), number(c.updateChunks),
                  number(c.learntTargets), number(c.updateTargets));
+  if (c.summedBytes)
+    text += line("gradients summed over the ranks: %.1f MB in %.3f s, %.3f s "
+                 "of which were waited for; all else is this rank's\n",
+                 1e-6 * static_cast<double>(c.summedBytes), c.sumSeconds,
+                 c.sumWaited);
   return text + "\n" + byKernel();
 }
 
@@ -144,7 +149,9 @@ Trace::Trace(const std::filesystem::path &path)
   if (!file)
     throw Error(path.string(), ": cannot be written");
   std::fputs("[{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":"
-             "{\"name\":\"r1c\"}}",
+             "{\"name\":\"r1c\"}},\n"
+             "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":2,"
+             "\"args\":{\"name\":\"between ranks\"}}",
              file);
 }
 
@@ -154,16 +161,17 @@ Trace::~Trace() {
 }
 
 void Trace::add(const std::string &name, const char *category, Time begin,
-                const std::string &args, std::optional<double> seconds) {
+                const std::string &args, std::optional<double> seconds,
+                Row row) {
   using Microseconds = std::chrono::duration<double, std::micro>;
   double lasted =
       seconds ? *seconds * 1e6
               : Microseconds(std::chrono::steady_clock::now() - begin).count();
   std::fprintf(file,
                ",\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,"
-               "\"tid\":1,\"ts\":%.2f,\"dur\":%.2f,\"args\":{%s}}",
-               name.c_str(), category, Microseconds(begin - start).count(),
-               lasted, args.c_str());
+               "\"tid\":%d,\"ts\":%.2f,\"dur\":%.2f,\"args\":{%s}}",
+               name.c_str(), category, static_cast<int>(row),
+               Microseconds(begin - start).count(), lasted, args.c_str());
 }
 
 } // namespace r1c::runtime

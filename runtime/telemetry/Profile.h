@@ -26,6 +26,8 @@ struct PassCounts {
   int64_t learntChunks = 0;  ///< with a backward pass
   int64_t learntTargets = 0; ///< ... of the head
   int64_t updateChunks = 0, updateTargets = 0; ///< of these, inside updates
+  int64_t summedBytes = 0;                     ///< of gradients, over the ranks
+  double sumSeconds = 0, sumWaited = 0;
 };
 
 /// Time by kernel and by part of the round, when asked for (--profile).
@@ -65,6 +67,8 @@ public:
   using Time = std::chrono::steady_clock::time_point;
   static constexpr int64_t rounds = 3; ///< a megabyte or more each
 
+  enum class Row { commands = 1, ranks };
+
   explicit Trace(const std::filesystem::path &path);
   ~Trace();
   Trace(const Trace &) = delete;
@@ -74,7 +78,8 @@ public:
   /// is the inside of a JSON object.
   void add(const std::string &name, const char *category, Time begin,
            const std::string &args = "",
-           std::optional<double> seconds = std::nullopt);
+           std::optional<double> seconds = std::nullopt,
+           Row row = Row::commands);
 
 private:
   std::FILE *file;

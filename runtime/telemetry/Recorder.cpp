@@ -101,9 +101,12 @@ std::string sparkline(const std::vector<double> &values, size_t width) {
   return text;
 }
 
-Recorder::Recorder(fs::path place, std::optional<Json> kept, bool quiet)
-    : directory(std::move(place)), quiet(quiet),
+Recorder::Recorder(fs::path place, std::optional<Json> kept, bool quiet,
+                   bool silent)
+    : directory(std::move(place)), quiet(quiet || silent), silent(silent),
       terminal(::isatty(STDERR_FILENO) == 1) {
+  if (silent)
+    return;
   auto length = [&](const char *name) -> std::optional<int64_t> {
     if (!kept)
       return {};
@@ -144,6 +147,8 @@ void Recorder::addToCurve(const OrderedJson &line) {
 
 Recorder::~Recorder() {
   clearProgress();
+  if (silent)
+    return;
   std::fclose(metrics);
   std::fclose(samples);
 }
@@ -181,6 +186,8 @@ void Recorder::endUpdate(int64_t step, const Clock::Seconds &seconds) {
 
 void Recorder::endRound(int64_t step, const Clock::Seconds &rest,
                         int64_t tokens) {
+  if (silent)
+    return;
   if (lines.empty())
     lines.push_back({step, {}, {}});
   // What follows the last update (evaluations, saves) belongs to the round.
@@ -298,6 +305,8 @@ void Recorder::note(const std::string &text) {
 }
 
 void Recorder::print(const std::string &text) {
+  if (silent)
+    return;
   if (shown)
     std::fprintf(stderr, "\r\033[K");
   shown = false;
@@ -358,6 +367,8 @@ void Recorder::flush() {
 }
 
 Json Recorder::position() {
+  if (silent)
+    return {};
   flush();
   ::fsync(::fileno(metrics));
   ::fsync(::fileno(samples));

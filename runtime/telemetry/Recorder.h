@@ -31,9 +31,10 @@ using OrderedJson = nlohmann::ordered_json;
 class Recorder {
 public:
   /// `kept`: byte lengths of the two files at the checkpoint that a run resumes
-  /// from; what lies behind is cut off. `quiet`: no progress.
+  /// from; what lies behind is cut off. `quiet`: no progress. `silent`: nothing
+  /// is written or said, another rank does it.
   Recorder(std::filesystem::path directory, std::optional<Json> kept,
-           bool quiet);
+           bool quiet, bool silent = false);
   ~Recorder();
 
   /// `steps` < 0: not known; then `rounds` says how many there will be.
@@ -72,8 +73,8 @@ private:
   std::string formatted(const OrderedJson &line) const;
 
   std::filesystem::path directory;
-  std::FILE *metrics, *samples;
-  bool quiet, terminal;
+  std::FILE *metrics = nullptr, *samples = nullptr;
+  bool quiet, silent, terminal;
   bool shown = false;
   std::string stage;
   int64_t steps = -1, round = 0, startStep = -1;

@@ -91,6 +91,12 @@ void addRunOptions(CLI::App &app, RunOptions &options) {
       ->type_name("NAME=VALUE")
       ->expected(1)
       ->take_all();
+  app.add_option("--collective-timeout", options.collectiveTimeout,
+                 "seconds after which a run of several ranks ends, with an "
+                 "error that says where, when one of them does not arrive")
+      ->type_name("SECONDS")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_flag("--quiet", options.quiet, "no progress, no summary");
   app.add_flag("--profile", options.profile,
                "where the time goes, at the end: by part of the round, by "

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/collective/mpi/Open.h"
 #include "runtime/execute/Session.h"
 #include <csignal>
 #include <cstdio>
@@ -15,14 +16,24 @@ namespace r1c::runtime {
 
 int runMain(RunOptions options) {
   std::string text;
+  std::shared_ptr<Collective> ranks;
   try {
+    if (!options.ranks)
+      options.ranks = openRanks(options.collectiveTimeout);
+    ranks = options.ranks;
     Session session(std::move(options));
-    std::signal(SIGINT, [](int) {
-      Session::interrupt();
-      std::signal(SIGINT, SIG_DFL);
-    });
+    // A launcher passes SIGUSR1 on to all ranks, and ends them at Ctrl-C.
+    std::vector<int> signals = {SIGINT, SIGTERM};
+    if (ranks->size() > 1)
+      signals.push_back(SIGUSR1);
+    for (int each : signals)
+      std::signal(each, [](int signal) {
+        Session::interrupt();
+        std::signal(signal, SIG_DFL);
+      });
     bool done = session.run();
-    std::signal(SIGINT, SIG_DFL);
+    for (int each : signals)
+      std::signal(each, SIG_DFL);
     return done ? 0 : 130;
   } catch (const Error &error) {
     text = error.what();
@@ -33,6 +44,8 @@ int runMain(RunOptions options) {
   } catch (const std::exception &error) {
     text = std::string("internal error: ") + error.what();
   }
+  if (ranks)
+    ranks->fail(text);
   std::fprintf(stderr, "error: %s\n", text.c_str());
   return 1;
 }

@@ -28,6 +28,9 @@ json::Value r1c::toJson(Attribute attr) {
           object[entry.getName().str()] = toJson(entry.getValue());
         return json::Value(std::move(object));
       })
+      .Case([](DenseI64ArrayAttr a) {
+        return json::Value(json::Array(a.asArrayRef()));
+      })
       .Case([](ArrayAttr a) {
         json::Array array;
         for (Attribute element : a)

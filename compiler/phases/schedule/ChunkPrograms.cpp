@@ -221,13 +221,28 @@ static Slot gather(OpBuilder &builder, Kernels &kernels, Location loc,
   return scratch.dispatch(gathered, "activations");
 }
 
+/// An rt.gather behind `chunks` of the results that something outside reads.
+static rt::GatherOp gatherResults(OpBuilder &builder, Location loc,
+                                  ArrayRef<rt::RefAttr> results) {
+  SmallVector<Attribute> values;
+  for (rt::RefAttr result : results)
+    if (result)
+      values.push_back(result);
+  auto op = rt::GatherOp::create(builder, loc, builder.getArrayAttr(values));
+  op.getBody().emplaceBlock();
+  return op;
+}
+
 LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
                               Axes &axes, Distribution of, TokenResults results,
                               bool keep) {
   Policy &policy = this->policy(name);
   auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
-  return forwardChunk(inside, loc, policy, axes, of, results, keep);
+  if (failed(forwardChunk(inside, loc, policy, axes, of, results, keep)))
+    return failure();
+  gatherResults(builder, loc, {results.logp, results.entropy, results.lse});
+  return success();
 }
 
 LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
@@ -313,9 +328,16 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
   if (failed(headForward(slice, loc, policy, axes, of, results, chunk.slice,
                          &logits)))
     return failure();
+  Operation *before = &slice.getInsertionBlock()->back();
   FailureOr<Seeds> seeds = writeSeeds(slice);
   if (failed(seeds))
     return failure();
+  // What they read of the other ranks' tokens comes later.
+  rt::GatherOp gather =
+      gatherResults(builder, loc, {results.logp, results.entropy});
+  OpBuilder again = OpBuilder::atBlockBegin(&gather.getBody().front());
+  for (Operation *op = before->getNextNode(); op; op = op->getNextNode())
+    again.clone(*op);
   // What is learnt from is known behind the logits, whose rows they are: all
   // targets stay.
   OpBuilder learn = makeLearn(slice, chunks, *seeds, /*whole=*/true);
@@ -429,6 +451,16 @@ LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
           },
           chunk.units)))
     return failure();
+  // In the last chunk the layer's gradient is final.
+  SmallVector<Attribute> final;
+  SmallVector<int64_t> counts;
+  for (const Policy::LayerPart &each : policy.layerParts) {
+    final.push_back(rt::RefAttr::get(inside.getContext(),
+                                     policy.gradients.getBuffer(), each.offset,
+                                     each.stride));
+    counts.push_back(each.count);
+  }
+  rt::ReduceStartOp::create(layer, loc, layer.getArrayAttr(final), counts);
   Slot firstGradient{part(gradients, bytes, 0), chunk.rows};
   if (failed(call(
           inside, policy, "embed.backward",

@@ -47,42 +47,47 @@ SmallVector<SmallVector<StringRef>> Models::sideBySide(lm::ModelOp model) {
 }
 
 /// Parameters with weight decay first, then the others, each part padded to
-/// whole rows of the gradient norm. A layer of those that lie side by side
-/// comes before the next layer.
+/// whole rows of the gradient norm. Layer after layer: what a layer's backward
+/// gives is summed over the ranks together. In a layer, those that are read as
+/// one tensor lie side by side.
 void Models::layOut(Policy &policy) {
   auto groups = sideBySide(policy.model);
   int64_t top = 0; // bytes
   for (bool decay : {true, false}) {
-    llvm::MapVector<StringRef, lm::ParameterOp> left;
+    auto add = [&](bool stacked) {
+      llvm::MapVector<StringRef, lm::ParameterOp> left;
+      for (auto op : policy.model.getBody().getOps<lm::ParameterOp>())
+        if (op.getDecay() == decay && op.getLayers().has_value() == stacked)
+          left[op.getParameter()] = op;
+      auto all = llvm::to_vector(llvm::make_first_range(left));
+      for (StringRef first : all) {
+        SmallVector<StringRef> names{first};
+        for (const auto &group : groups)
+          if (group.front() == first)
+            names = group;
+        for (StringRef name : names) {
+          // Placed beside another one, or of another kind, which the tensor's
+          // view will find.
+          lm::ParameterOp op = left.lookup(name);
+          if (!op)
+            continue;
+          auto type = cast<RankedTensorType>(op.getType());
+          policy.parameters[name] = {op, top, 0};
+          top += llvm::alignTo(type.getNumElements() * 4, 64);
+          left[name] = {};
+        }
+      }
+    };
+    int64_t first = top;
+    add(/*stacked=*/true);
+    int64_t ofLayer = top - first;
     for (auto op : policy.model.getBody().getOps<lm::ParameterOp>())
-      if (op.getDecay() == decay)
-        left[op.getParameter()] = op;
-    auto all = llvm::to_vector(llvm::make_first_range(left));
-    for (StringRef first : all) {
-      lm::ParameterOp leader = left.lookup(first);
-      if (!leader)
-        continue; // placed beside another one
-      SmallVector<StringRef> names{first};
-      for (const auto &group : groups)
-        if (group.front() == first)
-          names = group;
-      int64_t offset = 0;
-      SmallVector<Parameter> placed;
-      for (StringRef name : names) {
-        lm::ParameterOp op = left.lookup(name);
-        if (!op || op.getLayers() != leader.getLayers())
-          continue; // of another kind, which the tensor's view will find
-        auto type = cast<RankedTensorType>(op.getType());
-        placed.push_back({op, top + offset, 0});
-        offset += llvm::alignTo(type.getNumElements() * 4, 64);
-      }
-      for (Parameter &parameter : placed) {
-        parameter.stride = parameter.op.getLayers() ? offset : 0;
-        policy.parameters[parameter.op.getParameter()] = parameter;
-        left[parameter.op.getParameter()] = {};
-      }
-      top += offset * leader.getLayers().value_or(1);
-    }
+      if (op.getDecay() == decay && op.getLayers())
+        policy.parameters[op.getParameter()].stride = ofLayer;
+    if (ofLayer)
+      policy.layerParts.push_back({first, ofLayer, ofLayer / 4});
+    top = first + ofLayer * policy.layers;
+    add(/*stacked=*/false);
     top = llvm::alignTo(top, normRow * 4);
     if (decay)
       policy.decayed = top / 4;

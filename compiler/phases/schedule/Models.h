@@ -56,6 +56,12 @@ struct Policy {
   /// Elements: those with weight decay come first; both counts are multiples
   /// of `normRow`, padded with zeros.
   int64_t decayed = 0, total = 0;
+  /// Where a layer's part lies, of parameters with weight decay and of those
+  /// without: bytes to the first layer's and from layer to layer, elements.
+  struct LayerPart {
+    int64_t offset, stride, count;
+  };
+  llvm::SmallVector<LayerPart, 2> layerParts;
   rt::RefAttr weights, gradients, moment1, moment2, updates;
   /// Packed layouts of the weights, by layout and parameters.
   llvm::MapVector<mlir::Attribute, rt::RefAttr> packed;

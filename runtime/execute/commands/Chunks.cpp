@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/rollout/Chunks.h"
 #include "runtime/execute/Session.h"
+#include "runtime/rollout/Shares.h"
+#include "runtime/support/Bytes.h"
 
 namespace r1c::runtime {
 
@@ -117,15 +118,27 @@ public:
     Packing packing{rows, maxUnits};
     if (seeds && !dropIdle)
       packing.idle = idleSequences(axes);
-    std::vector<Chunk> chunks = packChunks(state.outputs, axes, packing);
-    session.chunks = static_cast<int64_t>(chunks.size());
+    int64_t ranks = session.collective().size();
+    Shares shares = shareChunks(state.outputs, axes, packing, ranks);
+    session.chunks = shares.most;
     // A single chunk need not be built again: it stays as it was.
-    if (dropIdle && chunks.size() > 1) {
+    if (dropIdle && shares.most > 1) {
       packing.idle = idleSequences(axes);
       packing.dropIdle = true;
-      chunks = packChunks(state.outputs, axes, packing);
+      shares = shareChunks(state.outputs, axes, packing, ranks);
     }
-    for (Chunk &chunk : chunks) {
+    session.tokensOfRank.assign(ranks, {});
+    std::vector<Chunk *> own;
+    for (size_t i = 0; i < shares.chunks.size(); ++i) {
+      Chunk &chunk = shares.chunks[i];
+      std::vector<int32_t> &tokens = session.tokensOfRank[shares.ranks[i]];
+      tokens.insert(tokens.end(), chunk.tokenIndex.begin(),
+                    chunk.tokenIndex.end());
+      if (shares.ranks[i] == session.collective().rank())
+        own.push_back(&chunk);
+    }
+    for (Chunk *each : own) {
+      Chunk &chunk = *each;
       write(tokens, chunk.tokens);
       write(positions, chunk.positions);
       write(bases, chunk.bases);
@@ -142,6 +155,7 @@ public:
       counts.targets += targets;
       to.write(chunk, state.outputs, axes);
       session.chunk = &chunk;
+      session.isLastChunk = each == own.back();
       auto begin = std::chrono::steady_clock::now();
       body.run(session);
       session.chunk = nullptr;
@@ -302,6 +316,58 @@ private:
   Block body;
 };
 
+/// Gives every rank what the chunks of the others left for their tokens.
+class Gather : public Command {
+public:
+  Gather(Loader &loader, const Fields &fields) {
+    const Json &list = fields.array("values");
+    for (size_t i = 0; i < list.size(); ++i) {
+      values.push_back(loader.memory.range(list[i]));
+      if (values.back().dtype != "f32")
+        throw Error("'values' holds ", values.back().dtype, ", not f32");
+    }
+    if (fields.has("body"))
+      body =
+          loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+  }
+
+  void run(Session &session) override {
+    if (session.collective().size() == 1)
+      return;
+    const auto &tokensOf = session.tokensOfRank;
+    int64_t count = 0; // one behind the last token
+    for (const std::vector<int32_t> &tokens : tokensOf)
+      for (int32_t token : tokens)
+        count = std::max<int64_t>(count, token + 1);
+    std::vector<std::vector<float>> whole;
+    std::string mine;
+    for (const Range &range : values) {
+      whole.push_back(range.read<float>(count));
+      std::vector<float> own;
+      for (int32_t token : tokensOf[session.collective().rank()])
+        own.push_back(whole.back()[token]);
+      appendBytes(mine, own);
+    }
+    std::vector<std::string> all =
+        session.collective().gather(std::move(mine), {"gather of chunks", loc});
+    for (size_t rank = 0; rank < all.size(); ++rank) {
+      std::string_view from = all[rank];
+      for (std::vector<float> &to : whole) {
+        std::vector<float> theirs = takeBytes<float>(from);
+        for (size_t i = 0; i < tokensOf[rank].size(); ++i)
+          to[tokensOf[rank][i]] = theirs.at(i);
+      }
+    }
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i].write(whole[i]);
+    body.run(session);
+  }
+
+private:
+  std::vector<Range> values;
+  Block body;
+};
+
 template <typename T>
 std::unique_ptr<Command> make(Loader &loader, const Fields &fields) {
   return std::make_unique<T>(loader, fields);
@@ -313,6 +379,7 @@ void registerChunks(std::map<std::string, LoadCommand> &table) {
   table["chunks"] = make<Chunks>;
   table["rebuild"] = make<Rebuild>;
   table["learn"] = make<Learn>;
+  table["gather"] = make<Gather>;
   table["slices"] = make<Slices>;
 }
 

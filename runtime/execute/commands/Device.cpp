@@ -7,6 +7,7 @@
 
 #include "runtime/execute/Command.h"
 #include "runtime/execute/Session.h"
+#include <algorithm>
 #include <chrono>
 #include <set>
 
@@ -16,15 +17,17 @@ namespace {
 
 /// One device operation with its addresses.
 struct Operation {
-  enum Kind { dispatch, zero, copy, call, allReduce } kind;
+  enum Kind { dispatch, zero, copy, call, reduceStart, allReduce } kind;
   std::unique_ptr<Launch> launch;
   char *target = nullptr;
   const char *source = nullptr;
   int64_t bytes = 0;
-  size_t info = 0; ///< dispatch: the manifest's kernel; allReduce: the dtype
+  size_t info = 0;            ///< dispatch: the manifest's kernel
   const char *rows = nullptr; ///< dispatch: where its size stands, if its cost
                               ///< depends on it
   const Block *program = nullptr;
+  /// reduceStart: the one; allReduce: all that it waits for, the rest last.
+  std::vector<std::shared_ptr<Reduction>> reductions;
 };
 
 /// Operations that follow each other and can be recorded together.
@@ -123,11 +126,40 @@ private:
       case Operation::call:
         operation.program->run(session);
         break;
+      case Operation::reduceStart:
+        if (session.isLastChunk && session.collective().size() > 1)
+          begin(session, operation.reductions.front());
+        break;
       case Operation::allReduce:
-        session.collective().allReduce(operation.target, operation.bytes,
-                                       operation.info ? "f64" : "f32");
+        allReduce(session, operation);
         break;
       }
+    }
+  }
+
+  static void begin(Session &session, const auto &reduction) {
+    ++session.reductions;
+    session.device().synchronize();
+    session.collective().startSum(reduction->bucket, reduction->place);
+  }
+
+  /// Begins what the last chunk did not: it had no backward, or there was none
+  /// for this rank.
+  static void allReduce(Session &session, const Operation &operation) {
+    Collective &ranks = session.collective();
+    if (ranks.size() == 1)
+      return;
+    const auto &reductions = operation.reductions;
+    auto came = std::chrono::steady_clock::now();
+    try {
+      while (session.reductions < reductions.size())
+        begin(session, reductions[session.reductions]);
+      session.reductions = 0;
+      session.countSums(ranks.finishSums(), came);
+    } catch (Error &error) {
+      session.errorLocated = true;
+      error.within(reductions.front()->place.loc);
+      throw;
     }
   }
 
@@ -203,14 +235,34 @@ public:
       operation.program = &loader.program(fields.text("program"));
     } else if (op == "all_reduce") {
       operation.kind = Operation::allReduce;
-      std::string dtype = fields.text("dtype");
-      if (dtype != "f32" && dtype != "f64")
-        throw Error(fields.where(), ": all_reduce knows f32 and f64, not ",
-                    dtype);
-      operation.info = dtype == "f64";
-      operation.bytes = fields.integer("count");
-      operation.target =
-          field(fields, "arg", operation.bytes * bytesOf(dtype), variable);
+      if (std::string dtype = fields.text("dtype"); dtype != "f32")
+        throw Error(fields.where(), ": all_reduce knows f32, not ", dtype);
+      operation.reductions = std::exchange(loader.reductions, {});
+      operation.reductions.push_back(std::make_shared<Reduction>());
+      int64_t count = fields.integer("count");
+      addRest(operation.reductions,
+              {field(fields, "arg", count * bytesOf("f32"), variable), count},
+              fields.where());
+      size_t number = 0;
+      for (auto &reduction : operation.reductions)
+        reduction->place = {concat("all_reduce, bucket ", ++number, " of ",
+                                   operation.reductions.size()),
+                            fields.text("loc", "")};
+    } else if (op == "reduce_start") {
+      operation.kind = Operation::reduceStart;
+      const Json &args = fields.array("args");
+      std::vector<int64_t> counts = fields.integers("counts");
+      if (args.size() != counts.size())
+        throw Error(fields.where(), ": 'args' and 'counts' differ in length");
+      auto reduction = std::make_shared<Reduction>();
+      for (size_t i = 0; i < args.size(); ++i)
+        reduction->bucket.push_back(
+            {operand(args[i], concat(fields.where(), ".args[", i, "]"),
+                     counts[i] * bytesOf("f32"), variable)
+                 .address,
+             counts[i]});
+      loader.reductions.push_back(reduction);
+      operation.reductions = {reduction};
     } else {
       throw Error(fields.where(), ": the host command '", op,
                   "' cannot stand in a loop");
@@ -219,6 +271,29 @@ public:
   }
 
 private:
+  /// The last bucket: what of `whole` is in none of those before it.
+  static void addRest(const std::vector<std::shared_ptr<Reduction>> &reductions,
+                      const Piece &whole, const std::string &where) {
+    std::vector<Piece> begun;
+    for (const auto &reduction : reductions)
+      begun.insert(begun.end(), reduction->bucket.begin(),
+                   reduction->bucket.end());
+    std::sort(begun.begin(), begun.end(), [](const Piece &a, const Piece &b) {
+      return a.address < b.address;
+    });
+    char *end = whole.address + whole.count * bytesOf("f32");
+    begun.push_back({end, 0});
+    char *at = whole.address;
+    for (const Piece &piece : begun) {
+      if (piece.address < at || piece.address > end)
+        throw Error(where, ": what is begun before lies elsewhere, or is begun "
+                           "twice");
+      if (int64_t count = (piece.address - at) / bytesOf("f32"))
+        reductions.back()->bucket.push_back({at, count});
+      at = piece.address + piece.count * bytesOf("f32");
+    }
+  }
+
   void addLoop(const Fields &fields) {
     int64_t from = fields.integer("from"), to = fields.integer("to"),
             step = fields.integer("step");
@@ -276,8 +351,8 @@ private:
 } // namespace
 
 bool isDeviceCommand(const std::string &op) {
-  static const std::set<std::string> ops = {"dispatch", "loop", "zero",
-                                            "copy",     "call", "all_reduce"};
+  static const std::set<std::string> ops = {
+      "dispatch", "loop", "zero", "copy", "call", "reduce_start", "all_reduce"};
   return ops.count(op) != 0;
 }
 

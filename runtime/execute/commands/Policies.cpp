@@ -56,9 +56,11 @@ public:
     std::snprintf(step, sizeof step, "step-%06ld",
                   static_cast<long>(session.step));
     fs::path saves = session.options().out / "saves" / name;
-    saveHuggingFace(saves / step, policy);
+    bool writes = session.collective().isRoot();
+    if (writes)
+      saveHuggingFace(saves / step, policy);
     if (full) {
-      if (worst->second != step)
+      if (writes && worst->second != step)
         fs::remove_all(saves / worst->second);
       kept.erase(worst);
     }
@@ -93,23 +95,30 @@ public:
         where ? where.read<double>(state.whole.sequences())
               : std::vector<double>(state.whole.sequences(), 1.0);
     fs::path directory = session.options().out / "data";
-    fs::create_directories(directory);
     fs::path path = directory / (data.name() + ".jsonl");
     int64_t &lines = session.written[data.name()];
-    // The first write of a run starts the file anew.
-    std::FILE *file = std::fopen(path.c_str(), lines ? "ab" : "wb");
-    if (!file)
-      throw Error(path.string(), ": cannot be written");
+    std::FILE *file = nullptr;
+    // The first write of a run starts the file anew. One rank does it; all
+    // remember the lines.
+    if (session.collective().isRoot()) {
+      fs::create_directories(directory);
+      file = std::fopen(path.c_str(), lines ? "ab" : "wb");
+      if (!file)
+        throw Error(path.string(), ": cannot be written");
+    }
     for (size_t i = 0; i < state.outputs.sequences.size(); ++i) {
       if (flags[i] == 0)
         continue;
       const Sequence &sequence = state.outputs.sequences[i];
       std::string line = dumpJson(
           data.completed(state.outputs.lineOf(sequence), sequence.text));
-      std::fprintf(file, "%s\n", line.c_str());
+      if (file)
+        std::fprintf(file, "%s\n", line.c_str());
       ++lines;
       data.append(line, concat(data.name(), ".jsonl:", lines));
     }
+    if (!file)
+      return;
     // A checkpoint will count these lines.
     bool written = std::fflush(file) == 0 && ::fsync(::fileno(file)) == 0;
     std::fclose(file);

@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/execute/Session.h"
+#include "runtime/rollout/Shares.h"
+#include "runtime/support/Bytes.h"
 #include "runtime/support/Philox.h"
 #include <algorithm>
 #include <cmath>
@@ -264,11 +266,15 @@ public:
       std::vector<Group> prompts = takePrompts(session, data, wanted, settings);
       if (prompts.empty())
         break;
-      settings.firstGroup = tried;
+      // Each rank draws for some of the prompts: noise is numbered by sequence.
+      auto [from, to] =
+          session.collective().share(static_cast<int64_t>(prompts.size()));
+      settings.firstGroup = tried + from;
       tried += static_cast<int64_t>(prompts.size());
       int64_t ran = 0, alone = 0;
       OutputSet candidates = policy.rollout->run(
-          std::move(prompts), settings, *policy.tokenizer, [&](int64_t rows) {
+          {prompts.begin() + from, prompts.begin() + to}, settings,
+          *policy.tokenizer, [&](int64_t rows) {
             ran += rows;
             auto begin = std::chrono::steady_clock::now();
             program.run(session);
@@ -276,6 +282,8 @@ public:
               session.trace->add("rollout step", "sample", begin,
                                  concat("\"rows\":", rows));
           });
+      if (session.collective().size() > 1)
+        candidates = gather(session, std::move(prompts), candidates, ran);
       for (const Sequence &sequence : candidates.sequences)
         alone +=
             static_cast<int64_t>(candidates.groupOf(sequence).prompt.size() -
@@ -296,6 +304,26 @@ public:
   }
 
 private:
+  /// What all ranks drew, in the order of their prompts; adds up `ran`.
+  OutputSet gather(Session &session, std::vector<Group> prompts,
+                   const OutputSet &mine, int64_t &ran) const {
+    std::string bytes;
+    appendBytes(bytes, std::vector<int64_t>{ran});
+    bytes += sequencesToBytes(mine.sequences);
+    std::vector<std::string> all = session.collective().gather(
+        std::move(bytes), {"gather of samples", loc});
+    OutputSet whole;
+    ran = 0;
+    for (size_t rank = 0; rank < all.size(); ++rank) {
+      std::string_view from = all[rank];
+      ran += takeBytes<int64_t>(from).at(0);
+      int64_t first = static_cast<int64_t>(prompts.size() * rank / all.size());
+      sequencesFromBytes(from, first, *policy.tokenizer, whole.sequences);
+    }
+    whole.groups = std::move(prompts);
+    return whole;
+  }
+
   std::vector<Group> takePrompts(Session &session, DataCursor &data,
                                  int64_t wanted,
                                  const SampleSettings &settings) const {

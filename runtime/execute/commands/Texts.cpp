@@ -244,6 +244,8 @@ public:
       questions.push_back(std::move(question));
       askedRows.push_back(r);
     }
+    if (session.collective().size() > 1)
+      askTogether(session, questions);
     std::vector<Json> answers =
         pool.ask(questions, session.round, [&](const std::string &text) {
           session.recorder().warn(text);
@@ -264,6 +266,35 @@ public:
   }
 
 private:
+  /// Each rank asks some of the questions, and all get every answer: a judge
+  /// may answer the same question differently.
+  void askTogether(Session &session, const std::vector<Json> &questions) {
+    std::vector<Json> open = pool.unanswered(questions, session.round);
+    Collective &ranks = session.collective();
+    auto [from, to] = ranks.share(static_cast<int64_t>(open.size()));
+    int64_t failedBefore = pool.failures();
+    Json warnings = Json::array();
+    Json answers =
+        pool.ask({open.begin() + from, open.begin() + to}, session.round,
+                 [&](const std::string &text) { warnings.push_back(text); });
+    int64_t failed = pool.failures() - failedBefore;
+    std::vector<std::string> all = ranks.gather(
+        dumpJson(
+            {{"answers", answers}, {"failed", failed}, {"warnings", warnings}}),
+        {"gather of externs", loc});
+    size_t next = 0;
+    for (const std::string &text : all) {
+      Json json = parseJson(text, "what another rank was answered");
+      Fields fields(json, "what another rank was answered");
+      for (const Json &answer : fields.array("answers"))
+        pool.adopt(open.at(next++), answer);
+      pool.addFailures(fields.integer("failed"));
+      for (const Json &warning : fields.array("warnings"))
+        session.recorder().warn(warning.get<std::string>());
+    }
+    pool.addFailures(-failed); // its own have been counted twice
+  }
+
   std::string metric;
   ExternPool &pool;
 };

@@ -83,3 +83,10 @@ rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
 // expected-error @+1 {{has a box whose rows of 256 bytes exceed the swizzle of 128}}
 rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
   {operand = 0, dtype = "f32", sizes = [64, -1], strides = [256], box = [64, 8], swizzle = 128}]}}
+
+// -----
+
+rt.program @p {
+  // expected-error @+1 {{2 references, but 1 counts}}
+  rt.reduce_start [#rt.ref<@x>, #rt.ref<@y>] [4]
+}

@@ -26,6 +26,13 @@ rt.program @p {
 rt.stage @s "steps" = 4 {
   // CHECK: rt.update attributes
   rt.update attributes {set = 0, policy = @actor, minibatches = 2, epochs = 1, split = "group"} {
+    // CHECK: rt.gather [#rt.ref<@x>] {
+    // CHECK-NEXT: rt.zero <@x>, 64
+    rt.gather [#rt.ref<@x>] {
+      rt.zero <@x>, 64
+    }
+    // CHECK: rt.reduce_start [#rt.ref<@x + 64>, #rt.ref<@x>] [4, 8]
+    rt.reduce_start [#rt.ref<@x + 64>, #rt.ref<@x>] [4, 8]
     // CHECK: rt.all_reduce <@x>, 32 of "f32"
     rt.all_reduce <@x>, 32 of "f32"
     // CHECK: rt.metric "loss" #rt.ref<@two>
