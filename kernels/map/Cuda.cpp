@@ -17,20 +17,20 @@ using namespace r1c;
 using namespace r1c::kernels;
 using kern::AccessAttr;
 
-/// Elements that a thread takes at once: neighbours in all operands, where that
-/// divides their number.
+/// Elements that a thread takes at once: neighbours in all operands that have
+/// several in a row, where that divides their number.
 static int64_t mapLanes(kern::MapOp op, bool flat) {
   auto plain = [](Attribute a) {
     auto access = cast<AccessAttr>(a);
     return access.getKind() == kern::AccessKind::one ||
+           access.getKind() == kern::AccessKind::row ||
            access.getKind() == kern::AccessKind::beside ||
            (access.getKind() == kern::AccessKind::element &&
             access.getLane() < 0);
   };
   int64_t count = op.getColumns() < 0 ? op.getRows() : op.getColumns();
   bool divides = !ShapedType::isDynamic(count) && count % 4 == 0;
-  bool walks = flat || op.getBody().front().getOps<kern::IndexOp>().empty();
-  return walks && divides && llvm::all_of(op.getAccess(), plain) &&
+  return divides && llvm::all_of(op.getAccess(), plain) &&
                  llvm::all_of(op.getResultAccess(), plain)
              ? 4
              : 1;

@@ -146,6 +146,59 @@ func.func @k(%x: tensor<?xbf16>, %f: tensor<?xi1>, %i: tensor<?xi32>, %o: tensor
   }
 }
 
+// Numbers of a row beside its elements, and the column's number: what makes the
+// gradient of stored logits.
+TEST(Map, RowsAndColumns) {
+  for (int64_t n : {40, 37, 1100})
+    for (std::string type : {"f32", "bf16"}) {
+      std::string N = std::to_string(n), t = "tensor<?x" + N + "xf32>",
+                  result = "tensor<?x" + N + "x" + type + ">",
+                  narrow = type == "f32" ? "" : R"(
+    %r = arith.truncf %p : f32 to bf16)",
+                  yielded = type == "f32" ? "%p" : "%r";
+      std::string text =
+          "func.func @f(%z: " + t +
+          ", %y: tensor<?xi32>, %g: tensor<?xf32>, %t: "
+          "tensor<f32>) -> " +
+          result + R"( attributes {kern.kernel} {
+  %0 = kern.map (%a = %z : element )" +
+          t +
+          R"(, %b = %y : row tensor<?xi32>, %c = %g : row tensor<?xf32>, %d = %t : one tensor<f32>) -> (element )" +
+          result + R"() {
+    %i = kern.index column
+    %h = arith.cmpi eq, %i, %b : i32
+    %s = arith.select %h, %d, %a : f32
+    %p = arith.mulf %s, %c : f32)" +
+          narrow + "\n    kern.yield " + yielded + " : " + type +
+          "\n  }\n  return %0 : " + result + "\n}\n";
+      Kernels tuned(text), naive(text, true);
+      for (int64_t rows : {0, 1, 7}) {
+        auto z = randomFloats(rows * n), g = randomFloats(rows);
+        std::vector<int32_t> y;
+        for (int64_t r = 0; r < rows; ++r)
+          y.push_back(rng()() % n);
+        Buffer Z = Buffer::of(z), Y = Buffer::of(y), G = Buffer::of(g),
+               T = Buffer::of(std::vector<float>{3});
+        std::vector<float> expected;
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t j = 0; j < n; ++j)
+            expected.push_back((j == y[r] ? 3.0f : z[r * n + j]) * g[r]);
+        for (const Kernels *kernels : {&tuned, &naive})
+          for (int64_t workers : {1, 3}) {
+            if (type == "f32") {
+              Buffer got = Buffer::poisoned<float>(rows * n);
+              kernels->run("f", {&Z, &Y, &G, &T, &got}, rows, workers);
+              EXPECT_TRUE(sameBits(got.values<float>(), expected));
+            } else {
+              Buffer got = Buffer::poisoned<uint16_t>(rows * n);
+              kernels->run("f", {&Z, &Y, &G, &T, &got}, rows, workers);
+              EXPECT_TRUE(sameBits(got.values<uint16_t>(), toBf16(expected)));
+            }
+          }
+      }
+    }
+}
+
 TEST(Map, AdamWInPlace) {
   // Static size, flat; results over inputs.
   Kernels kernels(R"(

@@ -43,6 +43,10 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-NOT: tensor<?x16xf32>
 // CHECK: kern.matmul {{.*}} -> (chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>)
 // CHECK-NOT: tensor<?x16xf32>
+// An update keeps them, beside what is reduced.
+// CHECK-LABEL: func.func @m.head.stored(
+// CHECK: kern.matmul {{.*}} -> (chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, chunk tensor<?x1xf32>, tensor<?x16xf32>)
+// CHECK: return {{.*}} : {{.*}}, tensor<?x16xf32>
 // CHECK-LABEL: func.func @m.logits(
 // CHECK: kern.matmul {{.*}} -> (tensor<?x16xf32>)
 // CHECK-LABEL: func.func @m.sample(

@@ -112,7 +112,7 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Logits logits,
                        operands, body)
         .getResult(0);
   operands.insert(operands.begin(), element(logits.stored));
-  return writeRow(b, loc, type, operands, body).getResult(0);
+  return writeMap(b, loc, type, operands, {}, body).getResult(0);
 }
 
 /// The largest t in (0, 1], to the last bit or two, for which the elements of
