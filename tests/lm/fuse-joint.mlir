@@ -51,3 +51,13 @@ lm.model @narrow config {layers = 2, hidden = 64, heads = 4, kv_heads = 1, head_
 // CHECK: kern.rope %{{.*}}, %{{.*}} at {{.*}}heads = 5
 // CHECK-LABEL: func.func @narrow.layer.cached(
 // CHECK: kern.rope %{{.*}}, %{{.*}}, %{{.*}} at %{{.*}} scatter
+
+// -----
+
+// A gradient that goes on in float32 is rounded for products where it arises.
+lm.model @bf16 config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64, bf16 = true} {}
+
+// CHECK-LABEL: func.func @bf16.layer.backward(
+// CHECK: %[[D:.*]]:3 = kern.row {{.*}} -> (element tensor<?x64xf32>, row tensor<?xf32>, element tensor<?x64xbf16>)
+// CHECK: kern.matmul %[[D]]#2
+// CHECK: kern.matmul %[[D]]#2, %{{.*}} transpose_a

@@ -46,22 +46,30 @@ Value fuse::rmsNorm(OpBuilder &b, Location loc, Value x, Value weight,
 
 RMSNormGradient fuse::rmsNormGradient(OpBuilder &b, Location loc,
                                       Value gradient, Value x, Value weight,
-                                      Value residual, double epsilon) {
+                                      Value residual, double epsilon,
+                                      Type rounded) {
   int64_t n = columnsOf(x);
   SmallVector<Operand> operands{element(gradient), element(x), column(weight)};
   if (residual)
     operands.push_back(element(residual));
-  Type perRow = perRowOf(x, b.getF32Type());
-  auto op = writeRow(b, loc, {x.getType(), perRow}, operands,
-                     [&](Scalars &s, Arguments v) -> Values {
-                       Value scale = reciprocalRoot(s, v[1], n, epsilon);
-                       Value a = s.mul(v[0], v[2]);
-                       Value mean = s.div(s.sum(s.mul(a, v[1])), s.number(n));
-                       Value factor = s.mul(mean, s.mul(scale, scale));
-                       Value dx = s.mul(scale, s.sub(a, s.mul(v[1], factor)));
-                       return {residual ? s.add(v[3], dx) : dx, scale};
-                     });
-  return {op.getResult(0), op.getResult(1)};
+  SmallVector<Type> types{x.getType(), perRowOf(x, b.getF32Type())};
+  if (rounded)
+    types.push_back(cast<RankedTensorType>(x.getType()).clone(rounded));
+  auto op =
+      writeRow(b, loc, types, operands, [&](Scalars &s, Arguments v) -> Values {
+        Value scale = reciprocalRoot(s, v[1], n, epsilon);
+        Value a = s.mul(v[0], v[2]);
+        Value mean = s.div(s.sum(s.mul(a, v[1])), s.number(n));
+        Value factor = s.mul(mean, s.mul(scale, scale));
+        Value dx = s.mul(scale, s.sub(a, s.mul(v[1], factor)));
+        dx = residual ? s.add(v[3], dx) : dx;
+        Values yielded{dx, scale};
+        if (rounded)
+          yielded.push_back(dx);
+        return yielded;
+      });
+  return {op.getResult(0), op.getResult(1),
+          rounded ? op.getResult(2) : Value()};
 }
 
 Value fuse::siluMul(Scalars &s, Value gate, Value up) {

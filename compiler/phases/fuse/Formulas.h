@@ -21,13 +21,14 @@ mlir::Value rmsNorm(mlir::OpBuilder &b, mlir::Location loc, mlir::Value x,
                     mlir::Value weight, double epsilon, mlir::Type element);
 
 struct RMSNormGradient {
-  mlir::Value input; ///< ∂L/∂x (+ `residual` if there is one)
-  mlir::Value scale; ///< 1 / sqrt(mean(x²) + ε), one a row
+  mlir::Value input;   ///< ∂L/∂x (+ `residual` if there is one)
+  mlir::Value scale;   ///< 1 / sqrt(mean(x²) + ε), one a row
+  mlir::Value rounded; ///< `input` in another type, if one is given
 };
 RMSNormGradient rmsNormGradient(mlir::OpBuilder &b, mlir::Location loc,
                                 mlir::Value gradient, mlir::Value x,
                                 mlir::Value weight, mlir::Value residual,
-                                double epsilon);
+                                double epsilon, mlir::Type rounded = {});
 
 /// The body of silu(gate) · up, for an epilogue or a map.
 mlir::Value siluMul(Scalars &s, mlir::Value gate, mlir::Value up);

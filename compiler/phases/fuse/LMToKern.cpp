@@ -382,12 +382,16 @@ LogicalResult Fuser::write(lm::RMSNormGradOp op) {
   Value xs = splitHeads(loc, x, heads), gs = splitHeads(loc, gradient, heads);
   Value residual;
   lm::AddOp add = absorbedAdd(op.getInputGradient(), residual);
-  RMSNormGradient of =
-      rmsNormGradient(b, loc, gs, xs, lookup(op.getWeight()),
-                      add ? splitHeads(loc, residual, heads) : Value(),
-                      op.getEpsilon().convertToDouble());
-  map[add ? add.getResult() : op.getInputGradient()] =
-      mergeHeads(loc, of.input, x, heads);
+  Value result = add ? add.getResult() : op.getInputGradient();
+  // Products that read it take it from here, as they read it.
+  bool rounds = heads == 1 && precision.isRounded(result);
+  RMSNormGradient of = rmsNormGradient(
+      b, loc, gs, xs, lookup(op.getWeight()),
+      add ? splitHeads(loc, residual, heads) : Value(),
+      op.getEpsilon().convertToDouble(), rounds ? products : Type());
+  map[result] = mergeHeads(loc, of.input, x, heads);
+  if (rounds)
+    rounded[of.input] = of.rounded;
   auto init = accumulator(op.getWeightGradient());
   if (failed(init))
     return failure();

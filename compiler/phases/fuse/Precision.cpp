@@ -104,6 +104,12 @@ bool Precision::isNarrow(Value value) const {
                       [&](OpOperand &use) { return isNarrow(use); });
 }
 
+bool Precision::isRounded(Value value) const {
+  return products.isBF16() && !isNarrow(value) &&
+         llvm::any_of(value.getUses(),
+                      [&](OpOperand &use) { return isNarrow(use); });
+}
+
 lm::SiluMulOp fuse::pairOf(lm::LinearOp op) {
   auto of = [](Value value) { return value.getDefiningOp<lm::LinearOp>(); };
   for (Operation *user : op.getResult().getUsers()) {

@@ -38,6 +38,8 @@ public:
 
   /// Whether every reader of the value takes it as `products`.
   bool isNarrow(mlir::Value value) const;
+  /// Whether some readers take it as `products` though it is stored in f32.
+  bool isRounded(mlir::Value value) const;
 
 private:
   bool isNarrow(mlir::OpOperand &use) const;
