@@ -61,3 +61,14 @@ lm.model @bf16 config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, interme
 // CHECK: %[[D:.*]]:3 = kern.row {{.*}} -> (element tensor<?x64xf32>, row tensor<?xf32>, element tensor<?x64xbf16>)
 // CHECK: kern.matmul %[[D]]#2
 // CHECK: kern.matmul %[[D]]#2, %{{.*}} transpose_a
+
+// -----
+
+// Norms read queries and keys in float32, a GPU's attention values in bfloat16: each is rounded, or not, where the product is cut.
+module attributes {r1c.target = "cuda"} {
+  lm.model @mixed config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64, qk_norm = true, bf16 = true} {}
+}
+
+// CHECK-LABEL: func.func @mixed.layer(
+// CHECK: kern.matmul {{.*}} -> (tensor<?x128xf32>)
+// CHECK-NEXT: kern.rope {{.*}}heads = 0{{.*}} -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xbf16>

@@ -161,6 +161,10 @@ JointGradient *Fuser::jointOf(Operation *op) {
   return at == jointAt.end() ? nullptr : &jointGradients[at->second];
 }
 
+Type Fuser::elementOf(lm::LinearOp op) {
+  return stored(op.getResult()).getElementType();
+}
+
 void Fuser::addJoint(Operation *root, Value query, Value key, Value value) {
   auto joint = findJointAttention(root, query, key, value);
   if (!joint || joined.contains(joint->query) || joined.contains(joint->key))
@@ -172,9 +176,10 @@ void Fuser::addJoint(Operation *root, Value query, Value key, Value value) {
   joined.insert(joint->key);
   Operation *first = nullptr;
   for (lm::LinearOp each : joint->products) {
-    if (stored(each.getResult()).getElementType() !=
-        stored(joint->products[0].getResult()).getElementType()) {
-      joint->products.clear(); // attention reads values in fewer digits
+    // What turns the product itself reads all of it in the same digits, as it
+    // would read each alone; what cuts it gives each part its own.
+    if (joint->direct && elementOf(each) != elementOf(joint->products[0])) {
+      joint->products.clear();
       joint->direct = false;
       first = nullptr;
       break;
@@ -272,8 +277,11 @@ void Fuser::writeProducts(const JointAttention &joint) {
   auto body = [](Scalars &s, ArrayRef<Value> v) -> SmallVector<Value> {
     return {s.add(v[0], v[1])};
   };
-  auto type = RankedTensorType::get({ShapedType::kDynamic, columns},
-                                    stored(first.getResult()).getElementType());
+  Type element = elementOf(first);
+  for (lm::LinearOp each : joint.products)
+    if (elementOf(each) != element)
+      element = b.getF32Type(); // rounded where it is cut
+  auto type = RankedTensorType::get({ShapedType::kDynamic, columns}, element);
   Value product = writeMatmul(b, loc, type, operand(first.getInput()),
                               packed(weights, "forward"), /*paired=*/false,
                               operands, operands.empty() ? Body() : Body(body))

@@ -73,6 +73,8 @@ private:
                 mlir::Value value);
   void addJoint(lm::AttentionGradOp grad);
   void addJoint(const JointGradient &joint);
+  /// In which the op's result is stored.
+  mlir::Type elementOf(lm::LinearOp op);
   /// The gradients that are brought together, or read, where this op stands.
   JointGradient *jointOf(mlir::Operation *op);
   /// The product of queries, keys and values; and what cuts it.
