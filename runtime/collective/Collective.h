@@ -15,6 +15,8 @@
 
 namespace r1c::runtime {
 
+class Mark;
+
 /// Which collective it is, for messages: "all_reduce" at "step.r1:9:1".
 struct Place {
   std::string what, loc;
@@ -54,10 +56,15 @@ public:
                                           const Place &place) = 0;
 
   /// Begins to sum a bucket over all ranks, in place; ((r0 + r1) + r2) + …
-  /// The bucket is left alone until `finishSums`.
-  virtual void startSum(const Bucket &bucket, const Place &place) = 0;
+  /// The bucket is left alone until `finishSums`. It is final behind a mark of
+  /// the device, or, without one, now.
+  virtual void startSum(const Bucket &bucket, const Place &place,
+                        const Mark *behind = nullptr) = 0;
   /// Waits for all sums that were begun.
   virtual std::vector<Summed> finishSums() = 0;
+
+  /// What people should know of how it sums.
+  virtual std::vector<std::string> notes() const { return {}; }
 
   /// The rank has come to a line of the step file.
   virtual void at(const std::string &loc) {}

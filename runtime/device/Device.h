@@ -35,6 +35,12 @@ public:
   virtual ~Recording() = default;
 };
 
+/// A place among a device's commands, for other streams to wait for.
+class Mark {
+public:
+  virtual ~Mark() = default;
+};
+
 /// A loaded kernels.so or kernels.cubin; outlives its launches, and does not
 /// outlive its device.
 class Executable {
@@ -60,6 +66,8 @@ public:
   virtual ~Device() = default;
 
   virtual std::string describe() const = 0;
+  /// Which one of the machine's it is.
+  virtual std::string address() const { return ""; }
   /// Workers among which a kernel's work is divided: threads, multiprocessors.
   virtual int64_t workers() const = 0;
   /// Bytes that it has in all, whoever uses them.
@@ -86,7 +94,12 @@ public:
   /// Dispatches, waits, and gives the seconds that the kernel took.
   virtual double time(const Launch &launch) = 0;
 
-  /// Records what `commands` asks for (copy, zero and dispatch, nothing else)
+  /// Null on a device whose commands are done when the call returns.
+  virtual std::unique_ptr<Mark> makeMark() { return nullptr; }
+  /// Puts the mark behind the commands so far.
+  virtual void mark(const Mark &mark) {}
+
+  /// Records what `commands` asks for (copy, zero, dispatch and mark alone)
   /// without running it. Null, with `commands` not called, on a device that
   /// gains nothing by it.
   virtual std::unique_ptr<Recording>

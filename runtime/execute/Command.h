@@ -24,6 +24,7 @@ class Session;
 struct Reduction {
   Bucket bucket;
   Place place;
+  std::unique_ptr<Mark> mark; ///< where it is final; null: at once
 };
 
 /// One command of a program, with everything resolved: running it looks up no

@@ -7,6 +7,7 @@
 
 #include "runtime/execute/Session.h"
 #include "runtime/artifact/MemoryPlan.h"
+#include "runtime/collective/nccl/Nccl.h"
 #include "runtime/collective/single/Single.h"
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cpu/ThreadPool.h"
@@ -98,9 +99,10 @@ void Session::openDevice() {
                                                     collective().sharers());
     deviceOwner = makeCpuDevice(runOptions.threads);
   } else if (manifest.targetKind == "cuda") {
+    deviceOwner = makeCudaDevice(manifest.targetCpu, collective().localRank());
     if (collective().size() > 1)
-      throw Error("compiled for a GPU: several ranks run on CPUs only");
-    deviceOwner = makeCudaDevice(manifest.targetCpu);
+      gpuRanks = makeNcclRanks(runOptions.ranks, *deviceOwner,
+                               runOptions.collectiveTimeout);
   } else {
     throw Error("compiled for ", manifest.targetKind,
                 ", and this runtime has no such device");

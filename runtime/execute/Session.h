@@ -89,7 +89,9 @@ public:
   //===--- for commands ---------------------------------------------------===//
 
   Device &device() { return *deviceOwner; }
-  Collective &collective() const { return *runOptions.ranks; }
+  Collective &collective() const {
+    return gpuRanks ? *gpuRanks : *runOptions.ranks;
+  }
   const Memory &memory() const { return *memoryOwner; }
   Policy &policy(const std::string &name);
   DataSet &dataSet(const std::string &name);
@@ -180,6 +182,7 @@ private:
   Artifact artifact;
   Manifest manifest;
   std::unique_ptr<Device> deviceOwner;
+  std::unique_ptr<Collective> gpuRanks; ///< with sums on the GPUs, if several
   std::unique_ptr<Memory> memoryOwner;
   std::unique_ptr<Executable> executable;
   std::map<std::string, std::unique_ptr<Policy>> policies;

@@ -195,6 +195,8 @@ bool Session::run() {
     recorderOwner->note(
         concat("resuming from ", latest->string(), " (step ", step, ")"));
   }
+  for (const std::string &note : collective().notes())
+    recorderOwner->warn(note);
   if (collective().isRoot())
     describeRun();
   requireSameState(saveState());

@@ -8,12 +8,15 @@
 #include "tests/runtime/FakeCuda.h"
 #include "runtime/device/cuda/Driver.h"
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <dlfcn.h>
 #include <elf.h>
 #include <functional>
 #include <map>
+#include <set>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -33,21 +36,28 @@ struct ModuleTag {
   void *handle = nullptr;
   std::map<std::string, FunctionTag> functions;
 };
+struct StreamTag {
+  std::deque<std::function<void()>> queued;
+  int64_t done = 0; ///< commands that have run
+  bool stalled = false;
+  int64_t end() const { return done + static_cast<int64_t>(queued.size()); }
+};
 struct EventTag {
+  Stream stream = nullptr;
   int64_t at = -1; ///< how many commands stood before it
 };
 struct GraphTag {
   std::vector<std::function<void()>> commands;
+  /// External events, and how many commands stand before each.
+  std::vector<std::pair<Event, size_t>> events;
 };
-struct GraphExecTag {
-  std::vector<std::function<void()>> commands;
-};
+struct GraphExecTag : GraphTag {};
 } // namespace r1c::runtime::cuda
 
 namespace {
 
 constexpr Result invalidValue = 1, illegalAddress = 700, launchFailure = 719,
-                 notReady = 600, captureUnsupported = 900;
+                 captureUnsupported = 900;
 
 FakeCuda state;
 
@@ -89,7 +99,11 @@ public:
     --at;
     return address + size <= at->first + at->second;
   }
+  /// Nests.
   void open(bool yes) {
+    opened += yes ? 1 : -1;
+    if (opened != yes)
+      return;
     ::mprotect(start, std::min(bytes, used + 4096),
                yes ? PROT_READ | PROT_WRITE : PROT_NONE);
   }
@@ -98,6 +112,7 @@ public:
 
 private:
   char *start;
+  int opened = 0;
   size_t used = 0;
   std::map<DevicePointer, size_t> blocks;
 };
@@ -108,9 +123,9 @@ Region &region() {
 }
 
 std::map<const char *, size_t> pinned;
-std::deque<std::function<void()>> queued;
-int64_t done = 0; ///< commands that have run
+std::set<Stream> streams;
 Graph capturing = nullptr;
+Stream capturingStream = nullptr;
 Result sticky = success;
 
 /// What a call that fails on purpose, or after a fault, returns.
@@ -120,29 +135,33 @@ Result expected(const char *name) {
   return sticky;
 }
 
-Result enqueue(std::function<void()> command) {
-  if (capturing) {
+Result enqueue(Stream stream, std::function<void()> command) {
+  if (capturing && stream == capturingStream) {
     ++state.captured;
     capturing->commands.push_back(std::move(command));
   } else {
-    queued.push_back(std::move(command));
+    stream->queued.push_back(std::move(command));
   }
   return success;
 }
 
 /// Runs what stands before the given number.
-void runUntil(int64_t number) {
+void runUntil(Stream stream, int64_t number) {
   region().open(true);
-  while (done < number && !queued.empty()) {
-    std::function<void()> command = std::move(queued.front());
-    queued.pop_front();
-    ++done;
+  while (stream->done < number && !stream->queued.empty() && !stream->stalled) {
+    std::function<void()> command = std::move(stream->queued.front());
+    stream->queued.pop_front();
     if (sticky == success)
       command();
+    ++stream->done;
   }
   region().open(false);
 }
-void runAll() { runUntil(done + static_cast<int64_t>(queued.size())); }
+void runAll(Stream stream) { runUntil(stream, stream->end()); }
+void runAll() {
+  for (Stream stream : streams)
+    runAll(stream);
+}
 
 void notePageable(const void *address, size_t bytes) {
   const auto *at = static_cast<const char *>(address);
@@ -176,7 +195,10 @@ Result cuDriverGetVersion(int *version) {
 Result cuInit(unsigned) {
   // A process has one GPU for good; a test begins with one that has no fault.
   sticky = success;
-  queued.clear();
+  for (Stream stream : streams)
+    stream->queued.clear();
+  if (const char *devices = std::getenv("R1C_FAKE_DEVICES"))
+    state.devices = std::atoi(devices);
   FAKE(cuInit)
   return state.devices ? success : noDevice;
 }
@@ -208,6 +230,10 @@ Result cuDeviceGet(int *device, int ordinal) {
 }
 Result cuDeviceGetName(char *name, int length, int) {
   std::strncpy(name, "Fake GPU", length);
+  return success;
+}
+Result cuDeviceGetPCIBusId(char *name, int length, int device) {
+  std::snprintf(name, length, "0000:%02x:00.0", device);
   return success;
 }
 Result cuDeviceGetAttribute(int *value, int attribute, int) {
@@ -275,61 +301,73 @@ Result cuMemFreeHost(void *address) {
   return success;
 }
 Result cuMemcpyHtoDAsync_v2(DevicePointer target, const void *source,
-                            size_t bytes, Stream) {
+                            size_t bytes, Stream stream) {
   FAKE(cuMemcpyHtoDAsync_v2)
   if (!region().holds(target, bytes))
     return invalidValue;
   notePageable(source, bytes);
-  return enqueue(
-      [=] { std::memcpy(reinterpret_cast<void *>(target), source, bytes); });
+  return enqueue(stream, [=] {
+    std::memcpy(reinterpret_cast<void *>(target), source, bytes);
+  });
 }
 Result cuMemcpyDtoHAsync_v2(void *target, DevicePointer source, size_t bytes,
-                            Stream) {
+                            Stream stream) {
   FAKE(cuMemcpyDtoHAsync_v2)
   if (!region().holds(source, bytes))
     return invalidValue;
   notePageable(target, bytes);
-  return enqueue(
-      [=] { std::memcpy(target, reinterpret_cast<void *>(source), bytes); });
+  return enqueue(stream, [=] {
+    std::memcpy(target, reinterpret_cast<void *>(source), bytes);
+  });
 }
 Result cuMemcpyDtoDAsync_v2(DevicePointer target, DevicePointer source,
-                            size_t bytes, Stream) {
+                            size_t bytes, Stream stream) {
   FAKE(cuMemcpyDtoDAsync_v2)
   if (!region().holds(source, bytes) || !region().holds(target, bytes))
     return invalidValue;
-  return enqueue([=] {
+  return enqueue(stream, [=] {
     std::memcpy(reinterpret_cast<void *>(target),
                 reinterpret_cast<void *>(source), bytes);
   });
 }
 Result cuMemsetD8Async(DevicePointer target, unsigned char value, size_t bytes,
-                       Stream) {
+                       Stream stream) {
   FAKE(cuMemsetD8Async)
   if (!region().holds(target, bytes))
     return invalidValue;
-  return enqueue(
-      [=] { std::memset(reinterpret_cast<void *>(target), value, bytes); });
+  return enqueue(stream, [=] {
+    std::memset(reinterpret_cast<void *>(target), value, bytes);
+  });
 }
 Result cuStreamCreate(Stream *stream, unsigned) {
   FAKE(cuStreamCreate)
-  *stream = reinterpret_cast<Stream>(&state);
+  *stream = *streams.insert(new StreamTag).first;
   return success;
 }
-Result cuStreamDestroy_v2(Stream) {
-  runAll();
+Result cuStreamDestroy_v2(Stream stream) {
+  runAll(stream);
+  streams.erase(stream);
+  delete stream;
   return success;
 }
-Result cuStreamSynchronize(Stream) {
+Result cuStreamSynchronize(Stream stream) {
   FAKE_OUTSIDE(cuStreamSynchronize)
   ++state.waits;
-  runAll();
+  runAll(stream);
   return sticky;
 }
-Result cuStreamBeginCapture_v2(Stream, int mode) {
+Result cuStreamWaitEvent(Stream stream, Event event, unsigned) {
+  if (event->stream && event->stream != stream)
+    enqueue(stream,
+            [from = event->stream, at = event->at] { runUntil(from, at); });
+  return success;
+}
+Result cuStreamBeginCapture_v2(Stream stream, int mode) {
   FAKE_OUTSIDE(cuStreamBeginCapture_v2)
   if (mode < 0 || mode > 2)
     return invalidValue;
   capturing = new GraphTag;
+  capturingStream = stream;
   return success;
 }
 Result cuStreamEndCapture(Stream, Graph *graph) {
@@ -342,14 +380,16 @@ Result cuGraphInstantiateWithFlags(GraphExec *exec, Graph graph,
                                    unsigned long long) {
   FAKE_OUTSIDE(cuGraphInstantiateWithFlags)
   ++state.graphs;
-  *exec = new GraphExecTag{graph->commands};
+  *exec = new GraphExecTag{*graph};
   return success;
 }
-Result cuGraphLaunch(GraphExec exec, Stream) {
+Result cuGraphLaunch(GraphExec exec, Stream stream) {
   FAKE_OUTSIDE(cuGraphLaunch)
   ++state.replays;
+  for (auto [event, before] : exec->events)
+    *event = {stream, stream->end() + static_cast<int64_t>(before)};
   for (const auto &command : exec->commands)
-    enqueue(command);
+    enqueue(stream, command);
   return success;
 }
 Result cuGraphExecDestroy(GraphExec exec) {
@@ -369,25 +409,50 @@ Result cuEventDestroy_v2(Event event) {
   delete event;
   return success;
 }
-Result cuEventRecord(Event event, Stream) {
+Result cuEventRecord(Event event, Stream stream) {
   FAKE_OUTSIDE(cuEventRecord)
-  event->at = done + static_cast<int64_t>(queued.size());
+  *event = {stream, stream->end()};
+  return success;
+}
+Result cuEventRecordWithFlags(Event event, Stream stream, unsigned flags) {
+  FAKE(cuEventRecordWithFlags)
+  if (!capturing)
+    return flags == recordExternal ? invalidValue
+                                   : cuEventRecord(event, stream);
+  if (flags != recordExternal)
+    return captureUnsupported; // an event of the recording alone
+  capturing->events.push_back({event, capturing->commands.size()});
   return success;
 }
 Result cuEventSynchronize(Event event) {
   FAKE_OUTSIDE(cuEventSynchronize)
   // Nothing behind it: that may well be under way still.
-  runUntil(event->at);
+  if (event->stream)
+    runUntil(event->stream, event->at);
   return sticky;
+}
+Result cuEventQuery(Event event) {
+  FAKE_OUTSIDE(cuEventQuery)
+  if (event->stream)
+    runUntil(event->stream, event->at);
+  bool isDone = !event->stream || event->stream->done >= event->at;
+  return sticky != success ? sticky : isDone ? success : notReady;
 }
 Result cuEventElapsedTime(float *milliseconds, Event begin, Event end) {
   if (begin->at < 0 || end->at < 0)
     return 400;
-  if (done < end->at)
+  if (end->stream->done < end->at)
     return notReady;
   *milliseconds = 0.25f * static_cast<float>(end->at - begin->at);
   return success;
 }
+
+/// For FakeNccl.cpp: a command of another library in a stream, and a stream
+/// that goes no further.
+void fake_enqueue(Stream stream, void (*command)(void *), void *argument) {
+  stream->queued.push_back([=] { command(argument); });
+}
+void fake_stall(Stream stream) { stream->stalled = true; }
 
 Result cuModuleLoadData(Module *module, const void *image) {
   FAKE_OUTSIDE(cuModuleLoadData)
@@ -480,7 +545,7 @@ Result cuLaunchKernelEx(const LaunchConfig *config, Function function,
     return invalidValue;
   launch.block.resize(function->parameters / 8);
   std::memcpy(launch.block.data(), parameters[0], function->parameters);
-  return enqueue([launch, run = function->run] {
+  return enqueue(config->stream, [launch, run = function->run] {
     if (state.faulting == launch.kernel) {
       sticky = illegalAddress;
       return;

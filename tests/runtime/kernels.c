@@ -152,6 +152,28 @@ R1C_KERNEL(mean, 24) {
   *(double *)args[1] = n ? sum / (double)n : 0;
 }
 
+/* g[target % 16] += 1 + index % 7: targets, indices i32[n], g f32[16], n */
+R1C_KERNEL(count_targets, 32) {
+  const int32_t *targets = (const int32_t *)args[0],
+                *index = (const int32_t *)args[1];
+  float *g = (float *)args[2];
+  int64_t n = *(const int64_t *)args[3];
+  if (worker)
+    return;
+  for (int64_t i = 0; i < n; ++i)
+    g[targets[i] % 16] += (float)(1 + index[i] % 7);
+}
+
+/* y[i] = x[i]: x f32[16], y f64[16] */
+R1C_KERNEL(widen, 16) {
+  const float *x = (const float *)args[0];
+  double *y = (double *)args[1];
+  if (worker)
+    return;
+  for (int64_t i = 0; i < 16; ++i)
+    y[i] = x[i];
+}
+
 /* flags[g] = any reward of the group differs from its first: reward f64[S],
    group_offsets i32[G+1], flags f64[G], groups */
 R1C_KERNEL(informative, 32) {

@@ -111,9 +111,11 @@ RankCollective::~RankCollective() {
 
 void RankCollective::meetPeers() {
   lastWords.resize(size());
+  hasSaid.resize(size());
   for (int32_t peer = 0; peer < size(); ++peer)
     if (peer != rank())
-      lastWords[peer] = transport->receive(&lastWord, 1, peer, lastWordTag);
+      lastWords[peer] =
+          transport->receive(&hasSaid[peer], 1, peer, lastWordTag);
   std::string host = hostName(), own = cores();
   Json me = {{"host", host},
              {"process", static_cast<int64_t>(::getpid())},
@@ -180,11 +182,14 @@ std::string RankCollective::nameOf(int32_t rank) const {
 bool RankCollective::hasFailed(int32_t rank) {
   std::lock_guard lock(transportMutex);
   Transport::Request &word = lastWords[rank];
-  if (word && transport->test(word) == Transport::State::done) {
-    word = nullptr;
-    return true;
+  // What it sent before its death may need some calls to come through.
+  for (int i = 0; word && i < 200; ++i) {
+    if (transport->test(word) != Transport::State::pending)
+      word = nullptr;
+    else
+      ::usleep(500);
   }
-  return false;
+  return hasSaid[rank] != 0;
 }
 
 void RankCollective::requireAlive(const Place &place) {
@@ -310,7 +315,8 @@ std::vector<std::string> RankCollective::gather(std::string mine,
 // Sums
 //===----------------------------------------------------------------------===//
 
-void RankCollective::startSum(const Bucket &bucket, const Place &place) {
+void RankCollective::startSum(const Bucket &bucket, const Place &place,
+                              const Mark *) {
   {
     std::lock_guard lock(mutex);
     jobs.push_back({bucket, place, Time::now()});
@@ -476,9 +482,16 @@ void RankCollective::fail(const std::string &text) {
   failed = true;
   {
     std::lock_guard lock(transportMutex);
+    std::vector<Transport::Request> words;
     for (int32_t peer = 0; peer < size(); ++peer)
       if (peer != rank())
-        transport->send("", 1, peer, lastWordTag);
+        words.push_back(transport->send("!", 1, peer, lastWordTag));
+    for (int i = 0; i < 200 && !words.empty(); ++i) {
+      std::erase_if(words, [&](Transport::Request word) {
+        return transport->test(word) != Transport::State::pending;
+      });
+      ::usleep(500);
+    }
   }
   // MPI may hang while it ends the others: the launcher then sees to them.
   ::alarm(abortSeconds);

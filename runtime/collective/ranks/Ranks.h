@@ -23,7 +23,8 @@
 namespace r1c::runtime {
 
 /// Ranks that exchange messages. `gather` runs where it is called; sums run on
-/// a thread of their own, on memory that the host reads and writes.
+/// a thread of their own, on memory that the host reads and writes (so that
+/// nothing is ever behind a mark).
 ///
 /// Every collective begins with a word from each rank to each: that tells who
 /// has arrived, and whether all are at the same one. Nothing is summed by the
@@ -46,7 +47,8 @@ public:
   int64_t sharers() const override { return coreSharers; }
   std::vector<std::string> gather(std::string mine,
                                   const Place &place) override;
-  void startSum(const Bucket &bucket, const Place &place) override;
+  void startSum(const Bucket &bucket, const Place &place,
+                const Mark *behind) override;
   std::vector<Summed> finishSums() override;
   void at(const std::string &loc) override;
   void fail(const std::string &error) override;
@@ -103,7 +105,7 @@ private:
   std::vector<Peer> peers;
   /// By rank: where a word from one that fails arrives.
   std::vector<Transport::Request> lastWords;
-  char lastWord = 0;
+  std::vector<char> hasSaid; ///< what arrived: 0, nothing
   int64_t ownLocalRank = 0, coreSharers = 1;
   Lane gathers{1}, sums{3};
   std::vector<float> scratch;

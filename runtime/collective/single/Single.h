@@ -22,7 +22,7 @@ public:
   std::vector<std::string> gather(std::string mine, const Place &) override {
     return {std::move(mine)};
   }
-  void startSum(const Bucket &, const Place &) override {}
+  void startSum(const Bucket &, const Place &, const Mark *) override {}
   std::vector<Summed> finishSums() override { return {}; }
 };
 

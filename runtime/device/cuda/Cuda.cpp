@@ -38,6 +38,19 @@ public:
   std::string name; ///< of its first kernel
 };
 
+class CudaMark : public Mark {
+public:
+  explicit CudaMark(std::shared_ptr<const Driver> driver)
+      : driver(std::move(driver)) {
+    this->driver->check(this->driver->cuEventCreate(&event, eventNoTiming),
+                        "gives no event");
+  }
+  ~CudaMark() override { driver->cuEventDestroy_v2(event); }
+
+  std::shared_ptr<const Driver> driver;
+  Event event = nullptr;
+};
+
 /// "sm_90a" -> 90; 0 for what is no architecture.
 int capabilityOf(const std::string &architecture) {
   if (architecture.rfind("sm_", 0) != 0)
@@ -48,13 +61,16 @@ int capabilityOf(const std::string &architecture) {
 /// The context of a GPU that has been found fit.
 class CudaContext {
 public:
-  explicit CudaContext(const std::string &architecture) : driver(openDriver()) {
+  CudaContext(const std::string &architecture, int64_t localRank)
+      : driver(openDriver()) {
     int count = 0;
     driver->check(driver->cuDeviceGetCount(&count), "driver counts no device");
     if (count == 0)
       throw Error("compiled for a GPU, and this machine has none that can be "
                   "seen (CUDA_VISIBLE_DEVICES may hide it)");
-    driver->check(driver->cuDeviceGet(&device, 0), "cannot be had");
+    driver->check(
+        driver->cuDeviceGet(&device, static_cast<int>(localRank % count)),
+        "cannot be had");
     char text[256] = "";
     driver->check(driver->cuDeviceGetName(text, sizeof text, device),
                   "has no name");
@@ -102,9 +118,9 @@ public:
 
 class CudaDevice : public Device {
 public:
-  explicit CudaDevice(const std::string &architecture)
-      : context(architecture), driver(*context.driver), stream(context.stream),
-        staging(driver, stream) {
+  CudaDevice(const std::string &architecture, int64_t localRank)
+      : context(architecture, localRank), driver(*context.driver),
+        stream(context.stream), staging(driver, stream) {
     const char *wait = std::getenv("R1C_CUDA_SYNC");
     waitForEach = wait && *wait && std::strcmp(wait, "0") != 0;
     for (Event &event : timer)
@@ -123,6 +139,12 @@ public:
     return concat("cuda, ", context.name, ", ", context.multiprocessors,
                   " multiprocessors, driver ", driver.version / 1000, ".",
                   driver.version % 1000 / 10);
+  }
+  std::string address() const override {
+    char text[64] = "";
+    driver.check(driver.cuDeviceGetPCIBusId(text, sizeof text, context.device),
+                 "does not say where it is");
+    return text;
   }
   int64_t workers() const override { return context.multiprocessors; }
 
@@ -224,6 +246,17 @@ public:
     return 1e-3 * milliseconds;
   }
 
+  std::unique_ptr<Mark> makeMark() override {
+    return std::make_unique<CudaMark>(context.driver);
+  }
+  void mark(const Mark &mark) override {
+    Event event = markedEvent(mark);
+    // In a recording it is put anew at each replay.
+    check(recording
+              ? driver.cuEventRecordWithFlags(event, stream, recordExternal)
+              : driver.cuEventRecord(event, stream));
+  }
+
   std::unique_ptr<Recording>
   record(const std::function<void()> &commands) override {
     requireNotRecording();
@@ -317,8 +350,13 @@ private:
 
 } // namespace
 
-std::unique_ptr<Device> makeCudaDevice(const std::string &architecture) {
-  return std::make_unique<CudaDevice>(architecture);
+std::unique_ptr<Device> makeCudaDevice(const std::string &architecture,
+                                       int64_t localRank) {
+  return std::make_unique<CudaDevice>(architecture, localRank);
+}
+
+cuda::Event markedEvent(const Mark &mark) {
+  return static_cast<const CudaMark &>(mark).event;
 }
 
 } // namespace r1c::runtime

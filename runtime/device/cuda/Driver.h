@@ -22,7 +22,7 @@ namespace r1c::runtime::cuda {
 using Result = int; ///< a CUresult
 inline constexpr Result success = 0, outOfMemory = 2, noDevice = 100,
                         invalidImage = 200, noBinaryForGpu = 209,
-                        notFound = 500;
+                        notFound = 500, notReady = 600;
 
 /// Whether an error is that of a kernel under way, and not of the call that
 /// returns it: an uncorrectable memory error, or those from
@@ -75,7 +75,8 @@ inline constexpr int maxDynamicShared = 8,
 inline constexpr int clusterDimension = 4,
                      programmaticSerialization = 6; // CUlaunchAttributeID
 inline constexpr int captureThreadLocal = 1;        // CUstreamCaptureMode
-inline constexpr unsigned streamNonBlocking = 1, eventNoTiming = 2;
+inline constexpr unsigned streamNonBlocking = 1, eventNoTiming = 2,
+                          recordExternal = 1;
 inline constexpr int mapFloat32 = 7, mapBfloat16 = 9; // CUtensorMapDataType
 inline constexpr int mapPromoteL2To256 = 3;           // CUtensorMapL2promotion
 
@@ -88,6 +89,7 @@ inline constexpr int mapPromoteL2To256 = 3;           // CUtensorMapL2promotion
   X(cuDeviceGetCount, (int *count))                                            \
   X(cuDeviceGet, (int *device, int ordinal))                                   \
   X(cuDeviceGetName, (char *name, int length, int device))                     \
+  X(cuDeviceGetPCIBusId, (char *name, int length, int device))                 \
   X(cuDeviceGetAttribute, (int *value, int attribute, int device))             \
   X(cuDeviceTotalMem_v2, (size_t *bytes, int device))                          \
   X(cuDevicePrimaryCtxRetain, (Context * context, int device))                 \
@@ -119,6 +121,9 @@ inline constexpr int mapPromoteL2To256 = 3;           // CUtensorMapL2promotion
   X(cuEventCreate, (Event * event, unsigned flags))                            \
   X(cuEventDestroy_v2, (Event event))                                          \
   X(cuEventRecord, (Event event, Stream stream))                               \
+  X(cuEventRecordWithFlags, (Event event, Stream stream, unsigned flags))      \
+  X(cuStreamWaitEvent, (Stream stream, Event event, unsigned flags))           \
+  X(cuEventQuery, (Event event))                                               \
   X(cuEventSynchronize, (Event event))                                         \
   X(cuEventElapsedTime, (float *milliseconds, Event begin, Event end))         \
   X(cuModuleLoadData, (Module * module, const void *image))                    \

@@ -67,10 +67,13 @@ private:
         } reset{session.recording};
         issue(session, segment.first, segment.last);
       });
-    if (segment.recording)
-      session.device().replay(*segment.recording);
-    else
-      issue(session, segment.first, segment.last);
+    if (!segment.recording)
+      return issue(session, segment.first, segment.last);
+    session.device().replay(*segment.recording);
+    // Its marks are under way, and may be waited for.
+    for (size_t i = segment.first; i < segment.last; ++i)
+      if (operations[i].kind == Operation::reduceStart)
+        beginInLastChunk(session, *operations[i].reductions.front());
   }
 
   bool worthRecording(const Segment &segment) const {
@@ -127,8 +130,10 @@ private:
         operation.program->run(session);
         break;
       case Operation::reduceStart:
-        if (session.isLastChunk && session.collective().size() > 1)
-          begin(session, operation.reductions.front());
+        if (const Mark *mark = operation.reductions.front()->mark.get())
+          device.mark(*mark);
+        if (!session.recording)
+          beginInLastChunk(session, *operation.reductions.front());
         break;
       case Operation::allReduce:
         allReduce(session, operation);
@@ -137,10 +142,15 @@ private:
     }
   }
 
-  static void begin(Session &session, const auto &reduction) {
+  static void beginInLastChunk(Session &session, const Reduction &reduction) {
+    if (session.isLastChunk && session.collective().size() > 1)
+      begin(session, reduction);
+  }
+
+  static void begin(Session &session, const Reduction &reduction) {
     ++session.reductions;
-    session.device().synchronize();
-    session.collective().startSum(reduction->bucket, reduction->place);
+    session.collective().startSum(reduction.bucket, reduction.place,
+                                  reduction.mark.get());
   }
 
   /// Begins what the last chunk did not: it had no backward, or there was none
@@ -152,8 +162,12 @@ private:
     const auto &reductions = operation.reductions;
     auto came = std::chrono::steady_clock::now();
     try {
-      while (session.reductions < reductions.size())
-        begin(session, reductions[session.reductions]);
+      while (session.reductions < reductions.size()) {
+        const Reduction &reduction = *reductions[session.reductions];
+        if (reduction.mark)
+          session.device().mark(*reduction.mark);
+        begin(session, reduction);
+      }
       session.reductions = 0;
       session.countSums(ranks.finishSums(), came);
     } catch (Error &error) {
@@ -238,7 +252,7 @@ public:
       if (std::string dtype = fields.text("dtype"); dtype != "f32")
         throw Error(fields.where(), ": all_reduce knows f32, not ", dtype);
       operation.reductions = std::exchange(loader.reductions, {});
-      operation.reductions.push_back(std::make_shared<Reduction>());
+      operation.reductions.push_back(makeReduction());
       int64_t count = fields.integer("count");
       addRest(operation.reductions,
               {field(fields, "arg", count * bytesOf("f32"), variable), count},
@@ -254,7 +268,7 @@ public:
       std::vector<int64_t> counts = fields.integers("counts");
       if (args.size() != counts.size())
         throw Error(fields.where(), ": 'args' and 'counts' differ in length");
-      auto reduction = std::make_shared<Reduction>();
+      auto reduction = makeReduction();
       for (size_t i = 0; i < args.size(); ++i)
         reduction->bucket.push_back(
             {operand(args[i], concat(fields.where(), ".args[", i, "]"),
@@ -271,6 +285,13 @@ public:
   }
 
 private:
+  std::shared_ptr<Reduction> makeReduction() {
+    auto reduction = std::make_shared<Reduction>();
+    if (loader.session.collective().size() > 1)
+      reduction->mark = loader.session.device().makeMark();
+    return reduction;
+  }
+
   /// The last bucket: what of `whole` is in none of those before it.
   static void addRest(const std::vector<std::shared_ptr<Reduction>> &reductions,
                       const Piece &whole, const std::string &where) {
