@@ -447,8 +447,7 @@ Result cuEventElapsedTime(float *milliseconds, Event begin, Event end) {
   return success;
 }
 
-/// For FakeNccl.cpp: a command of another library in a stream, and a stream
-/// that goes no further.
+/// For FakeNccl.cpp: its commands, and a stream that goes no further.
 void fake_enqueue(Stream stream, void (*command)(void *), void *argument) {
   stream->queued.push_back([=] { command(argument); });
 }
