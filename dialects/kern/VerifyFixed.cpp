@@ -56,7 +56,7 @@ LogicalResult RopeOp::verify() {
                    int64_t &columns) -> LogicalResult {
     bool areResults = what == "result";
     if (values.empty())
-      return emitOpError() << "needs a " << what;
+      return emitOpError("needs inputs and results");
     for (auto [i, v] : llvm::enumerate(values)) {
       RankedTensorType type = tensorOf(v);
       if (type.getRank() != 2 || type.isDynamicDim(1) || type.getDimSize(1) % d)

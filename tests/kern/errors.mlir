@@ -238,6 +238,22 @@ func.func @rope_inits(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
 
 // -----
 
+func.func @rope_rows(%x: tensor<4x8xf32>, %p: tensor<5xi32>) {
+  // expected-error@+1 {{input #0 and positions differ in rows}}
+  %0 = kern.rope %x at %p {heads = 2, frequencies = array<f32: 1.0, 0.5>} : tensor<4x8xf32> at tensor<5xi32> -> tensor<5x8xf32>
+  return
+}
+
+// -----
+
+func.func @rope_to(%x: tensor<4x8xf32>, %p: tensor<4xi32>, %to: tensor<5xi32>) {
+  // expected-error@+1 {{scattered rows and positions differ in rows}}
+  %0 = kern.rope %x at %p scatter %to inits(%x) {heads = 2, frequencies = array<f32: 1.0, 0.5>} : tensor<4x8xf32> at tensor<4xi32> scatter tensor<5xi32> inits(tensor<4x8xf32>) -> tensor<4x8xf32>
+  return
+}
+
+// -----
+
 func.func @rope_none(%x: tensor<?x8xf32>, %p: tensor<?xi32>) {
   // expected-error@+1 {{needs frequencies, one for two columns of a head}}
   %0 = kern.rope %x at %p {heads = 2, frequencies = array<f32>} : tensor<?x8xf32> at tensor<?xi32> -> tensor<?x8xf32>
