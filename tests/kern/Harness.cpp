@@ -39,6 +39,9 @@ Kernels::Kernels(const std::string &text, bool reference,
   r1c::cpu::TargetOptions options;
   options.reference = reference;
   options.cpu = cpu;
+  // A GPU's threads have the chains of CPUs without matrix tiles.
+  if (onCuda() && cpu == "native")
+    options.cpu = "native,-amx-bf16";
   if (const char *dump = std::getenv("R1C_TEST_DUMP"))
     options.dump = dump;
   auto result = r1c::cpu::LoadedKernels::load(*module, options);
@@ -49,6 +52,8 @@ Kernels::Kernels(const std::string &text, bool reference,
 }
 
 bool r1c::test::hasMatrixTiles() {
+  if (onCuda())
+    return false;
   mlir::MLIRContext context;
   auto target = r1c::cpu::resolveTarget(mlir::UnknownLoc::get(&context), {});
   return succeeded(target) && target->amxBf16;

@@ -63,7 +63,7 @@ inline bool onTensorCores(const std::string &type) {
   return onCuda() && type == "bf16";
 }
 
-/// Whether the native CPU's products of bf16 are made of matrix tiles, whose
+/// Whether the tested products of bf16 are made of a CPU's matrix tiles, whose
 /// chains of 32 k are others than those of CPUs without.
 bool hasMatrixTiles();
 
