@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 // Blocks of panels that stay in the second-level cache outside, tiles of rows
-// inside, k never blocked: a row's sums are one chain whatever the split.
+// inside. A row's sums are one chain whatever the split: k is cut only where it
+// is very long, and the sums then pass through the result, exactly.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/matmul/Amx.h"
@@ -28,50 +29,64 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   int64_t depth = packed.getK(), steps = pairs ? depth / 2 : depth;
   int64_t height = tileRows(k.features);
   int64_t panelBytes = packed.getPanelElements() * bytesOf(element);
-  // Half of a second-level cache of 1 MiB, at most what the block of sums
-  // can take in the first level.
-  int64_t blockPanels = std::clamp<int64_t>((512 << 10) / panelBytes, 4, 16);
-  // Reductions want the columns of a chunk together.
-  int64_t unit = op.isChunked() ? kern::chunkColumns / 32 : 1;
-  if (op.isChunked())
-    blockPanels = unit;
   int64_t columns = op.getColumns();
   // Sums may go straight to the result if nothing happens to them.
   bool direct = op.getBody().empty() && columns % 32 == 0 &&
                 kern::elementTypeOf(op.getResult(0)).isF32();
   bool init = op.getInit() != nullptr;
+  // A long k, of the head's backward: more than few rows of A, or a panel of B,
+  // fit nowhere. Parts of it do, for many rows.
+  bool cut = direct && steps > 4096;
+  int64_t partSteps = cut ? 512 : steps,
+          parts = (steps + partSteps - 1) / partSteps;
+  int64_t partDepth = partSteps * (pairs ? 2 : 1);
+  // Half of a second-level cache of 1 MiB, at most what the block of sums
+  // can take in the first level.
+  int64_t blockPanels = std::clamp<int64_t>((4 << 10) / partSteps, 4, 16);
+  // Reductions want the columns of a chunk together.
+  int64_t unit = op.isChunked() ? kern::chunkColumns / 32 : 1;
+  if (op.isChunked())
+    blockPanels = unit;
 
   // Rows a multiple of 4096 bytes apart fall on the same few sets of the first
   // cache: such tiles of A are copied, each row padded by one line.
   bool copies = depth * bytesOf(element) % 4096 == 0;
   int64_t pad = copies ? 64 / bytesOf(element) : 0;
 
-  Tiles tiles{"tile", element, steps + (copies ? 16 : 0), 1, panelBytes,
-              init,   direct};
+  Tiles tiles{"tile", element,    copies ? partSteps + 16 : steps,
+              1,      panelBytes, init || cut,
+              direct};
   tiles.make(k);
   func::FuncOp epilogue =
       direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
   Value block = direct ? Value() : e.scratch(height * blockPanels * 32 * 4);
   // Rows are taken in blocks, so that A comes from the third-level cache for
   // every block of panels but the first; copied ones from the second.
-  int64_t rowBytes = depth * bytesOf(element);
-  int64_t blockTiles = (copies ? 1 << 20 : 4 << 20) / (rowBytes * height);
+  int64_t rowBytes = partDepth * bytesOf(element);
+  int64_t blockTiles = (cut      ? 1 << 19
+                        : copies ? 1 << 20
+                                 : 4 << 20) /
+                       (rowBytes * height);
   int64_t blockRows = std::max<int64_t>(blockTiles, 1) * height;
-  Value aCopy = copies ? e.scratch(blockRows * (depth + pad) * bytesOf(element))
-                       : Value();
+  int64_t aStride = copies ? partDepth + pad : depth;
+  Value aCopy =
+      copies ? e.scratch(blockRows * aStride * bytesOf(element)) : Value();
   Share share = shareProduct(k, k.size, packed.getPanels(), height, unit);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
-  Value depthSteps = e.i64(steps);
-  e.loop(share.firstRow, share.lastRow, e.i64(blockRows), [&](Value m0) {
-    Value m1 = e.min(e.add(m0, blockRows), share.lastRow);
-    Value aBlock = e.at(a, e.mul(m0, depth), element);
+  // Rows m0 ... m1 over one part of k.
+  auto rowsOverPart = [&](Value m0, Value m1, Value part) {
+    Value depthSteps =
+        e.min(e.i64(partSteps), e.sub(e.i64(steps), e.mul(part, partSteps)));
+    Value aBlock =
+        e.at(a, e.add(e.mul(m0, depth), e.mul(part, partDepth)), element);
     if (copies) {
       e.loop(0, e.sub(m1, m0), 1, [&](Value r) {
         Value from = e.at(aBlock, e.mul(r, depth), element);
-        Value to = e.at(aCopy, e.mul(r, depth + pad), element);
+        Value to = e.at(aCopy, e.mul(r, aStride), element);
         int64_t lanes = 64 / bytesOf(element);
-        e.loop(0, e.i64(depth), lanes, [&](Value x) {
+        Value width = e.mul(depthSteps, pairs ? 2 : 1);
+        e.loop(0, width, lanes, [&](Value x) {
           e.store(e.load(e.at(from, x, element), element, lanes),
                   e.at(to, x, element), element);
         });
@@ -81,10 +96,11 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
     Tiling tiling(k, m0, m1, height);
     e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
       Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
-      Value bBlock = e.at(b, e.mul(p, panelBytes), i8);
+      Value bBlock = e.at(
+          b, e.add(e.mul(p, panelBytes), e.mul(part, partSteps * 128)), i8);
       e.loop(0, tiling.count, 1, [&](Value t) {
         auto [row, rows] = tiling.tile(t);
-        Value aRow = e.at(aBlock, e.mul(e.sub(row, m0), depth + pad), element);
+        Value aRow = e.at(aBlock, e.mul(e.sub(row, m0), aStride), element);
         if (direct) {
           Value target = e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
           tiles.call(
@@ -119,6 +135,22 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
             ValueRange{k.args, block, rows, row, p, panels, next});
       });
     });
+  };
+  e.loop(share.firstRow, share.lastRow, e.i64(blockRows), [&](Value m0) {
+    Value m1 = e.min(e.add(m0, blockRows), share.lastRow);
+    if (!cut)
+      return rowsOverPart(m0, m1, e.i64(0));
+    if (!init) {
+      Value zero = e.splat(lanesOf(f32, 16), 0.0);
+      Value from = e.mul(share.firstPanel, 32);
+      Value to = e.mul(share.lastPanel, 32);
+      e.loop(m0, m1, e.i64(1), [&](Value row) {
+        e.loop(from, to, e.i64(16), [&](Value x) {
+          e.store(zero, e.at(c, e.add(e.mul(row, columns), x), f32), f32);
+        });
+      });
+    }
+    e.loop(0, e.i64(parts), 1, [&](Value part) { rowsOverPart(m0, m1, part); });
   });
   return success();
 }

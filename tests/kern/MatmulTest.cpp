@@ -86,11 +86,12 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MatmulF32,
                          ::testing::Values(Shape{64, 128}, Shape{1, 32},
                                            Shape{3, 5}, Shape{67, 100},
                                            Shape{130, 48}, Shape{576, 1000},
-                                           Shape{33, 16}, Shape{1024, 40}));
+                                           Shape{33, 16}, Shape{1024, 40},
+                                           Shape{5000, 64}, Shape{5120, 32}));
 
 TEST(Matmul, Bf16) {
   for (auto [k, n] : {Shape{64, 128}, Shape{66, 100}, Shape{576, 96},
-                      Shape{2080, 72}, Shape{4096, 40}})
+                      Shape{2080, 72}, Shape{4096, 40}, Shape{9026, 32}})
     for (std::string cpu : {"native", "x86-64-v3"}) {
       Kernels tuned(text(k, n, "bf16", "f32"), false, cpu),
           naive(text(k, n, "bf16", "f32"), true, cpu),
