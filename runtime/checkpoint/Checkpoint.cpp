@@ -46,12 +46,8 @@ writeCheckpoint(const fs::path &directory, int64_t round, const Json &state,
   fs::path path = directory / name;
   writeDirectoryAtomically(path, [&](const fs::path &temporary) {
     std::vector<TensorToWrite> tensors;
-    for (const auto &[buffer, range] : buffers) {
-      std::string bytes(static_cast<size_t>(range.bytes), '\0');
-      range.device->synchronize();
-      range.device->download(bytes.data(), range.address, range.bytes);
-      tensors.push_back({buffer, "U8", {range.bytes}, std::move(bytes)});
-    }
+    for (const auto &[buffer, range] : buffers)
+      tensors.push_back({buffer, "U8", {range.bytes}, {}, range});
     writeSafetensors(temporary / "state.safetensors", tensors);
     writeFile(temporary / "state.json", dumpJson(state, 1) + "\n");
   });

@@ -83,15 +83,12 @@ void saveHuggingFace(const fs::path &directory, const Policy &policy) {
                        generation.dump(2) + "\n");
              std::vector<TensorToWrite> tensors;
              for (const Parameter &parameter : policy.parameters)
-               for (int64_t layer = 0; layer < parameter.copies(); ++layer) {
-                 Range range = parameter.layer(layer);
-                 std::string bytes(static_cast<size_t>(range.bytes), '\0');
-                 range.device->synchronize();
-                 range.device->download(bytes.data(), range.address,
-                                        range.bytes);
-                 tensors.push_back({parameter.nameOf(layer), "F32",
-                                    parameter.shape, std::move(bytes)});
-               }
+               for (int64_t layer = 0; layer < parameter.copies(); ++layer)
+                 tensors.push_back({parameter.nameOf(layer),
+                                    "F32",
+                                    parameter.shape,
+                                    {},
+                                    parameter.layer(layer)});
              writeSafetensors(temporary / "model.safetensors", tensors);
              if (policy.tokenizer)
                policy.tokenizer->write(temporary);

@@ -162,21 +162,34 @@ void writeSafetensors(const std::filesystem::path &path,
   nlohmann::ordered_json header = {{"__metadata__", {{"format", "pt"}}}};
   uint64_t offset = 0;
   for (const TensorToWrite &tensor : tensors) {
-    header[tensor.name] = {
-        {"dtype", tensor.dtype},
-        {"shape", tensor.shape},
-        {"data_offsets", {offset, offset + tensor.bytes.size()}}};
-    offset += tensor.bytes.size();
+    header[tensor.name] = {{"dtype", tensor.dtype},
+                           {"shape", tensor.shape},
+                           {"data_offsets", {offset, offset + tensor.size()}}};
+    offset += tensor.size();
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' '); // data starts aligned
   uint64_t size = text.size();
-  std::string bytes(reinterpret_cast<const char *>(&size), 8);
-  bytes += text;
-  bytes.reserve(bytes.size() + offset);
-  for (const TensorToWrite &tensor : tensors)
-    bytes += tensor.bytes;
-  writeFile(path, bytes);
+  writeFile(path, [&](const std::function<void(std::string_view)> &write) {
+    write({reinterpret_cast<const char *>(&size), 8});
+    write(text);
+    std::string piece;
+    for (const TensorToWrite &tensor : tensors) {
+      write(tensor.bytes);
+      if (!tensor.range)
+        continue;
+      Device &device = *tensor.range.device;
+      device.synchronize();
+      constexpr int64_t most = 16 << 20;
+      for (int64_t at = 0; at < tensor.range.bytes; at += most) {
+        piece.resize(
+            static_cast<size_t>(std::min(most, tensor.range.bytes - at)));
+        device.download(piece.data(), tensor.range.address + at,
+                        static_cast<int64_t>(piece.size()));
+        write(piece);
+      }
+    }
+  });
 }
 
 } // namespace r1c::runtime

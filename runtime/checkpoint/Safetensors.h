@@ -8,6 +8,7 @@
 #ifndef R1C_RUNTIME_CHECKPOINT_SAFETENSORS_H
 #define R1C_RUNTIME_CHECKPOINT_SAFETENSORS_H
 
+#include "runtime/device/Memory.h"
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -53,9 +54,15 @@ struct TensorToWrite {
   std::string name, dtype;
   std::vector<int64_t> shape;
   std::string bytes;
+  Range range = {}; ///< in memory of a device, instead of `bytes`
+
+  int64_t size() const {
+    return range ? range.bytes : static_cast<int64_t>(bytes.size());
+  }
 };
 
-/// Writes the tensors, in their order, and has them on the disk.
+/// Writes the tensors, in their order, and has them on the disk; of those in
+/// ranges there is never more than a piece in memory twice.
 void writeSafetensors(const std::filesystem::path &path,
                       const std::vector<TensorToWrite> &tensors);
 

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <sys/file.h>
 #include <unistd.h>
+#include <utility>
 
 namespace r1c::runtime {
 
@@ -31,28 +32,41 @@ std::string readFile(const fs::path &path) {
   return bytes;
 }
 
-void writeFile(const fs::path &path, std::string_view bytes) {
-  auto fail = [&] { throw Error(path.string(), ": ", std::strerror(errno)); };
-  int file =
-      ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0)
-    fail();
-  while (!bytes.empty()) {
-    ssize_t written = ::write(file, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR)
-      continue;
-    if (written < 0) {
-      int reason = errno;
-      ::close(file);
-      errno = reason;
-      fail();
+void writeFile(const fs::path &path,
+               const std::function<void(
+                   const std::function<void(std::string_view)> &write)> &fill) {
+  struct File {
+    int descriptor;
+    ~File() {
+      if (descriptor >= 0)
+        ::close(descriptor);
     }
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
+  } file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+  auto fail = [&] { throw Error(path.string(), ": ", std::strerror(errno)); };
+  if (file.descriptor < 0)
+    fail();
+  fill([&](std::string_view bytes) {
+    while (!bytes.empty()) {
+      ssize_t written = ::write(file.descriptor, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR)
+        continue;
+      if (written < 0)
+        fail();
+      bytes.remove_prefix(static_cast<size_t>(written));
+    }
+  });
   // A rename is only atomic against a crash if the bytes were there before it.
   // A pipe or a device has nothing to sync.
-  if ((::fsync(file) != 0 && errno != EINVAL) || ::close(file) != 0)
+  if (::fsync(file.descriptor) != 0 && errno != EINVAL)
     fail();
+  if (::close(std::exchange(file.descriptor, -1)) != 0)
+    fail();
+}
+
+void writeFile(const fs::path &path, std::string_view bytes) {
+  writeFile(path, [&](const std::function<void(std::string_view)> &write) {
+    write(bytes);
+  });
 }
 
 static void syncDirectory(const fs::path &path) {

@@ -23,6 +23,11 @@ std::string readFile(const fs::path &path);
 /// Writes the whole file and has it on the disk before it returns.
 void writeFile(const fs::path &path, std::string_view bytes);
 
+/// The same piece by piece: `fill` calls `write` with what comes next.
+void writeFile(const fs::path &path,
+               const std::function<void(
+                   const std::function<void(std::string_view)> &write)> &fill);
+
 /// Writes beside `path` and renames: readers see the old file or the new one.
 void writeFileAtomically(const fs::path &path, std::string_view bytes);
 
