@@ -57,11 +57,6 @@ makeMachine(Location loc, StringRef cpu, StringRef features) {
       llvm::CodeGenOptLevel::Aggressive));
   if (!machine)
     return emitError(loc, "no code generator for CPU '") << cpu << "'";
-  if (!machine->getMCSubtargetInfo()->isCPUStringValid(cpu))
-    return emitError(loc, "unknown CPU '")
-           << cpu
-           << "': write native, or a name that clang's -march knows, such as "
-              "znver4 or x86-64-v3";
   return machine;
 }
 
@@ -82,21 +77,33 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
   }
   if (!changes.empty()) // the last word counts
     target.features += (target.features.empty() ? "" : ",") + changes.str();
-  auto machine = makeMachine(loc, target.cpu, target.features);
-  if (failed(machine))
+  // Of any processor: LLVM prints what it does not know, and goes on, once it
+  // makes one by that name.
+  auto any = makeMachine(loc, "", "");
+  if (failed(any))
     return failure();
-  const llvm::MCSubtargetInfo *info = (*machine)->getMCSubtargetInfo();
+  const llvm::MCSubtargetInfo *known = (*any)->getMCSubtargetInfo();
+  if (!known->isCPUStringValid(target.cpu))
+    return emitError(loc, "unknown CPU '")
+           << target.cpu
+           << "': write native, or a name that clang's -march knows, such as "
+              "znver4 or x86-64-v3";
+  auto isFeature = [&](StringRef name) {
+    return llvm::any_of(known->getAllProcessorFeatures(),
+                        [&](const auto &f) { return f.Key == name; });
+  };
   for (StringRef change : llvm::split(changes, ','))
     if (!changes.empty() &&
-        ((change[0] != '+' && change[0] != '-') ||
-         !llvm::is_contained(
-             llvm::map_range(info->getAllProcessorFeatures(),
-                             [](const auto &f) { return StringRef(f.Key); }),
-             change.drop_front())))
+        !((change.starts_with("+") || change.starts_with("-")) &&
+          isFeature(change.drop_front())))
       return emitError(loc, "CPU '")
              << options.cpu << "': '" << change
              << "' is no feature to add or leave out; write a name with + or - "
                 "before it, such as -amx-bf16";
+  auto machine = makeMachine(loc, target.cpu, target.features);
+  if (failed(machine))
+    return failure();
+  const llvm::MCSubtargetInfo *info = (*machine)->getMCSubtargetInfo();
   if (!info->checkFeatures("+avx2,+fma"))
     return emitError(loc, "CPU '")
            << target.cpu
