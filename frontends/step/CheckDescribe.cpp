@@ -186,7 +186,8 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
     size["head_dim"] = size["hidden"] / size["heads"];
   }
   if (size["head_dim"] % 2)
-    return fail(expr.loc, "'head_dim' is even: rotary embedding turns pairs");
+    return fail(expr.loc, "'head_dim' is even, not " + Twine(size["head_dim"]) +
+                              ": rotary embedding turns pairs");
   // The kernels of attention are built for the width of a head.
   if (constexpr int64_t widest = 512; size["head_dim"] > widest)
     return fail(expr.loc, "'head_dim' is at most " + Twine(widest) + ", not " +

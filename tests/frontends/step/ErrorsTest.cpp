@@ -90,7 +90,7 @@ TEST(Errors, Declarations) {
         "'heads' is a multiple of 'kv_heads'"},
        {"policy p = llama(layers = 2, hidden = 12, heads = 4, context = 8, "
         "intermediate = 8, tokenizer = characters(\"ab\"))",
-        "'head_dim' is even"},
+        "'head_dim' is even, not 3: rotary embedding turns pairs"},
        {"policy p = llama(layers = 2, hidden = 32, heads = 4, context = 8, "
         "intermediate = 8, tokenizer = characters(\"aba\"))",
         "characters(...) has 'a' twice"},
