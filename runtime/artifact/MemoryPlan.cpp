@@ -73,7 +73,7 @@ void requireMemory(const Manifest &manifest, int64_t limit,
   throw Error("needs ", bytesText(static_cast<double>(total)),
               " of memory, and ", offered, " offers ",
               bytesText(static_cast<double>(limit)),
-              ": make the sizes smaller that it goes into", table);
+              ": make the sizes named below smaller", table);
 }
 
 } // namespace r1c::runtime

@@ -304,7 +304,8 @@ TEST_F(FakeGpu, RunsSaySoBeforeTheyTakeMemory) {
   };
   expect("supports CUDA 12.8", [&] { fake->version = 12080; });
   expect("has 10.0", [&] { fake->major = 10; });
-  expect("of memory, and this GPU offers 4.0 KiB: make the sizes smaller",
+  expect("of memory, and this GPU offers 4.0 KiB: make the sizes named below "
+         "smaller",
          [&] { fake->memory = 4096; });
   expect("of memory, and this GPU, with what else runs on it, offers 2.0 KiB",
          [&] { fake->usedByOthers = fake->memory - 2048; });
