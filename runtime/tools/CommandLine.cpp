@@ -33,6 +33,17 @@ static CLI::Validator whole(T least, T most) {
       "");
 }
 
+/// What a clock can wait for: CLI11's own check takes "nan", and prints the
+/// largest double for what it refuses.
+static std::string notSeconds(std::string &text) {
+  double value;
+  const char *end = text.data() + text.size();
+  auto [rest, code] = std::from_chars(text.data(), end, value);
+  if (code == std::errc() && rest == end && value > 0 && value <= 1e9)
+    return "";
+  return concat("'", text, "' is not a number of seconds above 0, up to 1e9");
+}
+
 int exitStatus(const CLI::App &app, const CLI::ParseError &error) {
   return app.exit(error) == 0 ? 0 : 1;
 }
@@ -95,7 +106,7 @@ void addRunOptions(CLI::App &app, RunOptions &options) {
                  "seconds after which a run of several ranks ends, with an "
                  "error that says where, when one of them does not arrive")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Validator(notSeconds, ""))
       ->capture_default_str();
   app.add_flag("--quiet", options.quiet, "no progress, no summary");
   app.add_flag("--profile", options.profile,
