@@ -67,6 +67,11 @@ static uint64_t digest(std::string_view bytes, uint64_t hash) {
   return hash;
 }
 
+/// For a message: an option that was not given is null.
+static std::string said(const OrderedJson &value) {
+  return value.is_null() ? "none" : value.dump();
+}
+
 /// Compares what the ranks say by name; throws where rank 0 says otherwise.
 static void requireSame(Collective &ranks, const OrderedJson &mine,
                         const std::string &what, const std::string &advice) {
@@ -77,8 +82,8 @@ static void requireSame(Collective &ranks, const OrderedJson &mine,
     for (const auto &[name, value] : first.items())
       if (!theirs.contains(name) || theirs[name] != value)
         throw Error("rank ", rank, " has another ", name, " than rank 0: ",
-                    theirs.contains(name) ? theirs[name].dump() : "none",
-                    ", not ", value.dump(), "; ", advice);
+                    theirs.contains(name) ? said(theirs[name]) : "none",
+                    ", not ", said(value), "; ", advice);
   }
 }
 

@@ -252,7 +252,15 @@ different = [mpirun, "--oversubscribe", "-n", "1", *command(1, artifacts["gspo"]
              *command(1, artifacts["gspo"], work / "different", "--seed", 7)]
 result = subprocess.run(different, env=environment, capture_output=True, text=True, timeout=120)
 assert result.returncode != 0
-assert "error: rank 0 of 2: rank 1 has another --seed than rank 0: 7, not null" in result.stderr, result.stderr
+said = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
+assert len(said) == 1 and "error: rank 0 of 2: rank 1 has another --seed than rank 0: 7, not none; " in said[0], result.stderr
+
+# One that never comes to MPI's start, which waits for it.
+never = [mpirun, "--oversubscribe", "-n", "1", *command(1, artifacts["gspo"], work / "never", "--collective-timeout", 2),
+         ":", "-n", "1", "true"]
+result = subprocess.run(never, env=environment, capture_output=True, text=True, timeout=60)
+assert result.returncode != 0
+assert "error: MPI has not started within 2 s (--collective-timeout): a rank has ended" in result.stderr, result.stderr
 
 # An error of one rank is its own, said once.
 broken = work / "broken.r1"

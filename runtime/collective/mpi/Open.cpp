@@ -10,8 +10,12 @@
 #include "runtime/collective/single/Single.h"
 #include "runtime/support/Error.h"
 #include "runtime/support/Files.h"
+#include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <mutex>
+#include <thread>
 
 namespace r1c::runtime {
 
@@ -30,6 +34,43 @@ static long launchedRanks() {
     return std::max(1L, number("SLURM_STEP_NUM_TASKS"));
   return 1;
 }
+
+namespace {
+
+/// Ends the process unless it goes out of scope in time: MPI's own start waits
+/// for every rank, and cannot be given up. The launcher then ends the others.
+class StartLimit {
+public:
+  explicit StartLimit(double seconds)
+      : thread([this, seconds] {
+          std::unique_lock lock(mutex);
+          if (ended.wait_for(lock, std::chrono::duration<double>(seconds),
+                             [this] { return started; }))
+            return;
+          std::fprintf(stderr,
+                       "error: MPI has not started within %g s "
+                       "(--collective-timeout): a rank has ended or stands "
+                       "still before it came there\n",
+                       seconds);
+          std::_Exit(1);
+        }) {}
+  ~StartLimit() {
+    {
+      std::lock_guard lock(mutex);
+      started = true;
+    }
+    ended.notify_all();
+    thread.join();
+  }
+
+private:
+  std::mutex mutex;
+  std::condition_variable ended;
+  bool started = false;
+  std::thread thread; // last: it uses the others
+};
+
+} // namespace
 
 std::shared_ptr<Collective> openRanks(double timeout) {
   long size = launchedRanks();
@@ -58,7 +99,11 @@ std::shared_ptr<Collective> openRanks(double timeout) {
   if (!open)
     throw Error(path.string(), " is of another version of r1c");
   char text[512] = "";
-  std::unique_ptr<Transport> transport(open(text, sizeof text));
+  std::unique_ptr<Transport> transport;
+  {
+    StartLimit limit(timeout);
+    transport.reset(open(text, sizeof text));
+  }
   if (!transport)
     throw Error(path.string(), ": ", text);
   // Of another launcher's MPI: each process would take itself for the only one.

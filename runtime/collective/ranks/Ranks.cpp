@@ -472,8 +472,13 @@ void RankCollective::fail(const std::string &text) {
     std::_Exit(1);
   }
   // Where all ranks fail alike, the first one says it, and its end is theirs.
-  if (!isRoot())
+  if (!isRoot()) {
     ::usleep(300000);
+    if (hasFailed(0)) {
+      ::sleep(abortSeconds);
+      std::_Exit(1);
+    }
+  }
   if (!text.empty())
     std::fprintf(stderr, "error: rank %ld of %ld: %s\n",
                  static_cast<long>(rank()), static_cast<long>(size()),
