@@ -15,6 +15,7 @@
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/target/cuda/Cuda.h"
 #include "compiler/tools/Register.h"
+#include "compiler/tools/Remarks.h"
 #include "dialects/rl/RL.h"
 #include "dialects/rt/RT.h"
 #include "frontends/hf/HuggingFace.h"
@@ -62,6 +63,7 @@ OwningOpRef<ModuleOp> r1c::compileStepFile(const DriverOptions &options,
 /// A compilation: what it needs to live as long as its module.
 namespace {
 struct Compilation {
+  Remarks remarks;
   DialectRegistry registry;
   std::unique_ptr<MLIRContext> context;
   llvm::SourceMgr sources;
@@ -207,6 +209,7 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
   std::string problem;
   for (const Fit &way : waysToFit(options)) {
     compilation.module = checked->clone();
+    compilation.remarks.forget();
     if (way.recompute != recomputeNames[0])
       (*compilation.module)
           ->setAttr(recomputeAttribute, b.getStringAttr(way.recompute));
@@ -300,6 +303,17 @@ static LogicalResult package(Compilation &compilation,
   return success();
 }
 
+/// What --remarks and --remarks-to ask for; the exit status.
+static int giveRemarks(const Compilation &compilation,
+                       const DriverOptions &options) {
+  if (!options.remarks.empty())
+    compilation.remarks.print(options.remarks, llvm::errs());
+  if (!options.remarksTo.empty() &&
+      !compilation.remarks.writeYaml(options.remarksTo))
+    return fail("cannot write the remarks to " + options.remarksTo);
+  return 0;
+}
+
 static int compileTo(DriverOptions options, const std::string &output) {
   if (options.target != "cpu" && !cuda::findMachine(options.target))
     return fail("there is no target '" + options.target + "': write cpu, " +
@@ -332,7 +346,13 @@ static int compileTo(DriverOptions options, const std::string &output) {
       !options.phases.to.empty())
     return fail("--memory is held against the whole compilation: leave "
                 "--compile-to out");
+  if (!options.remarks.empty())
+    if (std::string problem = refusedCategories(options.remarks);
+        !problem.empty())
+      return fail("--remarks=" + options.remarks + ": " + problem);
   Compilation compilation;
+  if (!options.remarks.empty() || !options.remarksTo.empty())
+    compilation.remarks.enable(*compilation.context);
   if (!compilation.read(options))
     return 1;
   if (options.target != "cpu")
@@ -345,9 +365,10 @@ static int compileTo(DriverOptions options, const std::string &output) {
     return failed(runPhasesToFit(compilation, options)) ||
                    failed(package(compilation, options, output))
                ? 1
-               : 0;
+               : giveRemarks(compilation, options);
   }
-  if (failed(runPhases(*compilation.module, options.phases)))
+  if (failed(runPhases(*compilation.module, options.phases)) ||
+      giveRemarks(compilation, options))
     return 1;
   std::string error;
   auto file = openOutputFile(output.empty() ? "-" : output, &error);

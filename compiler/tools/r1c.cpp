@@ -4,12 +4,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// CLI11 owns the subcommands; flags that begin with --mlir- or --remark go to
-// LLVM's parser, so that they mean here what they mean in mlir-opt.
+// CLI11 owns the subcommands; flags that begin with --mlir- go to LLVM's
+// parser, so that they mean here what they mean in mlir-opt.
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/Phases.h"
 #include "compiler/tools/Driver.h"
+#include "compiler/tools/Remarks.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Pass/PassManager.h"
@@ -26,12 +27,13 @@ using namespace r1c;
 static void parseLLVMFlags(std::vector<std::string> &arguments) {
   std::vector<const char *> flags{"r1c"};
   std::vector<std::string> rest, owned;
-  for (std::string &argument : arguments)
-    (llvm::StringRef(argument).starts_with("--mlir-") ||
-             llvm::StringRef(argument).starts_with("--remark")
-         ? owned
-         : rest)
+  for (std::string &argument : arguments) {
+    // CLI11 would take the next word for its value.
+    if (argument == "--remarks")
+      argument += "=.*";
+    (llvm::StringRef(argument).starts_with("--mlir-") ? owned : rest)
         .push_back(argument);
+  }
   for (std::string &flag : owned)
     flags.push_back(flag.c_str());
   mlir::registerAsmPrinterCLOptions();
@@ -70,6 +72,14 @@ static void addCompileOptions(CLI::App &app, DriverOptions &options) {
   app.add_option("--dump-phases-to", options.phases.dumpTo,
                  "write the IR after each phase into this directory")
       ->type_name("DIR");
+  app.add_option("--remarks", options.remarks,
+                 "say what was decided, and why: all, or =REGEX, what matches "
+                 "a category as a whole: " +
+                     remarkCategories())
+      ->type_name("[=REGEX]");
+  app.add_option("--remarks-to", options.remarksTo,
+                 "write all remarks to this file as YAML, for tools")
+      ->type_name("FILE.yaml");
 }
 
 static void addEvalOptions(CLI::App &app, DriverOptions &options) {

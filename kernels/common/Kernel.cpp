@@ -11,6 +11,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
+#include "mlir/IR/Remarks.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -33,6 +34,20 @@ static SmallVector<Value> initsOf(Operation *op) {
   if (auto add = dyn_cast<kern::ScatterAddOp>(op))
     init = add.getInit();
   return init ? SmallVector<Value>{init} : SmallVector<Value>{};
+}
+
+void Kernel::explain(const llvm::Twine &how, const llvm::Twine &why) {
+  Location place = op->getLoc();
+  auto named = place->findInstanceOf<NameLoc>();
+  std::string what = named ? named.getName().str() : "kernel";
+  if (auto file = place->findInstanceOf<FileLineColLoc>())
+    place = file;
+  auto remark = remark::passed(
+      place, remark::RemarkOpts::name("Builder").category("target").function(
+                 source.getSymNameAttr()));
+  remark << remark::add("{0}: {1}", what, how.str());
+  if (!why.isTriviallyEmpty())
+    remark << remark::reason("{0}", why.str());
 }
 
 /// The static number of rows, or kDynamic; none for ops without rows.

@@ -97,6 +97,8 @@ public:
   /// Loads all pointers anew from `args`; returns the old ones, to put back.
   llvm::DenseMap<Value, Value> usePointers(Value args);
   void putBack(llvm::DenseMap<Value, Value> old) { pointers = std::move(old); }
+  /// A remark, of the category "target", on how the kernel is built.
+  void explain(const llvm::Twine &how, const llvm::Twine &why = "");
   /// Ends the kernel and erases the function that it came from.
   void finish();
 

@@ -15,8 +15,27 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+/// A remark on the builder that is taken.
+static void explain(Kernel &k, kern::MatmulOp op) {
+  bool bf16 = kern::elementTypeOf(op.getA()).isBF16();
+  StringRef packed = op.getTransposeA() ? ", columns of A copied together"
+                     : op.getPaired()   ? ", B in panels of 16 + 16 columns"
+                                        : ", B in panels of 32 columns";
+  if (usesAmx(op, k.features))
+    return k.explain("matrix tiles of " + Twine(amxRows) + " x 32" + packed);
+  k.explain("tiles of " + Twine(tileRows(k.features)) + " x 32 in registers" +
+                packed,
+            !bf16 ? "float32 has no matrix tiles"
+            : !k.features.amxBf16
+                ? Twine("the CPU has no matrix tiles; bfloat16 ") +
+                      (k.features.avx512Bf16 ? "by its own instruction"
+                                             : "by float32 operations")
+                : Twine("the sum over k is no multiple of ") + Twine(amxDepth));
+}
+
 LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   auto op = cast<kern::MatmulOp>(k.op);
+  explain(k, op);
   if (usesAmx(op, k.features))
     return op.getTransposeA() ? buildTransposeAAmx(k) : buildMatmulAmx(k);
   if (op.getTransposeA())

@@ -311,6 +311,10 @@ void SimtBuilder::regionRow(Value row, Value line, Value column0) {
 }
 
 LogicalResult r1c::kernels::buildMatmulSimt(Kernel &k) {
+  k.explain("by threads, without tensor cores",
+            kern::elementTypeOf(cast<kern::MatmulOp>(k.op).getA()).isF32()
+                ? "they do not keep float32's digits"
+                : "lines of A or B are no multiple of 16 bytes");
   SimtBuilder(k).build();
   return success();
 }

@@ -471,6 +471,16 @@ void r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {
 }
 
 LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k) {
-  buildMatmulSm90(k, planMatmulSm90(cast<kern::MatmulOp>(k.op)));
+  Sm90Plan plan = planMatmulSm90(cast<kern::MatmulOp>(k.op));
+  std::string tiles;
+  for (const Sm90Plan::Choice &choice : plan.choices) {
+    tiles += llvm::formatv("{0}{1} x {2}", tiles.empty() ? "" : ", ",
+                           choice.tile.rows(), choice.tile.width());
+    if (choice.fewRows)
+      tiles += llvm::formatv(" (up to {0} rows)", choice.fewRows);
+  }
+  k.explain("tensor cores, tiles of " + tiles +
+            (plan.blocksPerSm > 1 ? ", two blocks a multiprocessor" : ""));
+  buildMatmulSm90(k, plan);
   return success();
 }

@@ -12,7 +12,9 @@
 #include "compiler/phases/differentiate/SavePolicy.h"
 #include "compiler/phases/expand/FunctionWriter.h"
 #include "dialects/interfaces/Interfaces.h"
+#include "mlir/IR/Remarks.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace r1c {
 #define GEN_PASS_DEF_LMDIFFERENTIATEPASS
@@ -41,6 +43,7 @@ private:
   void need(Value value);
   void writeTrain();
   LogicalResult writeBackward();
+  void explain();
   Value inBackward(Value value, OpBuilder &b);
 
   StringRef model() {
@@ -67,6 +70,8 @@ private:
   DenseSet<Value> live;
   /// What the backward takes from the forward: arguments, and saved values.
   llvm::SetVector<Value> fromArguments, saved;
+  /// What the backward reads and computes again from those.
+  llvm::SetVector<Value> again;
   /// Stand-ins in the backward function.
   IRMapping mapping;
 };
@@ -84,6 +89,7 @@ void Differentiator::need(Value value) {
     saved.insert(value);
     return;
   }
+  again.insert(value);
   for (Value operand : value.getDefiningOp()->getOperands())
     need(operand);
 }
@@ -225,6 +231,38 @@ LogicalResult Differentiator::writeBackward() {
   return success();
 }
 
+/// A remark on what the forward function leaves for the backward, and what it
+/// does not.
+void Differentiator::explain() {
+  auto kind = remark::RemarkOpts::name("Saved")
+                  .category("differentiate")
+                  .function(StringAttr::get(context,
+                                            function() + ".backward" + suffix));
+  auto namesOf = [&](const llvm::SetVector<Value> &values) {
+    return llvm::join(
+        llvm::map_range(
+            values,
+            [&](Value value) {
+              return savedRole(value).getAs<StringAttr>(role::name).str();
+            }),
+        ", ");
+  };
+  int64_t numbers = 0;
+  for (Value value : saved)
+    if (auto type = dyn_cast<RankedTensorType>(value.getType());
+        type && type.isDynamicDim(0))
+      numbers += type.getRank() == 2 ? type.getDimSize(1) : 1;
+  if (!saved.empty())
+    remark::passed(forward.getLoc(), kind)
+        << remark::add("reads {0} numbers a row that the forward pass saves: "
+                       "{1}",
+                       numbers, namesOf(saved))
+        << remark::metric("NumbersPerRow", numbers);
+  if (!again.empty())
+    remark::missed(forward.getLoc(), kind)
+        << remark::add("computes again: {0}", namesOf(again));
+}
+
 LogicalResult Differentiator::run() {
   if (failed(findReads()))
     return failure();
@@ -237,6 +275,7 @@ LogicalResult Differentiator::run() {
     return a.getDefiningOp()->isBeforeInBlock(b.getDefiningOp());
   });
   saved.insert(ordered.begin(), ordered.end());
+  explain();
   writeTrain();
   return writeBackward();
 }

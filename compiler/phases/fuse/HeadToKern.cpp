@@ -17,6 +17,11 @@ using namespace r1c;
 using namespace r1c::fuse;
 
 LogicalResult Fuser::write(lm::HeadOp op) {
+  explainHead(op,
+              storesLogits
+                  ? "reduced behind the product, and kept for the backward, "
+                    "which need not multiply again"
+                  : "reduced behind the product, never stored");
   LogProb of =
       logProb(b, op.getLoc(),
               {operand(op.getInput()), packed(op.getWeight(), "forward"),
@@ -38,6 +43,9 @@ LogicalResult Fuser::write(lm::HeadGradOp op) {
                                cast<kern::PackedType>(weight.getType()).getN()},
                               b.getF32Type()),
         makeRole(context, "saved", {{role::name, "logits"}}), "logits");
+  explainHead(op, storesLogits
+                      ? "read as the forward pass has left them"
+                      : "multiplied again; only their gradient is stored");
   Value kept = optional(op.getKept());
   Value dLogits = logitsGradient(
       b, NameLoc::get(b.getStringAttr("logits_gradient"), loc),
@@ -91,7 +99,12 @@ LogicalResult Fuser::write(lm::LogProbOp op) {
 
 LogicalResult Fuser::write(lm::SampleOp op) {
   auto linear = op.getLogits().getDefiningOp<lm::LinearOp>();
-  Logits logits = linear && isDrawnFrom(linear)
+  bool isBehind = linear && isDrawnFrom(linear);
+  explainHead(op, isBehind ? "reduced and drawn from behind the product, never "
+                             "stored"
+                           : "stored: what finds the kept tokens reads them "
+                             "several times");
+  Logits logits = isBehind
                       ? Logits(operand(linear.getInput()),
                                packed(linear.getWeight(), "forward"),
                                optional(op.getKept()))

@@ -32,14 +32,19 @@ static bool readAfter(Value value, Operation *root) {
   });
 }
 
-std::optional<JointAttention>
-fuse::findJointAttention(Operation *root, Value query, Value key, Value value) {
+std::optional<JointAttention> fuse::findJointAttention(Operation *root,
+                                                       Value query, Value key,
+                                                       Value value,
+                                                       StringRef &apart) {
   JointAttention joint{query.getDefiningOp<lm::RopeOp>(),
                        key.getDefiningOp<lm::RopeOp>(), value, root};
+  apart = "queries and keys are not turned in the same way";
   if (!joint.query || !joint.key || joint.query == joint.key ||
       joint.query.getInverse() || joint.key.getInverse() ||
-      joint.query.getFrequencies() != joint.key.getFrequencies() ||
-      !readAfter(query, root) || !readAfter(key, root))
+      joint.query.getFrequencies() != joint.key.getFrequencies())
+    return std::nullopt;
+  apart = "turned queries or keys are read before the attention";
+  if (!readAfter(query, root) || !readAfter(key, root))
     return std::nullopt;
   auto linearOf = [](lm::RopeOp rope) -> lm::LinearOp {
     Value x = rope.getInput();
@@ -49,12 +54,19 @@ fuse::findJointAttention(Operation *root, Value query, Value key, Value value) {
   };
   lm::LinearOp all[] = {linearOf(joint.query), linearOf(joint.key),
                         value.getDefiningOp<lm::LinearOp>()};
-  for (auto [i, each] : llvm::enumerate(all))
+  for (auto [i, each] : llvm::enumerate(all)) {
+    apart = "they are not three products of one input";
     if (!each || each.getInput() != all[0].getInput() ||
-        !each.getBias() != !all[0].getBias() ||
-        (each.getBias() && !fillsLines(each.getBias())) ||
         llvm::is_contained(ArrayRef(all, i), each))
       return joint;
+    apart = "some have a bias, others have none";
+    if (!each.getBias() != !all[0].getBias())
+      return joint;
+    apart = "their biases are no multiples of 64 bytes";
+    if (each.getBias() && !fillsLines(each.getBias()))
+      return joint;
+  }
+  apart = {};
   joint.products.assign(std::begin(all), std::end(all));
   auto isDirect = [](lm::RopeOp rope, lm::LinearOp linear) {
     return rope.getInput() == linear.getResult() &&
@@ -73,8 +85,10 @@ lm::RopeOp fuse::turnedBack(Value gradient) {
 
 std::optional<JointGradient>
 fuse::findJointGradient(ArrayRef<Value> gradients,
-                        SmallPtrSetImpl<Operation *> &joined) {
+                        SmallPtrSetImpl<Operation *> &joined,
+                        StringRef &apart) {
   JointGradient joint;
+  apart = "something else reads one of the gradients";
   joint.gradients.assign(gradients.begin(), gradients.end());
   for (Value gradient : gradients) {
     for (Operation *user : gradient.getUsers()) {
@@ -92,6 +106,7 @@ fuse::findJointGradient(ArrayRef<Value> gradients,
       joint.after = def;
   }
   size_t count = gradients.size();
+  apart = "they are not products of one input";
   if (joint.inputs.size() != count || joint.weights.size() != count ||
       (!joint.biases.empty() && joint.biases.size() != count))
     return std::nullopt;
@@ -100,12 +115,16 @@ fuse::findJointGradient(ArrayRef<Value> gradients,
     if (joint.inputs[i].getGradient() != gradient ||
         joint.weights[i].getGradient() != gradient ||
         (!joint.biases.empty() && joint.biases[i].getGradient() != gradient) ||
-        joint.weights[i].getInput() != joint.weights[0].getInput() ||
-        !fillsLines(joint.weights[i].getResult()) ||
-        (!joint.biases.empty() && !fillsLines(joint.biases[i].getResult())))
+        joint.weights[i].getInput() != joint.weights[0].getInput())
       return std::nullopt;
+    if (!fillsLines(joint.weights[i].getResult()) ||
+        (!joint.biases.empty() && !fillsLines(joint.biases[i].getResult()))) {
+      apart = "their parameters are no multiples of 64 bytes";
+      return std::nullopt;
+    }
   }
   // The inputs' gradients are read by additions alone, down to one sum.
+  apart = "their inputs' gradients are not read as one sum";
   SmallVector<Operation *> additions;
   SmallPtrSet<Value, 4> open;
   for (lm::LinearInputGradOp op : joint.inputs)
@@ -142,14 +161,19 @@ void Fuser::findJoints() {
       addJoint(&op, grad.getQuery(), grad.getKey(), grad.getValue());
       addJoint(grad);
     }
-    if (auto grad = dyn_cast<lm::SiluMulGradOp>(op))
+    if (auto grad = dyn_cast<lm::SiluMulGradOp>(op)) {
+      StringRef apart;
       if (auto joint = findJointGradient(
-              {grad.getGateGradient(), grad.getUpGradient()}, joined))
+              {grad.getGateGradient(), grad.getUpGradient()}, joined, apart))
         addJoint(*joint);
+      else
+        explainApart(&op, "gradients of gate and up", apart);
+    }
   }
 }
 
 void Fuser::addJoint(const JointGradient &joint) {
+  explain(joint);
   jointAt[joint.after] = jointGradients.size();
   jointGradients.push_back(joint);
   for (Operation *end : jointGradients.back().ends())
@@ -166,12 +190,19 @@ Type Fuser::elementOf(lm::LinearOp op) {
 }
 
 void Fuser::addJoint(Operation *root, Value query, Value key, Value value) {
-  auto joint = findJointAttention(root, query, key, value);
-  if (!joint || joined.contains(joint->query) || joined.contains(joint->key))
+  StringRef apart;
+  auto joint = findJointAttention(root, query, key, value, apart);
+  if (!joint) {
+    if (isa<lm::AttentionOp>(root))
+      explainApart(root, "what turns queries and keys", apart);
+    return;
+  }
+  if (joined.contains(joint->query) || joined.contains(joint->key))
     return;
   // What goes into a cache is read from it.
   if (cached && (!key.hasOneUse() || !value.hasOneUse()))
-    return;
+    return explainApart(root, "what turns queries and keys",
+                        "others than the cache read keys or values");
   joined.insert(joint->query);
   joined.insert(joint->key);
   Operation *first = nullptr;
@@ -182,6 +213,8 @@ void Fuser::addJoint(Operation *root, Value query, Value key, Value value) {
       joint->products.clear();
       joint->direct = false;
       first = nullptr;
+      apart = "they are stored in different types, and what turns queries and "
+              "keys reads all in one";
       break;
     }
     if (!first || each->isBeforeInBlock(first))
@@ -192,6 +225,7 @@ void Fuser::addJoint(Operation *root, Value query, Value key, Value value) {
     jointProducts[first] = *joint;
   if (!joint->direct)
     jointTurns[root] = *joint;
+  explain(*joint, apart);
 }
 
 void Fuser::addJoint(lm::AttentionGradOp grad) {
@@ -210,10 +244,11 @@ void Fuser::addJoint(lm::AttentionGradOp grad) {
   };
   joined.insert(query);
   joined.insert(key);
+  StringRef apart;
   auto joint = findJointGradient(
-      {beyond(query), beyond(key), grad.getValueGradient()}, joined);
+      {beyond(query), beyond(key), grad.getValueGradient()}, joined, apart);
   if (!joint)
-    return;
+    return explainApart(grad, "gradients of queries, keys and values", apart);
   // Written together with the turn, where nothing is between.
   if (beyond(query) == query.getResult() && beyond(key) == key.getResult())
     joint->after = grad;
@@ -229,13 +264,8 @@ template <typename Ops>
 static Location jointLoc(const Ops &ops) {
   std::string name;
   for (Operation *op : ops)
-    op->getLoc()->walk([&](Location inner) {
-      auto named = dyn_cast<NameLoc>(inner);
-      if (!named)
-        return WalkResult::advance();
-      name += (name.empty() ? "" : "+") + named.getName().str();
-      return WalkResult::interrupt();
-    });
+    if (std::string own = nameOf(op); !own.empty())
+      name += (name.empty() ? "" : "+") + own;
   Operation *first = *ops.begin();
   return NameLoc::get(StringAttr::get(first->getContext(), name),
                       first->getLoc());

@@ -71,15 +71,17 @@ private:
 
 /// The joint derivatives of the linear ops that gave values with these
 /// gradients; `joined` takes the ops that need not be written by themselves.
+/// `apart` is why, where there are none.
 std::optional<JointGradient>
 findJointGradient(llvm::ArrayRef<mlir::Value> gradients,
-                  llvm::SmallPtrSetImpl<mlir::Operation *> &joined);
+                  llvm::SmallPtrSetImpl<mlir::Operation *> &joined,
+                  llvm::StringRef &apart);
 
-/// What an op with these operands can take from one kernel.
-std::optional<JointAttention> findJointAttention(mlir::Operation *root,
-                                                 mlir::Value query,
-                                                 mlir::Value key,
-                                                 mlir::Value value);
+/// What an op with these operands can take from one kernel. `apart` is why, if
+/// it is nothing, or the products are not one.
+std::optional<JointAttention>
+findJointAttention(mlir::Operation *root, mlir::Value query, mlir::Value key,
+                   mlir::Value value, llvm::StringRef &apart);
 
 /// The only user, if it turns the value back.
 lm::RopeOp turnedBack(mlir::Value gradient);

@@ -26,17 +26,23 @@ using namespace r1c::fuse;
 using Values = SmallVector<Value>;
 using Arguments = ArrayRef<Value>;
 
+static StringRef suffixOf(Form form) {
+  return form == Form::cached   ? ".cached"
+         : form == Form::stored ? ".stored"
+                                : "";
+}
+
 Fuser::Fuser(ModuleOp module, func::FuncOp source, const Precision &precision,
              Form form)
     : source(source), context(source.getContext()),
+      name(StringAttr::get(
+          context,
+          source->getAttrOfType<StringAttr>(role::function).getValue() +
+              suffixOf(form))),
       cached(form == Form::cached), storesLogits(form == Form::stored),
       f(module, source.getLoc(),
         source->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue(),
-        (source->getAttrOfType<StringAttr>(role::function).getValue() +
-         (form == Form::cached   ? ".cached"
-          : form == Form::stored ? ".stored"
-                                 : ""))
-            .str()),
+        name.getValue()),
       b(f.builder()), products(precision.products), precision(precision) {}
 
 //===----------------------------------------------------------------------===//
@@ -164,6 +170,7 @@ void Fuser::writeProduct(Location loc, Value result, Value a, Value weights,
   lm::AddOp add = absorbedAdd(result, other);
   if (add)
     operands.push_back(element(other));
+  explainProduct(result, add);
   auto body = [&](Scalars &s, Arguments v) -> Values {
     Value sum = v[0];
     for (Value operand : v.drop_front())
@@ -259,7 +266,9 @@ LogicalResult Fuser::write(lm::LinearOp op) {
 
 LogicalResult Fuser::write(lm::SiluMulOp op) {
   auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
-  if (!gate || pairOf(gate) != op) {
+  bool isPaired = gate && pairOf(gate) == op;
+  explainGated(op, isPaired);
+  if (!isPaired) {
     map[op.getResult()] =
         writeMap(b, op.getLoc(), stored(op.getResult()),
                  {element(lookup(op.getGate())), element(lookup(op.getUp()))},
@@ -520,6 +529,7 @@ LogicalResult Fuser::run() {
     f.result(value, attributes);
   if (logits && !isa<BlockArgument>(logits))
     f.result(logits, makeRole(context, "saved", {{role::name, "logits"}}));
+  explainTypes();
   f.finish();
   return success();
 }

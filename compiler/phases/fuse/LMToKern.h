@@ -13,8 +13,12 @@
 #include "compiler/phases/fuse/Precision.h"
 #include "dialects/kern/Kern.h"
 #include "dialects/lm/LM.h"
+#include "mlir/IR/Remarks.h"
 
 namespace r1c::fuse {
+
+/// What the op is called in its model, such as "q_proj"; or nothing.
+std::string nameOf(mlir::Operation *op);
 
 /// What becomes of a function: itself; `<source>.cached`, where keys and values
 /// go through a cache; or `<source>.stored`, where the logits are a result that
@@ -100,6 +104,18 @@ private:
   mlir::RankedTensorType besideType(const JointGradient &joint);
   mlir::Value sideBySide(mlir::Location loc, mlir::ValueRange parts);
 
+  // Explain.cpp: remarks on what is decided, of the category "fuse".
+  mlir::remark::RemarkOpts remark(llvm::StringRef kind);
+  void explainApart(mlir::Operation *at, llvm::StringRef what,
+                    llvm::StringRef why);
+  void explain(const JointAttention &joint, llvm::StringRef apart);
+  void explain(JointGradient joint);
+  void explainProduct(mlir::Value result, lm::AddOp absorbed);
+  void explainGated(lm::SiluMulOp op, bool isPaired);
+  void explainHead(mlir::Operation *op, llvm::StringRef what);
+  /// What is stored in bfloat16, and what not, and why.
+  void explainTypes();
+
   llvm::LogicalResult write(lm::EmbeddingOp op);
   llvm::LogicalResult write(lm::GatherOp op);
   llvm::LogicalResult write(lm::RMSNormOp op);
@@ -124,6 +140,7 @@ private:
 
   mlir::func::FuncOp source;
   mlir::MLIRContext *context;
+  mlir::StringAttr name; ///< of the function that is written, in the model
   bool cached, storesLogits;
   /// Of a head: all of them, rows x vocabulary.
   mlir::Value logits;

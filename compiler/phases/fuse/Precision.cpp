@@ -7,6 +7,7 @@
 
 #include "compiler/phases/fuse/Precision.h"
 #include "compiler/phases/expand/FunctionWriter.h"
+#include "mlir/IR/Remarks.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -28,12 +29,21 @@ Precision::Precision(ModuleOp module, StringRef model) {
   auto declared = module.lookupSymbol<lm::ModelOp>(model);
   auto bf16 =
       declared ? declared.getConfig().getAs<BoolAttr>("bf16") : BoolAttr();
-  if (!bf16 || !bf16.getValue())
+  auto kind = remark::RemarkOpts::name("Precision").category("fuse");
+  if (!bf16 || !bf16.getValue()) {
+    if (declared)
+      remark::missed(declared.getLoc(), kind)
+          << remark::add("matrix products and attention read float32")
+          << remark::reason("the weights' type, by config.json or --weights");
     return;
+  }
   products = b.getBF16Type();
   auto target = module->getAttrOfType<StringAttr>(targetAttribute);
   if (target && target.getValue() == "cuda")
     attention = products;
+  remark::passed(declared.getLoc(), kind) << remark::add(
+      "matrix products read bfloat16, attention {0}",
+      attention == products ? "too" : "float32, as on every CPU");
 
   // Saved values are narrow if all their readers agree, in the functions that
   // give them and in those that take them.
@@ -110,24 +120,29 @@ bool Precision::isRounded(Value value) const {
                       [&](OpOperand &use) { return isNarrow(use); });
 }
 
+StringRef fuse::whyUnpaired(lm::SiluMulOp gated) {
+  auto gate = gated.getGate().getDefiningOp<lm::LinearOp>(),
+       up = gated.getUp().getDefiningOp<lm::LinearOp>();
+  if (!gate || !up || gate == up || gate.getInput() != up.getInput())
+    return "they are not two products of one input";
+  if (gate.getBias() || up.getBias())
+    return "they have biases";
+  // The panels of a paired matrix take turns by 16 columns.
+  if (cast<RankedTensorType>(gate.getWeight().getType()).getDimSize(0) % 16)
+    return "their width is no multiple of 16";
+  auto later = [&](Operation *other) {
+    return other == gated || gated->isBeforeInBlock(other);
+  };
+  if (llvm::all_of(gate->getUsers(), later) &&
+      llvm::all_of(up->getUsers(), later))
+    return "";
+  return "others read them before";
+}
+
 lm::SiluMulOp fuse::pairOf(lm::LinearOp op) {
-  auto of = [](Value value) { return value.getDefiningOp<lm::LinearOp>(); };
-  for (Operation *user : op.getResult().getUsers()) {
-    auto gated = dyn_cast<lm::SiluMulOp>(user);
-    if (!gated)
-      continue;
-    lm::LinearOp gate = of(gated.getGate()), up = of(gated.getUp());
-    // The panels of a paired matrix take turns by 16 columns.
-    if (!gate || !up || gate == up || gate.getInput() != up.getInput() ||
-        gate.getBias() || up.getBias() ||
-        cast<RankedTensorType>(gate.getWeight().getType()).getDimSize(0) % 16)
-      continue;
-    auto later = [&](Operation *other) {
-      return other == gated || gated->isBeforeInBlock(other);
-    };
-    if (llvm::all_of(gate->getUsers(), later) &&
-        llvm::all_of(up->getUsers(), later))
-      return gated;
-  }
+  for (Operation *user : op.getResult().getUsers())
+    if (auto gated = dyn_cast<lm::SiluMulOp>(user))
+      if (whyUnpaired(gated).empty())
+        return gated;
   return {};
 }

@@ -24,6 +24,9 @@ namespace r1c::fuse {
 
 /// The lm.silu_mul that `op` is written together with, if any.
 lm::SiluMulOp pairOf(lm::LinearOp op);
+/// Why gate and up are not written together with what reads them; empty if they
+/// are.
+llvm::StringRef whyUnpaired(lm::SiluMulOp gated);
 
 /// The element types of one model's tensors. Residuals, statistics and
 /// gradients of parameters are float32 always; what only matrix products (and
@@ -40,10 +43,10 @@ public:
   bool isNarrow(mlir::Value value) const;
   /// Whether some readers take it as `products` though it is stored in f32.
   bool isRounded(mlir::Value value) const;
-
-private:
+  /// Whether this reader takes the value as `products`.
   bool isNarrow(mlir::OpOperand &use) const;
 
+private:
   llvm::StringMap<bool> saved; ///< what is saved, by name
 };
 

@@ -9,6 +9,7 @@
 #include "compiler/phases/schedule/Capacities.h"
 #include "compiler/phases/schedule/RoleSlots.h"
 #include "compiler/phases/schedule/Scratch.h"
+#include "compiler/phases/schedule/Support.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/Support/MathExtras.h"
@@ -35,6 +36,16 @@ Chunk &Models::chunkOf(Policy &policy) {
       chunk->targets.size,
       std::min(headRows(capacities, policy.vocabulary, bf16 && bf16.getValue()),
                chunk->capacity)};
+  remark::passed(loc, scheduleRemark("Chunk"))
+      << remark::add("scoring and training take {0} rows at once, the head {1} "
+                     "of them",
+                     chunk->capacity, chunk->slice.capacity)
+      << remark::reason("{0} for {1} tokens of vocabulary, of at most {2}",
+                        bytesText(chunk->slice.capacity * policy.vocabulary *
+                                  (bf16 && bf16.getValue() ? 6 : 8)),
+                        policy.vocabulary, bytesText(capacities.headBytes))
+      << remark::metric("Rows", chunk->capacity)
+      << remark::metric("HeadRows", chunk->slice.capacity);
   auto table = [&](StringRef what, int64_t extra = 0) {
     return buffers.allocate(loc, prefix + what.str(), "tables",
                             (chunk->capacity + extra) * 4, "i32");
@@ -53,6 +64,30 @@ Chunk &Models::chunkOf(Policy &policy) {
       buffers.allocate(loc, prefix + "activations", "activations",
                        bytes * (policy.layers + 1), "f32");
   return *chunk;
+}
+
+void Models::explainUnits(Location loc, StringRef name, const OutputSet &set) {
+  int64_t group = set.maxSequences / set.maxGroups;
+  if (group < 2)
+    return;
+  Policy &policy = this->policy(name);
+  int64_t capacity = std::max(Capacities(module).chunkRows, policy.context);
+  int64_t chosen =
+      std::min(set.maxTokens / set.maxSequences, policy.context - 1);
+  // The rows before a prompt's last token are shared.
+  int64_t rows = policy.context - chosen - 1 + group * chosen;
+  if (rows <= capacity)
+    remark::passed(loc, scheduleRemark("Units"))
+        << remark::add("a prompt's rows stand once for its group: a unit has "
+                       "at most {0} rows, a chunk {1}",
+                       rows, capacity);
+  else
+    remark::missed(loc, scheduleRemark("Units"))
+        << remark::add("a prompt's rows stand again in each chunk that its "
+                       "group needs")
+        << remark::reason("{0} sequences of {1} tokens are up to {2} rows, a "
+                          "chunk has {3}",
+                          group, chosen, rows, capacity);
 }
 
 /// The references of the seeds that there are.
@@ -237,6 +272,10 @@ LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
                               Axes &axes, Distribution of, TokenResults results,
                               bool keep) {
   Policy &policy = this->policy(name);
+  remark::analysis(loc, scheduleRemark("Pass")) << remark::add(
+      "a forward pass of @{0} over the {1}: log-probabilities{2}", name.str(),
+      axes.isView() ? "minibatch" : "set",
+      results.entropy ? " and entropies" : "");
   auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
   if (failed(forwardChunk(inside, loc, policy, axes, of, results, keep)))
@@ -301,6 +340,9 @@ LogicalResult Models::backward(OpBuilder &builder, Location loc, StringRef name,
     return failure();
   OpBuilder learn = makeLearn(inside, chunks, seeds);
   zeroLastGradient(learn, loc, policy);
+  remark::passed(loc, scheduleRemark("Idle"))
+      << remark::add("tokens of seed 0 are left out of the head's backward, "
+                     "chunks without others have none");
   // The head goes over the targets in slices: that bounds how many logits'
   // gradients there are at once.
   OpBuilder slice = makeSlices(learn, chunks, chunkOf(policy).slice.capacity);
@@ -315,12 +357,22 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
               function_ref<FailureOr<Seeds>(OpBuilder &)> writeSeeds) {
   Policy &policy = this->policy(name);
   Chunk &chunk = chunkOf(policy);
+  remark::passed(loc, scheduleRemark("Sweeps"))
+      << remark::add("one sweep over the chunks, forward and backward: a "
+                     "token's seed needs no other token");
   rt::ZeroOp::create(builder, loc, policy.gradients, policy.total * 4);
   auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered, expected);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
   if (failed(body(inside, loc, policy, /*train=*/true)))
     return failure();
   zeroLastGradient(inside, loc, policy);
+  remark::passed(loc, scheduleRemark("Idle"))
+      << remark::add("slices and chunks in which all seeds are 0 have no "
+                     "backward{0}",
+                     expected.logp.ref || expected.entropy.ref
+                         ? "; sequences without others are packed apart, by "
+                           "the seeds at recorded log-probabilities"
+                         : "");
   // Forward and backward of the head slice by slice: the logits of one are kept
   // in between, and three products do where there are four elsewhere.
   OpBuilder slice = makeSlices(inside, chunks, chunk.slice.capacity);
@@ -397,6 +449,13 @@ LogicalResult Models::headBackward(OpBuilder &slice, Location loc,
          chunk.slice};
     rt::ZeroOp::create(slice, loc, g.ref, bytes);
   }
+  remark::analysis(loc, scheduleRemark("Head"))
+      << remark::add("the head's backward {0}; logits are {1}",
+                     hasEntropy ? "goes through the entropy too"
+                                : "leaves the entropy out, which the loss does "
+                                  "not read",
+                     logits.ref ? "kept from the forward: three products"
+                                : "multiplied again: four products");
   std::string function = of.isFiltered ? "head.filtered" : "head";
   function += hasEntropy ? ".backward" : ".backward.logp";
   if (logits.ref)
@@ -460,6 +519,10 @@ LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
                                      each.stride));
     counts.push_back(each.count);
   }
+  remark::passed(loc, scheduleRemark("Buckets"))
+      << remark::add("gradients of several ranks: a bucket of {0} for each of "
+                     "{1} layers, begun behind its backward",
+                     bytesText(4 * llvm::sum_of(counts)), policy.layers);
   rt::ReduceStartOp::create(layer, loc, layer.getArrayAttr(final), counts);
   Slot firstGradient{part(gradients, bytes, 0), chunk.rows};
   if (failed(call(

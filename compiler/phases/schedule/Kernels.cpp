@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/schedule/Kernels.h"
+#include "compiler/phases/schedule/Support.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -205,7 +206,34 @@ Cost costOf(Operation *op) {
 
 } // namespace
 
-FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
+/// A remark on what a product costs, by row and at all of `rows`.
+static void explainCost(Operation *op, StringAttr kernel, const Cost &cost,
+                        int64_t rows) {
+  if (!cost.flopsPerRow || rows < 1)
+    return;
+  auto perByte = [&](int64_t rows) {
+    return double(cost.flopsPerRow) * rows /
+           (cost.bytes + cost.bytesPerRow * rows);
+  };
+  Location place = op->getLoc();
+  if (auto file = place->findInstanceOf<FileLineColLoc>())
+    place = file;
+  remark::analysis(
+      place,
+      remark::RemarkOpts::name("Cost").category("target").function(kernel))
+      << remark::add(
+             "{0}: {1} operations and {2} a row, {3} whatever the rows: "
+             "{4:f1} operations a byte at 1 row, {5:f0} at {6}",
+             nameOf(op->getLoc(), "kernel"), cost.flopsPerRow,
+             bytesText(cost.bytesPerRow), bytesText(cost.bytes), perByte(1),
+             perByte(rows), rows)
+      << remark::metric("FlopsPerRow", cost.flopsPerRow)
+      << remark::metric("BytesPerRow", cost.bytesPerRow)
+      << remark::metric("Bytes", cost.bytes);
+}
+
+FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands,
+                                   int64_t rows) {
   OpBuilder builder = OpBuilder::atBlockEnd(kernels.getBody());
   auto type =
       builder.getFunctionType(op->getOperandTypes(), op->getResultTypes());
@@ -233,6 +261,7 @@ FlatSymbolRefAttr Kernels::outline(Operation *op, unsigned operands) {
   symbol = FlatSymbolRefAttr::get(builder.getContext(), name);
   OpBuilder declare = OpBuilder::atBlockEnd(declarations);
   Cost cost = costOf(op);
+  explainCost(op, builder.getStringAttr(name), cost, rows);
   std::string what = nameOf(op->getLoc(), "");
   auto number = [&](int64_t n) {
     return n ? builder.getI64IntegerAttr(n) : IntegerAttr();
@@ -280,7 +309,8 @@ LogicalResult Kernels::dispatch(OpBuilder &builder, Operation *op,
   }
   if (extents.rows)
     args.push_back(extents.rows.size);
-  rt::DispatchOp::create(builder, op->getLoc(), outline(op, args.size()),
+  rt::DispatchOp::create(builder, op->getLoc(),
+                         outline(op, args.size(), extents.rows.capacity),
                          builder.getArrayAttr(args),
                          isSmall(op) ? builder.getUnitAttr() : UnitAttr());
   return success();

@@ -32,7 +32,8 @@ public:
 
 private:
   /// The kernel of this op, which takes so many pointers.
-  mlir::FlatSymbolRefAttr outline(mlir::Operation *op, unsigned operands);
+  mlir::FlatSymbolRefAttr outline(mlir::Operation *op, unsigned operands,
+                                  int64_t rows);
 
   mlir::ModuleOp kernels;
   mlir::Block *declarations;

@@ -14,6 +14,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -127,7 +128,12 @@ LogicalResult Models::addPolicies(Block *block) {
     policy->context = integer(config, "context");
     policies[op.getSymName()] = std::move(policy);
   }
+  llvm::StringSet<> read;
   module.walk([&](Operation *op) {
+    if (auto logprob = dyn_cast<rl::LogprobOp>(op))
+      read.insert(logprob.getPolicy());
+    if (auto entropy = dyn_cast<rl::EntropyOp>(op))
+      read.insert(entropy.getPolicy());
     if (auto update = dyn_cast<rl::UpdateOp>(op))
       policy(update.getPolicy()).isTrained = true;
     if (auto sample = dyn_cast<rl::SampleOp>(op)) {
@@ -143,6 +149,9 @@ LogicalResult Models::addPolicies(Block *block) {
   for (auto &[name, owned] : policies) {
     Policy &policy = *owned;
     Location loc = policy.op.getLoc();
+    if (!policy.isTrained && !policy.isSampled && !read.contains(name))
+      remark::passed(loc, scheduleRemark("Pass"))
+          << remark::add("@{0}: no pass, since nothing reads it", name.str());
     layOut(policy);
     auto allocate = [&](StringRef what, int64_t bytes,
                         StringRef dtype = "f32") {

@@ -128,6 +128,11 @@ public:
   llvm::LogicalResult adamw(mlir::OpBuilder &builder, rl::AdamWOp op,
                             rt::RefAttr lr, mlir::Attribute lrMetric);
 
+  /// A remark on whether the sequences of a group share their prompt's rows in
+  /// training.
+  void explainUnits(mlir::Location loc, llvm::StringRef policy,
+                    const OutputSet &set);
+
   /// Tokens of the longest sequence of a policy.
   int64_t contextOf(llvm::StringRef name) { return policy(name).context; }
 

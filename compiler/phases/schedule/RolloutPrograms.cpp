@@ -7,6 +7,7 @@
 
 #include "compiler/phases/schedule/Capacities.h"
 #include "compiler/phases/schedule/RoleSlots.h"
+#include "compiler/phases/schedule/Support.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -141,6 +142,19 @@ LogicalResult Models::rollout(Policy &policy) {
       (policy.isFiltered &&
        failed(write(program(policy, "rollout.filtered"), "sample.filtered"))))
     return failure();
+
+  int64_t cacheBytes = 0;
+  for (Attribute each : caches)
+    cacheBytes +=
+        cast<DictionaryAttr>(each).getAs<IntegerAttr>("row_bytes").getInt() *
+        slots * capacity * policy.layers;
+  remark::passed(loc, scheduleRemark("Rollout"))
+      << remark::add("sampling: {0} sequences at once (of at most {1}), {2} "
+                     "rows a step; their cache takes {3}",
+                     slots, policy.sequences, rowCapacity,
+                     bytesText(cacheBytes))
+      << remark::metric("Slots", slots) << remark::metric("Rows", rowCapacity)
+      << remark::metric("CacheBytes", cacheBytes);
 
   NamedAttrList fields;
   fields.set("slots", builder.getI64IntegerAttr(slots));

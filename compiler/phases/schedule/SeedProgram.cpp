@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/schedule/SeedProgram.h"
+#include "compiler/phases/schedule/Support.h"
 #include "dialects/kern/Kern.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -43,7 +44,9 @@ bool isElementwise(Operation *op, const Ops &dependent) {
 
 } // namespace
 
-std::optional<SeedProgram> schedule::tokenLocalSeeds(rl::UpdateOp update) {
+std::optional<SeedProgram> schedule::tokenLocalSeeds(rl::UpdateOp update,
+                                                     Operation *&culprit) {
+  culprit = nullptr;
   Block &body = update.getBody().front();
   auto backwards = llvm::to_vector(body.getOps<rl::BackwardOp>());
   if (backwards.size() != 1)
@@ -60,8 +63,10 @@ std::optional<SeedProgram> schedule::tokenLocalSeeds(rl::UpdateOp update) {
     else if (auto entropy = dyn_cast<rl::EntropyOp>(op))
       isRead = !entropy.getTemperature();
     // At a temperature of its own it is a pass of its own.
-    if (isa<rl::LogprobOp, rl::EntropyOp>(op) && !isRead)
+    if (isa<rl::LogprobOp, rl::EntropyOp>(op) && !isRead) {
+      culprit = &op;
       return std::nullopt;
+    }
     if (isRead)
       reads.insert(&op);
     // The backward pass follows the forward pass even where its seeds are known
@@ -83,8 +88,10 @@ std::optional<SeedProgram> schedule::tokenLocalSeeds(rl::UpdateOp update) {
     Operation *op = needed[i];
     if (reads.contains(op))
       continue;
-    if (!isElementwise(op, dependent))
+    if (!isElementwise(op, dependent)) {
+      culprit = op;
       return std::nullopt;
+    }
     for (Value operand : op->getOperands())
       need(operand);
   }
@@ -97,4 +104,16 @@ std::optional<SeedProgram> schedule::tokenLocalSeeds(rl::UpdateOp update) {
         .push_back(&op);
   }
   return program;
+}
+
+void schedule::explainSweeps(rl::UpdateOp op, Operation *culprit) {
+  remark::missed(op.getLoc(), scheduleRemark("Sweeps"))
+      << remark::add("two sweeps over the chunks, log-probabilities first");
+  if (culprit)
+    remark::analysis(culprit->getLoc(), scheduleRemark("Sweeps"))
+        << remark::add(isa<rl::LogprobOp, rl::EntropyOp>(culprit)
+                           ? "two sweeps, since this is read at a temperature "
+                             "of its own"
+                           : "two sweeps, since a token's seed needs this, and "
+                             "this other tokens");
 }

@@ -28,8 +28,12 @@ struct SeedProgram {
 /// log-probability and entropy alone (and on what is known before the forward
 /// pass: advantages, masks, lengths). Then forward and backward can share one
 /// pass over the chunks. None if a seed needs other tokens, as a ratio of whole
-/// sequences does.
-std::optional<SeedProgram> tokenLocalSeeds(rl::UpdateOp update);
+/// sequences does: `culprit` is then the op that does.
+std::optional<SeedProgram> tokenLocalSeeds(rl::UpdateOp update,
+                                           mlir::Operation *&culprit);
+
+/// A remark on why an update is two sweeps over its chunks.
+void explainSweeps(rl::UpdateOp op, mlir::Operation *culprit);
 
 } // namespace r1c::schedule
 

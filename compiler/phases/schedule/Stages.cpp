@@ -250,6 +250,10 @@ LogicalResult StageWriter::writeToTensor(rl::ToTensorOp op, Scope &scope) {
         "tables", op.getResult().getType(), rows);
     rt::ColumnOp::create(builder, loc, axes.set(), axes.isView(),
                          field.getName(), to);
+    if (field.getName() == "logp")
+      remark::passed(loc, scheduleRemark("Recorded"))
+          << remark::add("no pass for old log-probabilities: those recorded "
+                         "while sampling are read");
     tensors[op.getResult()] = {to, rows};
     return success();
   }
@@ -377,6 +381,10 @@ LogicalResult StageWriter::writeModelRead(OpTy op, Scope &scope) {
                                       axes.tokens().capacity * 4, "f32");
     rt::ColumnOp::create(builder, loc, axes.set(), false, "logp", to);
     numbers[op.getResult()] = to;
+    remark::passed(loc, scheduleRemark("Recorded"))
+        << remark::add("no pass: @{0} has not changed since it sampled, and "
+                       "what it recorded is read",
+                       op.getPolicy().str());
     return success();
   }
   // One pass over a minibatch gives log-probability and entropy, and the
@@ -417,8 +425,11 @@ LogicalResult StageWriter::writeUpdate(rl::UpdateOp op, Scope &scope) {
   inner.view =
       std::make_unique<Axes>(buffers, builder, loc, set.number, true,
                              set.maxTokens, set.maxSequences, set.maxGroups);
-  if (std::optional<SeedProgram> program = tokenLocalSeeds(op))
+  models.explainUnits(loc, op.getPolicy(), set);
+  Operation *culprit;
+  if (auto program = tokenLocalSeeds(op, culprit))
     return writeSweep(op, *program, inner);
+  explainSweeps(op, culprit);
   return writeBlock(op.getBody().front(), inner);
 }
 

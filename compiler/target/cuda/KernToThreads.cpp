@@ -57,11 +57,22 @@ struct KernToThreadsPass
   }
 
   template <typename Op>
-  static bool onTensorCores(Op op) {
+  static bool onTensorCores(kernels::Kernel &k, Op op) {
     auto type = cast<RankedTensorType>(op.getQ().getType());
-    return kernels::isAttentionSm90(type.getElementType(), type.getDimSize(1),
-                                    op.getHeads(), op.getKvHeads(),
-                                    op.getScale().convertToDouble());
+    int64_t width = type.getDimSize(1) / op.getHeads();
+    if (kernels::isAttentionSm90(type.getElementType(), type.getDimSize(1),
+                                 op.getHeads(), op.getKvHeads(),
+                                 op.getScale().convertToDouble())) {
+      k.explain("tensor cores, heads of " + Twine(width));
+      return true;
+    }
+    k.explain("by threads, without tensor cores",
+              type.getElementType().isF32() ? Twine("float32")
+              : width != 64 && width != 128
+                  ? "heads of " + Twine(width) + ", not 64 or 128"
+                  : Twine("more than 64 heads to a key head, or no positive "
+                          "scale"));
+    return false;
   }
 
   LogicalResult build(kernels::Kernel &k) {
@@ -80,14 +91,14 @@ struct KernToThreadsPass
         .Case([&](kern::AttentionOp op) {
           if (reference)
             return buildAttentionReference(k);
-          return onTensorCores(op) ? buildAttentionSm90(k)
-                                   : buildAttentionCuda(k);
+          return onTensorCores(k, op) ? buildAttentionSm90(k)
+                                      : buildAttentionCuda(k);
         })
         .Case([&](kern::AttentionBackwardOp op) {
           if (reference)
             return buildAttentionBackwardReference(k);
-          return onTensorCores(op) ? buildAttentionBackwardSm90(k)
-                                   : buildAttentionBackwardCuda(k);
+          return onTensorCores(k, op) ? buildAttentionBackwardSm90(k)
+                                      : buildAttentionBackwardCuda(k);
         })
         .Case([&](kern::RopeOp) { return buildRopeCuda(k); })
         .Case([&](kern::PackOp) { return buildPackCuda(k); })
