@@ -13,6 +13,8 @@
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <set>
+
 using namespace r1c;
 namespace json = llvm::json;
 
@@ -95,6 +97,83 @@ void printCommands(const json::Array &body, unsigned depth,
   }
 }
 
+/// What a pass over the chunks of a set does, in its own commands.
+struct Pass {
+  bool rebuilds = false, learns = false;
+  int64_t layersForward = 0, layersBackward = 0;
+
+  void add(const json::Array &body) {
+    for (const json::Value &value : body) {
+      const json::Object &command = *value.getAsObject();
+      llvm::StringRef op = *command.getString("op");
+      rebuilds |= op == "rebuild";
+      learns |= op == "learn";
+      if (op == "loop") {
+        int64_t from = *command.getInteger("from"),
+                to = *command.getInteger("to");
+        (to > from ? layersForward : layersBackward) += std::abs(to - from);
+      } else if (const json::Array *inner = command.getArray("body")) {
+        add(*inner);
+      }
+    }
+  }
+};
+
+/// One line for each pass over a model in a round of a stage, and for what is
+/// read in the place of one; `active` gets the policies that have passes.
+void printPasses(const json::Array &body, int64_t times,
+                 std::set<std::string> &active) {
+  for (const json::Value &value : body) {
+    const json::Object &command = *value.getAsObject();
+    llvm::StringRef op = *command.getString("op");
+    std::string place = command.getString("loc").value_or("").str();
+    std::string policy = command.getString("policy").value_or("").str();
+    if (op == "sample") {
+      active.insert(policy);
+      llvm::outs() << "  1 x " << policy << ": sampling  " << place << "\n";
+    } else if (op == "column" && command.getString("field") == "logp" &&
+               !command.getBoolean("view").value_or(false)) {
+      llvm::outs() << "  no pass: recorded log-probabilities  " << place
+                   << "\n";
+    } else if (op == "chunks") {
+      active.insert(policy);
+      Pass pass;
+      pass.add(*command.getArray("body"));
+      llvm::outs() << "  " << times << " x " << policy << ": "
+                   << (!pass.learns    ? "forward"
+                       : pass.rebuilds ? "forward again, and backward"
+                                       : "forward and backward")
+                   << llvm::formatv("; a chunk calls {0} layers forward, {1} "
+                                    "backward  {2}\n",
+                                    pass.layersForward, pass.layersBackward,
+                                    place);
+      continue;
+    }
+    if (const json::Array *inner = command.getArray("body"))
+      printPasses(*inner,
+                  op == "update"
+                      ? command.getInteger("minibatches").value_or(1) *
+                            command.getInteger("epochs").value_or(1)
+                      : times,
+                  active);
+  }
+}
+
+void printPasses(const json::Object &manifest) {
+  std::set<std::string> active;
+  for (const json::Value &value : *manifest.getArray("stages")) {
+    const json::Object &stage = *value.getAsObject();
+    llvm::outs() << "passes of a round of stage " << *stage.getString("name")
+                 << "\n";
+    printPasses(*stage.getArray("body"), 1, active);
+  }
+  for (const json::Value &value : *manifest.getArray("policies")) {
+    llvm::StringRef name = *value.getAsObject()->getString("name");
+    if (!active.count(name.str()))
+      llvm::outs() << "  no pass at all: policy " << name << "\n";
+  }
+}
+
 } // namespace
 
 int r1c::inspectMain(const DriverOptions &options) {
@@ -124,6 +203,7 @@ int r1c::inspectMain(const DriverOptions &options) {
       *target.getString("cpu"), bytesText(artifact.kernels.size()),
       bytesText(artifact.constants.size()));
   printMemory(manifest);
+  printPasses(manifest);
   std::map<std::string, unsigned> dispatches;
   std::vector<std::string> collectives;
   for (const auto &entry : *manifest.getObject("programs")) {
