@@ -106,7 +106,7 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
   const llvm::MCSubtargetInfo *info = (*machine)->getMCSubtargetInfo();
   if (!info->checkFeatures("+avx2,+fma"))
     return emitError(loc, "CPU '")
-           << target.cpu
+           << options.cpu
            << "' has no AVX2 and FMA: kernels need x86-64-v3 or later";
   target.avx512 = info->checkFeatures("+avx512f,+avx512bw,+avx512vl,+avx512dq");
   target.avx512Bf16 = target.avx512 && info->checkFeatures("+avx512bf16");
