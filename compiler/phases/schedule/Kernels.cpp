@@ -221,12 +221,11 @@ static void explainCost(Operation *op, StringAttr kernel, const Cost &cost,
   remark::analysis(
       place,
       remark::RemarkOpts::name("Cost").category("target").function(kernel))
-      << remark::add(
-             "{0}: {1} operations and {2} a row, {3} whatever the rows: "
-             "{4:f1} operations a byte at 1 row, {5:f0} at {6}",
-             nameOf(op->getLoc(), "kernel"), cost.flopsPerRow,
-             bytesText(cost.bytesPerRow), bytesText(cost.bytes), perByte(1),
-             perByte(rows), rows)
+      << remark::add("{0}: {1} flops and {2} a row, {3} once: {4:f1} flops a "
+                     "byte at 1 row, {5:f0} at {6}",
+                     nameOf(op->getLoc(), "kernel"), cost.flopsPerRow,
+                     bytesText(cost.bytesPerRow), bytesText(cost.bytes),
+                     perByte(1), perByte(rows), rows)
       << remark::metric("FlopsPerRow", cost.flopsPerRow)
       << remark::metric("BytesPerRow", cost.bytesPerRow)
       << remark::metric("Bytes", cost.bytes);
