@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 using namespace r1c::kernels;
@@ -237,7 +238,20 @@ Value Emit::load(Value pointer, Type element, int64_t lanes, Value mask) {
   return fromStorage(*this, v, element);
 }
 
+/// Whether a mask is the constant that has its first lane alone.
+static bool isFirstLane(Value mask) {
+  DenseElementsAttr lanes;
+  if (!mask || !matchPattern(mask, m_Constant(&lanes)))
+    return false;
+  auto values = lanes.getValues<bool>();
+  return *values.begin() && llvm::count(values, true) == 1;
+}
+
 void Emit::store(Value value, Value pointer, Type element, Value mask) {
+  // LLVM 22 makes a store of one lane of a narrowed vector as wide as the lane
+  // was before.
+  if (isFirstLane(mask))
+    return store(extract(value, 0), pointer, element);
   value = toStorage(*this, value);
   if (mask)
     LLVM::MaskedStoreOp::create(b, loc, value, pointer, mask,
