@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kernel benchmarks beside named peers; JSON goes to bench/results/.
+# Kernel benchmarks beside named peers; JSON goes to bench/results/KIND/, by the kind of CPU.
 # Called by ./dev bench after a build; arguments go to Google Benchmark, or after --peers to bench_peers.sh.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -20,6 +20,7 @@ export R1C_COMMIT
 build/bin/bench_matmul --benchmark_out="$out/matmul.json" --benchmark_out_format=json "$@"
 build/bin/bench_layers --benchmark_repetitions=5 --benchmark_min_time=0.05 \
   --benchmark_out="$out/layers.json" --benchmark_out_format=json "$@"
-mkdir -p bench/results
-python3 scripts/condense.py "$out/matmul.json" bench/results/matmul.json
-python3 scripts/condense.py "$out/layers.json" bench/results/layers.json
+results=bench/results/$(python3 -c 'import sys; sys.path.insert(0, "bench/peers"); import common; print(common.kind())')
+mkdir -p "$results"
+python3 scripts/condense.py "$out/matmul.json" "$results/matmul.json"
+python3 scripts/condense.py "$out/layers.json" "$results/layers.json"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Peers on the same work, interleaved with r1c; JSON goes to bench/results/peers/. Called by ./dev bench --peers.
+# Peers on the same work, interleaved with r1c; JSON goes to bench/results/KIND/peers/. Called by ./dev bench --peers.
 # usage: bench_peers.sh [NAME…]     (default: all)
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."

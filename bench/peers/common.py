@@ -1,7 +1,7 @@
 """What the peers' scripts share: interleaved rounds, memory, the machine, rows of results.
 
 A script measures both sides in turn in one run and hands its rows to `report`, which prints them and leaves
-bench/results/peers/NAME.json for the table of `./dev bench --peers` (table.py).
+bench/results/KIND/peers/NAME.json for the table of `./dev bench --peers` (table.py).
 """
 
 import datetime
@@ -20,7 +20,16 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = ROOT / "build" / "bin"
 WORK = ROOT / "build" / "peers"  # environments, sources of peers, models
-RESULTS = ROOT / "bench" / "results" / "peers"
+
+
+def kind():
+    """The machine by the kernels that it runs: results of one kind are kept together."""
+    flags = next((set(line.split()) for line in open("/proc/cpuinfo") if line.startswith("flags")), set())
+    return next((name for flag, name in (("amx_bf16", "amx"), ("avx512_bf16", "avx512-bf16"), ("avx512f", "avx512"))
+                 if flag in flags), "avx2")
+
+
+RESULTS = ROOT / "bench" / "results" / kind() / "peers"
 
 
 def say(*words):

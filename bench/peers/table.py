@@ -1,4 +1,4 @@
-"""table.py [NAME…]: one table of what bench/results/peers/ holds.
+"""table.py [NAME…]: one table of what bench/results/KIND/peers/ holds.
 
 A line for each kind of work; where it stands for several cases (shapes, threads) it shows the worst of them, and the
 geometric mean of all ratios beside. A ratio above 1 says that r1c is faster, or takes less memory.
