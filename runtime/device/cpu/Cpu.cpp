@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/cpu/Cpu.h"
-#include "runtime/device/cpu/Amx.h"
 #include "runtime/device/Elf.h"
+#include "runtime/device/cpu/Amx.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/support/Error.h"
 #include <cerrno>
@@ -184,9 +184,8 @@ std::string missingCpuFeatures(const std::string &features) {
     std::string name = feature.empty() ? "" : feature.substr(1);
     std::erase(name, '-');
     bool isTiles = name == "amxtile" || name == "amxbf16";
-    bool asked = feature[0] == '+' &&
-                 (name == "avx" || name == "avx2" || isTiles ||
-                  name.rfind("avx512", 0) == 0);
+    bool asked = feature[0] == '+' && (name == "avx" || name == "avx2" ||
+                                       isTiles || name.rfind("avx512", 0) == 0);
     if (asked && (!have.count(name) || (isTiles && !allowAmx())))
       missing += (missing.empty() ? "" : ", ") + feature.substr(1);
   }
