@@ -19,7 +19,7 @@ using kern::AccessAttr;
 
 /// Elements that a thread takes at once: neighbours in all operands that have
 /// several in a row, where that divides their number.
-static int64_t mapLanes(kern::MapOp op, bool flat) {
+static int64_t mapLanes(kern::MapOp op) {
   auto plain = [](Attribute a) {
     auto access = cast<AccessAttr>(a);
     return access.getKind() == kern::AccessKind::one ||
@@ -44,7 +44,7 @@ LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
   auto places = op.getPlaces();
   bool flat = isFlat(op);
   int64_t columns = flat ? -1 : op.getColumns();
-  int64_t lanes = mapLanes(op, flat);
+  int64_t lanes = mapLanes(op);
   e.aligned = true;
   RegionEmitter region(e, body, lanes);
   Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), lanes,

@@ -87,17 +87,8 @@ struct AmxEmitter {
 
   /// The init of a tile whose sums do not go to the result at once.
   void bringInit(Value row, Value rows, Value p, Value panels, Value sumRow) {
-    e.loop(0, rows, 1, [&](Value r) {
-      Value width = e.sub(e.i64(columns), e.mul(p, 32));
-      e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
-        Value from = e.at(
-            c, e.add(e.mul(e.add(row, r), columns), e.add(e.mul(p, 32), x)),
-            f32);
-        e.store(e.load(from, f32, 16, e.maskBelow(16, e.sub(width, x))),
-                e.at(sums, e.add(e.mul(e.add(sumRow, r), stride), x), f32),
-                f32);
-      });
-    });
+    copyPanels(k, row, rows, p, panels, e.at(sums, e.mul(sumRow, stride), f32),
+               stride);
   }
 
   void build() {

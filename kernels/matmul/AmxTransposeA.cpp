@@ -105,35 +105,6 @@ struct AmxTransposeAEmitter {
     });
   }
 
-  /// Without an init the sums start from zeros.
-  void clear(const Share &share) {
-    Value zero = e.splat(lanesOf(f32, 16), 0.0);
-    Value from = e.mul(share.firstPanel, 32);
-    Value to = e.min(e.mul(share.lastPanel, 32), e.i64(n));
-    e.loop(share.firstRow, share.lastRow, e.i64(1), [&](Value row) {
-      e.loop(from, to, e.i64(16), [&](Value x) {
-        e.store(zero, e.at(c, e.add(e.mul(row, n), x), f32), f32,
-                n % 16 ? e.maskBelow(16, e.sub(to, x)) : Value());
-      });
-    });
-  }
-
-  /// A last panel of fewer than 32 columns, out to `edge` or back.
-  void copyEdge(Value edge, Value row, Value rows, bool back) {
-    e.loop(0, rows, 1, [&](Value r) {
-      for (int64_t x = 0; x < n % 32; x += 16) {
-        Value part = e.mask(16, n % 32 - x);
-        Value there =
-            e.at(c, e.add(e.mul(e.add(row, r), n), n / 32 * 32 + x), f32);
-        Value here = e.at(edge, e.add(e.mul(r, 32), x), f32);
-        if (back)
-          e.store(e.load(here, f32, 16), there, f32, part);
-        else
-          e.store(e.load(there, f32, 16, part), here, f32);
-      }
-    });
-  }
-
   void build() {
     AmxTiles tiles{"amx", true, panelBytes, 1024, tileBytes};
     tiles.make(k);
@@ -142,8 +113,9 @@ struct AmxTransposeAEmitter {
     Value edge = e.scratch(amxRows * 32 * 4);
     Share share = shareProduct(k, e.i64(m), panels, amxRows);
     Value mEnd = e.min(share.lastRow, e.i64(m));
-    if (!op.getInit())
-      clear(share);
+    if (!op.getInit()) // the chains start from zeros
+      clearResult(k, share.firstRow, share.lastRow, share.firstPanel,
+                  share.lastPanel);
 
     Value line = e.i64(64);
     auto tile = [&](Value p, Value count, Value steps, Value aTile, Value row,
@@ -154,10 +126,12 @@ struct AmxTransposeAEmitter {
       if (n % 32 == 0)
         return;
       e.when(e.less(whole, count), [&] {
-        copyEdge(edge, row, rows, false);
+        // A last panel of fewer than 32 columns.
+        Value last = e.i64(n / 32), one = e.i64(1);
+        copyPanels(k, row, rows, last, one, edge, 32);
         tiles.call(k, aTile, line, e.at(bGroup, e.mul(whole, panelBytes), i8),
                    edge, e.i64(32), e.i64(1), steps, rows);
-        copyEdge(edge, row, rows, true);
+        copyPanels(k, row, rows, last, one, edge, 32, /*back=*/true);
       });
     };
     e.loop(e.i64(0), k.size, e.i64(chunkRows), [&](Value r0) {

@@ -129,18 +129,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
         }
         int64_t stride = blockPanels * 32;
         if (init) // N is not a multiple of 32: bring in what is there
-          e.loop(0, rows, 1, [&](Value r) {
-            Value width = e.sub(e.i64(columns), e.mul(p, 32));
-            e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
-              Value mask = e.maskBelow(16, e.sub(width, x));
-              Value from = e.at(
-                  c,
-                  e.add(e.mul(e.add(row, r), columns), e.add(e.mul(p, 32), x)),
-                  f32);
-              e.store(e.load(from, f32, 16, mask),
-                      e.at(block, e.add(e.mul(r, stride), x), f32), f32);
-            });
-          });
+          copyPanels(k, row, rows, p, panels, block, stride);
         tiles.call(k, rows,
                    {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
         // Of the next block the part that its first rows will want.
@@ -159,16 +148,8 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
     Value m1 = e.min(e.add(m0, blockRows), share.lastRow);
     if (!cut)
       return rowsOverPart(m0, m1, e.i64(0));
-    if (!init) {
-      Value zero = e.splat(lanesOf(f32, 16), 0.0);
-      Value from = e.mul(share.firstPanel, 32);
-      Value to = e.mul(share.lastPanel, 32);
-      e.loop(m0, m1, e.i64(1), [&](Value row) {
-        e.loop(from, to, e.i64(16), [&](Value x) {
-          e.store(zero, e.at(c, e.add(e.mul(row, columns), x), f32), f32);
-        });
-      });
-    }
+    if (!init)
+      clearResult(k, m0, m1, share.firstPanel, share.lastPanel);
     e.loop(0, e.i64(parts), 1, [&](Value part) { rowsOverPart(m0, m1, part); });
   });
   return success();

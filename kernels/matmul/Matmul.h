@@ -73,6 +73,13 @@ void forTiles(Kernel &k, Value first, Value last,
               llvm::ArrayRef<int64_t> heights,
               llvm::function_ref<void(Value, Value)> body);
 
+/// Sets rows [from, to) of panels [first, last) of the f32 result to 0.
+void clearResult(Kernel &k, Value from, Value to, Value first, Value last);
+/// Copies panels of the f32 result, as wide as it is, to a block of rows
+/// `stride` floats apart, or back.
+void copyPanels(Kernel &k, Value row, Value rows, Value panel, Value panels,
+                Value block, int64_t stride, bool back = false);
+
 mlir::LogicalResult buildTransposeACpu(Kernel &k);
 
 /// Whether a product is made of AMX tiles: bf16, and the sum of whole tiles.

@@ -222,6 +222,48 @@ Share r1c::kernels::shareProduct(Kernel &k, Value rows, int64_t panels,
   return s;
 }
 
+void r1c::kernels::clearResult(Kernel &k, Value from, Value to, Value first,
+                               Value last) {
+  Emit &e = k.e;
+  Type f32 = e.b.getF32Type();
+  auto op = cast<kern::MatmulOp>(k.op);
+  int64_t columns = op.getColumns();
+  Value result = k.pointer(op.getResult(0));
+  Value zero = e.splat(lanesOf(f32, 16), 0.0);
+  Value end = e.min(e.mul(last, 32), e.i64(columns));
+  e.loop(from, to, e.i64(1), [&](Value row) {
+    Value line = e.at(result, e.mul(row, columns), f32);
+    e.loop(e.mul(first, 32), end, e.i64(16), [&](Value x) {
+      e.store(zero, e.at(line, x, f32), f32,
+              columns % 16 ? e.maskBelow(16, e.sub(end, x)) : Value());
+    });
+  });
+}
+
+void r1c::kernels::copyPanels(Kernel &k, Value row, Value rows, Value panel,
+                              Value panels, Value block, int64_t stride,
+                              bool back) {
+  Emit &e = k.e;
+  Type f32 = e.b.getF32Type();
+  auto op = cast<kern::MatmulOp>(k.op);
+  int64_t columns = op.getColumns();
+  Value result = k.pointer(op.getResult(0));
+  Value width = e.sub(e.i64(columns), e.mul(panel, 32));
+  e.loop(0, rows, 1, [&](Value r) {
+    Value line = e.at(
+        result, e.add(e.mul(e.add(row, r), columns), e.mul(panel, 32)), f32);
+    e.loop(0, e.min(width, e.mul(panels, 32)), 16, [&](Value x) {
+      Value there = e.at(line, x, f32),
+            here = e.at(block, e.add(e.mul(r, stride), x), f32);
+      Value mask = e.maskBelow(16, e.sub(width, x));
+      if (back)
+        e.store(e.load(here, f32, 16), there, f32, mask);
+      else
+        e.store(e.load(there, f32, 16, mask), here, f32);
+    });
+  });
+}
+
 Tiling::Tiling(Kernel &k, Value first, Value last, int64_t height)
     : e(k.e), first(first) {
   Value rows = e.max(e.sub(last, first), e.i64(0));

@@ -72,35 +72,6 @@ struct TransposeAEmitter {
     return e.at(matrix, e.add(e.mul(row, width), column), element);
   }
 
-  /// Without an init the chains start from zeros.
-  void clear(const Share &share) {
-    Value zero = e.splat(lanesOf(f32, 16), 0.0);
-    Value from = e.mul(share.firstPanel, 32);
-    Value to = e.min(e.mul(share.lastPanel, 32), e.i64(n));
-    e.loop(share.firstRow, share.lastRow, e.i64(1), [&](Value row) {
-      e.loop(from, to, e.i64(16), [&](Value x) {
-        e.store(zero, e.at(c, e.add(e.mul(row, n), x), f32), f32,
-                n % 16 ? e.maskBelow(16, e.sub(to, x)) : Value());
-      });
-    });
-  }
-
-  /// A last panel of fewer than 32 columns, out to `edge` or back.
-  void copyEdge(Value edge, Value row, Value rows, bool back) {
-    e.loop(0, rows, 1, [&](Value r) {
-      for (int64_t x = 0; x < n % 32; x += 16) {
-        Value part = e.mask(16, n % 32 - x);
-        Value there =
-            e.at(c, e.add(e.mul(e.add(row, r), n), n / 32 * 32 + x), f32);
-        Value here = e.at(edge, e.add(e.mul(r, 32), x), f32);
-        if (back)
-          e.store(e.load(here, f32, 16), there, f32, part);
-        else
-          e.store(e.load(there, f32, 16, part), here, f32);
-      }
-    });
-  }
-
   /// Panels p ... p + count of rows r0 ... r0 + depth of B.
   void packB(Value p, Value count, Value r0, Value depth, Value to) {
     e.loop(0, count, 1, [&](Value q) {
@@ -143,8 +114,9 @@ struct TransposeAEmitter {
     Value bBlock = e.scratch(blockPanels * panelBytes);
     Value edge = e.scratch(height * 32 * 4);
     Share share = shareProduct(k, e.i64(m), panels, height);
-    if (!op.getInit())
-      clear(share);
+    if (!op.getInit()) // the chains start from zeros
+      clearResult(k, share.firstRow, share.lastRow, share.firstPanel,
+                  share.lastPanel);
 
     auto tile = [&](Value p, Value count, Value steps, Value aTile, Value row,
                     Value rows) {
@@ -159,11 +131,13 @@ struct TransposeAEmitter {
       if (n % 32 == 0)
         return;
       e.when(e.less(whole, count), [&] {
-        copyEdge(edge, row, rows, false);
+        // A last panel of fewer than 32 columns.
+        Value last = e.i64(n / 32), one = e.i64(1);
+        copyPanels(k, row, rows, last, one, edge, 32);
         tiles.call(k, rows,
                    {aTile, e.at(bBlock, e.mul(whole, panelBytes), i8), edge,
                     e.i64(32), e.i64(1), steps});
-        copyEdge(edge, row, rows, true);
+        copyPanels(k, row, rows, last, one, edge, 32, /*back=*/true);
       });
     };
     e.loop(e.i64(0), k.size, e.i64(chunkRows), [&](Value r0) {

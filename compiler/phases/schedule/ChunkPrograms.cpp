@@ -278,19 +278,12 @@ LogicalResult Models::forward(OpBuilder &builder, Location loc, StringRef name,
       results.entropy ? " and entropies" : "");
   auto chunks = makeChunks(builder, loc, policy, axes, of.isFiltered);
   OpBuilder inside = OpBuilder::atBlockEnd(&chunks.getBody().front());
-  if (failed(forwardChunk(inside, loc, policy, axes, of, results, keep)))
+  if (failed(body(inside, loc, policy, keep)) ||
+      failed(headForward(inside, loc, policy, axes, of, results,
+                         chunkOf(policy).targets, nullptr)))
     return failure();
   gatherResults(builder, loc, {results.logp, results.entropy, results.lse});
   return success();
-}
-
-LogicalResult Models::forwardChunk(OpBuilder &inside, Location loc,
-                                   Policy &policy, Axes &axes, Distribution of,
-                                   TokenResults results, bool keep) {
-  if (failed(body(inside, loc, policy, keep)))
-    return failure();
-  return headForward(inside, loc, policy, axes, of, results,
-                     chunkOf(policy).targets, nullptr);
 }
 
 LogicalResult Models::headForward(OpBuilder &builder, Location loc,

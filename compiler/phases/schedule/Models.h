@@ -154,9 +154,6 @@ private:
                           const Seeds &seeds = {}, bool dropIdle = false);
   llvm::LogicalResult body(mlir::OpBuilder &builder, mlir::Location loc,
                            Policy &policy, bool train);
-  llvm::LogicalResult forwardChunk(mlir::OpBuilder &inside, mlir::Location loc,
-                                   Policy &policy, Axes &axes, Distribution of,
-                                   TokenResults results, bool keep);
   /// The head on `targets` of a chunk; `logits`, if given, gets its logits.
   llvm::LogicalResult headForward(mlir::OpBuilder &builder, mlir::Location loc,
                                   Policy &policy, Axes &axes, Distribution of,
