@@ -95,40 +95,48 @@ TEST_P(Attention, ForwardAndBackward) {
   auto q = random(rows * qc), k = random(rows * kc), v = random(rows * kc),
        g = random(rows * qc);
   // In doubles.
-  std::vector<double> out(rows * qc), lse(rows * s.heads);
-  std::vector<Sum> dq(rows * qc), dk(rows * kc), dv(rows * kc);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t h = 0; h < s.heads; ++h) {
-      const float *qr = &q[r * qc + h * s.width],
-                  *gr = &g[r * qc + h * s.width];
-      int64_t kh = h / (s.heads / s.kvHeads) * s.width, n = positions[r] + 1;
-      std::vector<double> p(n);
-      double sum = 0, d = 0;
-      for (int64_t j = 0; j < n; ++j) {
-        double x = 0;
+  std::vector<double> out, lse;
+  std::vector<Sum> dq, dk, dv;
+  // The backward takes the output as it was stored, and so does its meaning.
+  auto compute = [&](const std::vector<float> *stored) {
+    out.assign(rows * qc, 0), lse.assign(rows * s.heads, 0);
+    dq.assign(rows * qc, {}), dk.assign(rows * kc, {}),
+        dv.assign(rows * kc, {});
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t h = 0; h < s.heads; ++h) {
+        const float *qr = &q[r * qc + h * s.width],
+                    *gr = &g[r * qc + h * s.width];
+        int64_t kh = h / (s.heads / s.kvHeads) * s.width, n = positions[r] + 1;
+        std::vector<double> p(n);
+        double sum = 0, d = 0;
+        for (int64_t j = 0; j < n; ++j) {
+          double x = 0;
+          for (int64_t c = 0; c < s.width; ++c)
+            x += double(qr[c]) * k[(bases[r] + j) * kc + kh + c];
+          sum += p[j] = std::exp(x * 0.3f);
+        }
+        lse[r * s.heads + h] = std::log(sum);
+        double *o = &out[r * qc + h * s.width];
+        for (int64_t j = 0; j < n; ++j)
+          for (int64_t c = 0; c < s.width; ++c)
+            o[c] += p[j] / sum * v[(bases[r] + j) * kc + kh + c];
         for (int64_t c = 0; c < s.width; ++c)
-          x += double(qr[c]) * k[(bases[r] + j) * kc + kh + c];
-        sum += p[j] = std::exp(x * 0.3f);
-      }
-      lse[r * s.heads + h] = std::log(sum);
-      double *o = &out[r * qc + h * s.width];
-      for (int64_t j = 0; j < n; ++j)
-        for (int64_t c = 0; c < s.width; ++c)
-          o[c] += p[j] / sum * v[(bases[r] + j) * kc + kh + c];
-      for (int64_t c = 0; c < s.width; ++c)
-        d += o[c] * gr[c];
-      for (int64_t j = 0; j < n; ++j) {
-        double dp = 0;
-        for (int64_t c = 0; c < s.width; ++c)
-          dp += double(gr[c]) * v[(bases[r] + j) * kc + kh + c];
-        double ds = p[j] / sum * (dp - d) * 0.3f;
-        for (int64_t c = 0; c < s.width; ++c) {
-          dq[r * qc + h * s.width + c] += ds * k[(bases[r] + j) * kc + kh + c];
-          dk[(bases[r] + j) * kc + kh + c] += ds * qr[c];
-          dv[(bases[r] + j) * kc + kh + c] += p[j] / sum * gr[c];
+          d += (stored ? (*stored)[o - out.data() + c] : o[c]) * gr[c];
+        for (int64_t j = 0; j < n; ++j) {
+          double dp = 0;
+          for (int64_t c = 0; c < s.width; ++c)
+            dp += double(gr[c]) * v[(bases[r] + j) * kc + kh + c];
+          double ds = p[j] / sum * (dp - d) * 0.3f;
+          for (int64_t c = 0; c < s.width; ++c) {
+            dq[r * qc + h * s.width + c] +=
+                ds * k[(bases[r] + j) * kc + kh + c];
+            dk[(bases[r] + j) * kc + kh + c] += ds * qr[c];
+            dv[(bases[r] + j) * kc + kh + c] += p[j] / sum * gr[c];
+          }
         }
       }
-    }
+  };
+  compute(nullptr);
   Buffer Q = of(q), K = of(k), V = of(v), G = of(g), P = Buffer::of(positions),
          B = Buffer::of(bases), O = Buffer::of(offsets);
   std::vector<float> firstOut, firstDq, firstDk, firstDv, firstLse;
@@ -149,6 +157,7 @@ TEST_P(Attention, ForwardAndBackward) {
         firstDq = floats(dQ), firstDk = floats(dK), firstDv = floats(dV);
         EXPECT_LE(worst(firstOut, out, 1), tolerance);
         EXPECT_LE(worst(firstLse, lse, 1), 5e-6);
+        compute(&firstOut);
         // Tensor cores take p and ds in bf16: half a unit in the last place of
         // each term comes to what the results' own rounding costs.
         double ofTerms = onTensorCores(s.type) ? 0x1p-9 : 0;
