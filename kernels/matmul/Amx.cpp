@@ -55,12 +55,14 @@ struct AmxEmitter {
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
   Value sums = {};
-  AmxTiles fresh{"amx", false, panelBytes}, more{"amx_add", true, panelBytes};
+  AmxTiles fresh{"amx", false, panelBytes, 64, 0, true},
+      more{"amx_add", true, panelBytes, 64, 0, true};
   func::FuncOp epilogue = {};
 
-  /// Sums of a tile of rows over one part of k.
+  /// Sums of a tile of rows over one part of k; `first`: of the block, so that
+  /// B still lies in memory.
   void product(Value part, Value row, Value rows, Value p, Value panels,
-               Value sumRow) {
+               Value sumRow, Value first) {
     Value from = e.mul(part, partBytes);
     Value count =
         e.min(e.i64(partSteps), e.sub(e.i64(steps), e.mul(part, partSteps)));
@@ -74,7 +76,7 @@ struct AmxEmitter {
     auto call = [&](const AmxTiles &tiles) {
       return [&] {
         tiles.call(k, aTile, aStride, bBlock, out, outStride, panels, count,
-                   rows);
+                   rows, first);
       };
     };
     if (init)
@@ -124,6 +126,7 @@ struct AmxEmitter {
         body(row, rows, parts > 1 ? e.sub(row, m0) : e.i64(0));
       });
     };
+    auto firstTile = [&](Value row) { return e.equal(row, m0); };
     auto finish = [&](Value row, Value rows, Value sumRow) {
       // Of the next block the part that its first rows will want.
       Value next = e.at(b,
@@ -139,7 +142,7 @@ struct AmxEmitter {
       return forTiles([&](Value row, Value rows, Value sumRow) {
         if (init && !direct)
           bringInit(row, rows, p, panels, sumRow);
-        product(e.i64(0), row, rows, p, panels, sumRow);
+        product(e.i64(0), row, rows, p, panels, sumRow, firstTile(row));
         if (!direct)
           finish(row, rows, sumRow);
       });
@@ -149,7 +152,7 @@ struct AmxEmitter {
       });
     e.loop(0, e.i64(parts), 1, [&](Value part) {
       forTiles([&](Value row, Value rows, Value sumRow) {
-        product(part, row, rows, p, panels, sumRow);
+        product(part, row, rows, p, panels, sumRow, firstTile(row));
       });
     });
     if (!direct)

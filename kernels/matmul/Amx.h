@@ -33,11 +33,16 @@ struct AmxTiles {
   bool load;            ///< start from what out holds
   int64_t panelBytes;   ///< from one panel of B to the next
   int64_t aStep = 64, aTile = 0;
-  mlir::func::FuncOp functions[2] = {};
+  /// There are two more that ask for the next step's tiles of B at each step:
+  /// for where B lies in memory.
+  bool mayFetch = false;
+  mlir::func::FuncOp functions[2][2] = {};
 
   void make(Kernel &k);
+  /// `fetch` (i1): call those; only with mayFetch.
   void call(Kernel &k, Value a, Value aStride, Value b, Value out,
-            Value outStride, Value panels, Value steps, Value rows) const;
+            Value outStride, Value panels, Value steps, Value rows,
+            Value fetch = {}) const;
 };
 
 mlir::LogicalResult buildMatmulAmx(Kernel &k);

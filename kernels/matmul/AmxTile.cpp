@@ -33,6 +33,7 @@ struct TileEmitter {
   Kernel &k;
   const AmxTiles &tiles;
   int64_t rowTiles;
+  bool fetch;
   Emit &e = k.e;
   Type i8 = e.b.getI8Type(), i16 = e.b.getI16Type(), f32 = e.b.getF32Type();
   Type tile = LLVM::LLVMX86AMXType::get(e.b.getContext());
@@ -85,6 +86,9 @@ struct TileEmitter {
                   [&](Value s, ValueRange carried) -> SmallVector<Value> {
                     Value aStep = e.at(a, e.mul(s, tiles.aStep), i8);
                     Value bStep = e.at(b0, e.mul(s, 2048), i8);
+                    for (int64_t byte = 0; fetch && byte < 2048; byte += 64)
+                      e.prefetch(e.at(bStep, 2048 + byte, i8),
+                                 /*write=*/false, /*locality=*/2);
                     SmallVector<Value> aTiles, next(carried);
                     for (int64_t r = 0; r < rowTiles; ++r) {
                       Value row = !r ? aStep
@@ -116,29 +120,38 @@ struct TileEmitter {
 
 void AmxTiles::make(Kernel &k) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
-  for (int64_t rowTiles : {1, 2})
-    functions[rowTiles - 1] = k.outline(
-        name + Twine(rowTiles),
-        {pointer, i64, pointer, pointer, i64, i64, i64, i64},
-        [&](ValueRange arguments) {
-          TileEmitter{k, *this, rowTiles}.body(arguments);
-        },
-        // A copy for few panels, all unrolled, would need more tile
-        // registers than there are, and they cannot be spilt.
-        /*opaque=*/true);
+  for (bool fetch : {false, true})
+    for (int64_t rowTiles : {1, 2})
+      if (mayFetch || !fetch)
+        functions[fetch][rowTiles - 1] = k.outline(
+            name + Twine(fetch ? "_fetch" : "") + Twine(rowTiles),
+            {pointer, i64, pointer, pointer, i64, i64, i64, i64},
+            [&](ValueRange arguments) {
+              TileEmitter{k, *this, rowTiles, fetch}.body(arguments);
+            },
+            // A copy for few panels, all unrolled, would need more tile
+            // registers than there are, and they cannot be spilt.
+            /*opaque=*/true);
 }
 
 void AmxTiles::call(Kernel &k, Value a, Value aStride, Value b, Value out,
-                    Value outStride, Value panels, Value steps,
-                    Value rows) const {
+                    Value outStride, Value panels, Value steps, Value rows,
+                    Value fetch) const {
   Emit &e = k.e;
-  auto with = [&](int64_t rowTiles) {
-    return [&, rowTiles] {
-      func::CallOp::create(
-          e.b, e.loc, functions[rowTiles - 1],
-          ValueRange{a, aStride, b, out, outStride, panels, steps, rows});
+  auto either = [&](bool fetches) {
+    auto with = [&](int64_t rowTiles) {
+      return [&, rowTiles] {
+        func::CallOp::create(
+            e.b, e.loc, functions[fetches][rowTiles - 1],
+            ValueRange{a, aStride, b, out, outStride, panels, steps, rows});
+      };
     };
+    e.when(e.less(rows, e.i64(17)), with(1));
+    e.when(e.less(e.i64(16), rows), with(2));
   };
-  e.when(e.less(rows, e.i64(17)), with(1));
-  e.when(e.less(e.i64(16), rows), with(2));
+  if (!mayFetch)
+    return either(false);
+  e.when(fetch, [&] { either(true); });
+  e.when(e.equal(fetch, e.splatInt(fetch.getType(), 0)),
+         [&] { either(false); });
 }
