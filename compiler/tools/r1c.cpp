@@ -66,7 +66,8 @@ static void addCompileOptions(CLI::App &app, DriverOptions &options) {
       ->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--chunk-rows", options.chunkRows,
                  "rows that a scoring or training pass takes at once; without "
-                 "it 1024 on a CPU, 16384 on a GPU or what fits")
+                 "it as many whole groups as fill 1024 on a CPU, 16384 on a "
+                 "GPU, or what fits")
       ->type_name("ROWS")
       ->check(CLI::Range(64, 1 << 20));
   app.add_option("--dump-phases-to", options.phases.dumpTo,

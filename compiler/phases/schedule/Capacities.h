@@ -24,7 +24,7 @@ namespace r1c::schedule {
 struct Capacities {
   int64_t slots;       ///< sequences that are sampled at once
   int64_t rolloutRows; ///< rows of a sampling step, prompts among them
-  int64_t chunkRows;   ///< rows of a forward and backward pass
+  int64_t chunkRows;   ///< rows of a forward and backward pass, at least
   int64_t headRows;    ///< rows whose logits are held at once, at most
   int64_t headBytes;   ///< of those logits and their gradients, at most
 

@@ -26,7 +26,7 @@ Chunk &Models::chunkOf(Policy &policy) {
   Location loc = policy.op.getLoc();
   std::string prefix = (policy.model.getSymName() + ".chunk.").str();
   const Capacities capacities(module);
-  chunk->capacity = std::max(capacities.chunkRows, policy.context);
+  chunk->capacity = chunkRows(policy);
   chunk->rows = buffers.extent(loc, prefix + "row_count", chunk->capacity);
   chunk->units = buffers.extent(loc, prefix + "unit_count", chunk->capacity);
   chunk->targets =
@@ -66,16 +66,38 @@ Chunk &Models::chunkOf(Policy &policy) {
   return *chunk;
 }
 
+/// The most rows of a group of so many sequences of at most `chosen` tokens:
+/// those before a prompt's last token are shared.
+static int64_t unitRows(const Policy &policy, int64_t group, int64_t chosen) {
+  chosen = std::min(chosen, policy.context - 1);
+  return policy.context - chosen - 1 + group * chosen;
+}
+
+/// What the driver says; else at least the target's own, and as many whole
+/// groups: a chunk that ends inside of one would run half empty.
+int64_t Models::chunkRows(Policy &policy) {
+  int64_t least = std::max(Capacities(module).chunkRows, policy.context);
+  if (module->hasAttr(chunkRowsAttribute))
+    return least;
+  int64_t unit = 0;
+  module.walk([&](rl::SampleOp op) {
+    int64_t rows =
+        unitRows(policy, op.getMaxGroupSize(), op.getMaxTokenCount());
+    if (op.getMaxGroupSize() > 1 && rows <= least)
+      unit = std::max(unit, rows);
+  });
+  return unit ? llvm::divideCeil(least, unit) * unit : least;
+}
+
 void Models::explainUnits(Location loc, StringRef name, const OutputSet &set) {
   int64_t group = set.maxSequences / set.maxGroups;
   if (group < 2)
     return;
   Policy &policy = this->policy(name);
-  int64_t capacity = std::max(Capacities(module).chunkRows, policy.context);
+  int64_t capacity = chunkRows(policy);
   int64_t chosen =
       std::min(set.maxTokens / set.maxSequences, policy.context - 1);
-  // The rows before a prompt's last token are shared.
-  int64_t rows = policy.context - chosen - 1 + group * chosen;
+  int64_t rows = unitRows(policy, group, chosen);
   if (rows <= capacity)
     remark::passed(loc, scheduleRemark("Units"))
         << remark::add("a prompt's rows stand once for its group: a unit has "

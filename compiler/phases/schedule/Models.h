@@ -149,6 +149,8 @@ private:
   /// An empty program `<policy>.<what>`, to be filled.
   mlir::OpBuilder program(Policy &policy, llvm::StringRef what);
   Chunk &chunkOf(Policy &policy);
+  /// Rows of a forward and backward pass.
+  int64_t chunkRows(Policy &policy);
   rt::ChunksOp makeChunks(mlir::OpBuilder &builder, mlir::Location loc,
                           Policy &policy, Axes &axes, bool filtered,
                           const Seeds &seeds = {}, bool dropIdle = false);
