@@ -107,11 +107,10 @@ void gumbelSample(benchmark::State &state) {
   run(state, R"(
 func.func @k(%z: tensor<?x49152xf32>, %c: tensor<?x4xi32>) -> tensor<?xi32> attributes {kern.kernel} {
   %y = kern.row (%u = %z : element tensor<?x49152xf32>, %c0 = %c : row[0] tensor<?x4xi32>, %c1 = %c : row[1] tensor<?x4xi32>, %c2 = %c : row[2] tensor<?x4xi32>) -> (row tensor<?xi32>) {
-    %j = kern.index column
     %scale = arith.constant 2.3283064e-10 : f32
     %half = arith.constant 1.1641532e-10 : f32
-    %r0, %r1, %r2, %r3 = kern.random key(%c0, %c1) counter(%c0, %c1, %c2, %j)
-    %f = arith.uitofp %r0 : i32 to f32
+    %r = kern.noise key(%c0, %c1) counter(%c2, %c1)
+    %f = arith.uitofp %r : i32 to f32
     %p = math.fma %f, %scale, %half : f32
     %l = math.log %p : f32
     %nl = arith.negf %l : f32

@@ -91,6 +91,9 @@ bool reference::evaluateRegion(Block &body, const std::vector<Lane> &columns,
   auto set = [&](Value value, Lane lane) {
     lanes[value.getAsOpaquePointer()] = std::move(lane);
   };
+  auto word = [&](Operation *op, unsigned i, int64_t j) {
+    return uint32_t(int64_t(get(op->getOperand(i))[j]));
+  };
   auto each = [&](Operation *op, auto function) {
     Lane lane(count);
     for (int64_t j = 0; j < count; ++j) {
@@ -116,18 +119,10 @@ bool reference::evaluateRegion(Block &body, const std::vector<Lane> &columns,
               set(op.getResult(), Lane(count, value));
               return true;
             })
-            .Case([&](arith::AddFOp op) {
-              return each(op, [](double x, double y) { return x + y; });
-            })
-            .Case([&](arith::SubFOp op) {
-              return each(op, [](double x, double y) { return x - y; });
-            })
-            .Case([&](arith::MulFOp op) {
-              return each(op, [](double x, double y) { return x * y; });
-            })
-            .Case([&](arith::DivFOp op) {
-              return each(op, [](double x, double y) { return x / y; });
-            })
+            .Case([&](arith::AddFOp op) { return each(op, std::plus()); })
+            .Case([&](arith::SubFOp op) { return each(op, std::minus()); })
+            .Case([&](arith::MulFOp op) { return each(op, std::multiplies()); })
+            .Case([&](arith::DivFOp op) { return each(op, std::divides()); })
             .Case([&](arith::NegFOp op) {
               return each(op, [](double x, double) { return -x; });
             })
@@ -189,15 +184,22 @@ bool reference::evaluateRegion(Block &body, const std::vector<Lane> &columns,
               set(op.getResult(), std::move(lane));
               return true;
             })
+            .Case([&](kern::NoiseOp op) {
+              Lane words(count);
+              for (int64_t j = 0; j < count; ++j)
+                words[j] =
+                    int32_t(noise({word(op, 0, j), word(op, 1, j)},
+                                  word(op, 2, j), word(op, 3, j), first + j));
+              set(op.getResult(), std::move(words));
+              return true;
+            })
             .Case([&](kern::RandomOp op) {
               Lane words[4] = {Lane(count), Lane(count), Lane(count),
                                Lane(count)};
               for (int64_t j = 0; j < count; ++j) {
-                auto word = [&](unsigned i) {
-                  return uint32_t(int64_t(get(op->getOperand(i))[j]));
-                };
-                auto drawn = philox({word(0), word(1)},
-                                    {word(2), word(3), word(4), word(5)});
+                auto drawn = philox({word(op, 0, j), word(op, 1, j)},
+                                    {word(op, 2, j), word(op, 3, j),
+                                     word(op, 4, j), word(op, 5, j)});
                 for (int i = 0; i < 4; ++i)
                   words[i][j] = int32_t(drawn[i]);
               }

@@ -337,6 +337,12 @@ std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key,
   return counter;
 }
 
+uint32_t noise(std::array<uint32_t, 2> key, uint32_t c1, uint32_t c2,
+               int64_t column) {
+  return philox(key, {uint32_t(column / 64 * 16 + column % 16), c1, c2,
+                      0})[column / 16 % 4];
+}
+
 static uint32_t word(double value) { return uint32_t(int64_t(value)); }
 
 Tensor sample(const Tensor &all, double temperature, const Tensor &counter,
@@ -352,8 +358,7 @@ Tensor sample(const Tensor &all, double temperature, const Tensor &counter,
     for (int64_t v = 0; v < logits.columns(); ++v) {
       double score = logits(i, v);
       if (temperature != 0) {
-        uint32_t bits =
-            philox({own[0], own[1]}, {uint32_t(v), own[2], own[3], 0})[0];
+        uint32_t bits = noise({own[0], own[1]}, own[2], own[3], v);
         double u = (bits + 0.5) * 0x1p-32;
         score = score / temperature - std::log(-std::log1p(-u));
       }

@@ -86,6 +86,9 @@ Tensor sample(const Tensor &logits, double temperature, const Tensor &counter,
 /// Philox4x32-10 (Salmon et al., SC11).
 std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key,
                                std::array<uint32_t, 4> counter);
+/// The random word of a column, as in kern.noise.
+uint32_t noise(std::array<uint32_t, 2> key, uint32_t c1, uint32_t c2,
+               int64_t column);
 
 } // namespace r1c::reference
 

@@ -529,4 +529,18 @@ def Kern_RandomOp : Kern_Op<"random", [Pure,
   }];
 }
 
+def Kern_NoiseOp : Kern_Op<"noise", [Pure,
+    ParentOneOf<["RowOp", "MapOp", "ColumnSumOp", "MatmulOp"]>]> {
+  let summary = "a random word of this element's column";
+  let description = [{
+    Of column j: word (j / 16) mod 4 of Philox4x32-10 under the counter ((j / 64) · 16 + j mod 16, c1, c2, 0). So the four words of a call serve columns that are 16 apart:
+    four vectors of 16 lanes take one call.
+  }];
+  let arguments = (ins I32:$k0, I32:$k1, I32:$c1, I32:$c2);
+  let results = (outs I32:$result);
+  let assemblyFormat = [{
+    `key` `(` $k0 `,` $k1 `)` `counter` `(` $c1 `,` $c2 `)` attr-dict
+  }];
+}
+
 #endif

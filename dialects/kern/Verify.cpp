@@ -192,7 +192,7 @@ LogicalResult verifyBody(Operation *op, ValueRange leading, ValueRange inputs,
            << "region yields (" << yield.getValues().getTypes()
            << ") but the results hold (" << yielded << ")";
   for (Operation &inner : body.without_terminator()) {
-    if (isa<ReduceOp, IndexOp, RandomOp, arith::ConstantOp>(inner))
+    if (isa<ReduceOp, IndexOp, RandomOp, NoiseOp, arith::ConstantOp>(inner))
       continue;
     if (!isa_and_nonnull<arith::ArithDialect, math::MathDialect>(
             inner.getDialect()) ||

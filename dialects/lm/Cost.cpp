@@ -92,6 +92,7 @@ double KeepOp::getFlops(const CostShape &shape) {
   return (5 + 4 * 30) * elements(getLogits(), shape);
 }
 double SampleOp::getFlops(const CostShape &shape) {
-  // Ten rounds of Philox, two logarithms, a division and the maximum.
-  return 45 * elements(getLogits(), shape);
+  // A quarter of ten rounds of Philox, two logarithms, a division and the
+  // maximum.
+  return 30 * elements(getLogits(), shape);
 }

@@ -245,8 +245,10 @@ def LM_SampleOp : LM_Compute<"sample"> {
   let summary = "a token for each row, drawn from softmax(logits / T)";
   let description = [{
     Gumbel-max: the token is the first v that maximises
-    `logits_v / T − log(−log r_v)`, with r_v uniform in (0, 1) from Philox4x32-10
-    under the row's counter (4 words) and the key (2 words), so that the draw
+    `logits_v / T − log(−log r_v)`, with r_v uniform in (0, 1) from Philox4x32-10:
+    the row's own four words w are those under its counter (4 words) and the key
+    (2 words); r_v is word (v / 16) mod 4 under the counter
+    ((v / 64) · 16 + v mod 16, w2, w3, 0) and the key (w0, w1). So the draw
     depends on them and on the row's logits alone. T = 0: the first v that
     maximises logits_v. `kept`: among the tokens of the kept set.
   }];

@@ -318,6 +318,8 @@ bool RegionEmitter::varies(Value v) {
   bool result = false;
   if (auto index = dyn_cast<kern::IndexOp>(def))
     result = rowsVary || index.getKind() == kern::IndexKind::column;
+  else if (isa<kern::NoiseOp>(def))
+    result = true;
   else if (!isa<kern::ReduceOp>(def))
     result = llvm::any_of(def->getOperands(),
                           [&](Value operand) { return varies(operand); });
@@ -350,6 +352,12 @@ Value RegionEmitter::emitOp(Value v, int64_t width,
       return rowIndex();
     Value first = e.broadcast(row ? rowIndex() : columnIndex(), width);
     return width == 1 ? first : e.add(first, e.iota(width));
+  }
+  if (auto noise = dyn_cast<kern::NoiseOp>(def)) {
+    SmallVector<Value> operands;
+    for (Value operand : def->getOperands())
+      operands.push_back(get(operand));
+    return emitNoise(noise, operands, width);
   }
   if (auto random = dyn_cast<kern::RandomOp>(def)) {
     SmallVector<Value> words = emitPhilox(
@@ -414,66 +422,6 @@ Value RegionEmitter::group(Value v) {
     result = emitOp(
         v, lanes, [&](Value operand) { return group(operand); }, varying);
   return varying[v] = result;
-}
-
-//===----------------------------------------------------------------------===//
-// Random numbers
-//===----------------------------------------------------------------------===//
-
-/// Low and high words of an unsigned product with a constant.
-static std::pair<Value, Value> multiply(Emit &e, Value v, uint32_t factor) {
-  auto type = dyn_cast<VectorType>(v.getType());
-  if (!type || type.getNumElements() % 2) {
-    auto p = arith::MulUIExtendedOp::create(
-        e.b, e.loc, v, e.splatInt(v.getType(), (int32_t)factor));
-    return {p.getLow(), p.getHigh()};
-  }
-  // Even and odd lanes apart: that is what the multiplier takes, while
-  // widening all lanes would cost more moves than the product.
-  auto wide = VectorType::get(type.getNumElements() / 2, e.b.getI64Type());
-  Value words = vector::BitCastOp::create(e.b, e.loc, wide, v);
-  Value lower = e.splatInt(wide, 0xffffffff), by = e.splatInt(wide, 32);
-  Value f = e.splatInt(wide, factor);
-  auto low = [&](Value x) -> Value {
-    return arith::AndIOp::create(e.b, e.loc, x, lower);
-  };
-  auto right = [&](Value x) -> Value {
-    return arith::ShRUIOp::create(e.b, e.loc, x, by);
-  };
-  auto left = [&](Value x) -> Value {
-    return arith::ShLIOp::create(e.b, e.loc, x, by);
-  };
-  auto join = [&](Value x, Value y) -> Value {
-    Value both = arith::OrIOp::create(e.b, e.loc, x, y);
-    return vector::BitCastOp::create(e.b, e.loc, type, both);
-  };
-  Value even = e.mul(low(words), f), odd = e.mul(right(words), f);
-  return {join(low(even), left(odd)), join(right(even), left(right(odd)))};
-}
-
-SmallVector<Value> r1c::kernels::emitPhilox(Emit &e, Value k0, Value k1,
-                                            Value c0, Value c1, Value c2,
-                                            Value c3) {
-  // Constants of Salmon et al. (SC11), table 2.
-  auto constant = [&](Value like, uint32_t value) {
-    return e.splatInt(like.getType(), (int32_t)value);
-  };
-  auto xorI = [&](Value a, Value b) -> Value {
-    return arith::XOrIOp::create(e.b, e.loc, a, b);
-  };
-  for (int round = 0; round < 10; ++round) {
-    if (round) {
-      k0 = e.add(k0, constant(k0, 0x9E3779B9u));
-      k1 = e.add(k1, constant(k1, 0xBB67AE85u));
-    }
-    auto [low0, high0] = multiply(e, c0, 0xD2511F53u);
-    auto [low1, high1] = multiply(e, c2, 0xCD9E8D57u);
-    c0 = xorI(xorI(high1, c1), k0);
-    c2 = xorI(xorI(high0, c3), k1);
-    c1 = low1;
-    c3 = low0;
-  }
-  return {c0, c1, c2, c3};
 }
 
 //===----------------------------------------------------------------------===//

@@ -139,8 +139,15 @@ public:
 
   /// Forgets everything: a new row begins.
   void startRow();
-  /// Forgets what varies: a new group of columns begins.
-  void startGroup() { varying.clear(); }
+  /// Forgets what varies: a new group of columns begins. `part`: which of the
+  /// groups of a block of 64 columns, where its groups are asked for one after
+  /// the other, from the first one on.
+  void startGroup(int64_t part = -1) {
+    varying.clear();
+    blockPart = part;
+    if (part <= 0)
+      blockWords.clear();
+  }
   /// A uniform value, as a scalar; emitted here if not there yet.
   Value uniform(Value v);
   /// Emits what is uniform and needed for `v`, so that loops may use it.
@@ -154,8 +161,14 @@ private:
   Value emitOp(Value v, int64_t lanes, llvm::function_ref<Value(Value)> get,
                llvm::DenseMap<Value, Value> &known);
 
+  /// kern.noise, from its operands.
+  Value emitNoise(kern::NoiseOp op, ValueRange operands, int64_t width);
+
   Emit &e;
   int64_t lanes;
+  int64_t blockPart = -1;
+  /// The four words of a block's only call of Philox.
+  llvm::DenseMap<mlir::Operation *, SmallVector<Value>> blockWords;
   llvm::DenseMap<Value, Value> uniforms, varying;
   llvm::DenseMap<Value, bool> variesKnown;
   llvm::DenseMap<Value, int64_t> levelKnown;

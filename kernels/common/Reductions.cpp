@@ -85,7 +85,7 @@ void Reductions::sweep(MutableArrayRef<kern::ReduceOp> reductions,
   }
   bool fixed = range.count >= 0;
   auto group = [&](int64_t part, Value column, Value mask) {
-    region.startGroup();
+    region.startGroup(part);
     enter(column, mask);
     step(reductions, state, part, mask);
   };

@@ -227,6 +227,68 @@ func.func @k(%c: tensor<?x4xi32>, %key: tensor<2xi32>, %x: tensor<?x37xi32>) -> 
   }
 }
 
+TEST(Row, Noise) {
+  // Chunks of a product, whose sweeps share the words of four groups, and rows,
+  // whose stored elements do not; a last chunk with a part of a group.
+  std::string source = R"(
+func.func @row(%c: tensor<?x2xi32>, %key: tensor<2xi32>, %x: tensor<?x109xi32>) -> (tensor<?x109xi32>, tensor<?xi32>) attributes {kern.kernel} {
+  %y:2 = kern.row (%c1 = %c : row[0] tensor<?x2xi32>, %c2 = %c : row[1] tensor<?x2xi32>,
+                   %k0 = %key : one[0] tensor<2xi32>, %k1 = %key : one[1] tensor<2xi32>, %xv = %x : element tensor<?x109xi32>)
+      -> (element tensor<?x109xi32>, row tensor<?xi32>) {
+    %n = kern.noise key(%k0, %k1) counter(%c1, %c2)
+    %m = arith.muli %n, %xv : i32
+    %s = kern.reduce add %m : i32
+    kern.yield %n, %s : i32, i32
+  }
+  return %y#0, %y#1 : tensor<?x109xi32>, tensor<?xi32>
+}
+func.func @chunks(%a: tensor<?x2xf32>, %b: !kern.packed<2x333xf32>, %c: tensor<?x2xi32>, %key: tensor<2xi32>) -> tensor<?x2xi32> attributes {kern.kernel} {
+  %y = kern.matmul %a, %b : tensor<?x2xf32>, !kern.packed<2x333xf32> acc(%z) with (%c1 = %c : row[0] tensor<?x2xi32>, %c2 = %c : row[1] tensor<?x2xi32>,
+      %k0 = %key : one[0] tensor<2xi32>, %k1 = %key : one[1] tensor<2xi32>) -> (chunk tensor<?x2xi32>) {
+    %n = kern.noise key(%k0, %k1) counter(%c1, %c2)
+    %j = kern.index column
+    %m = arith.muli %n, %j : i32
+    %s = kern.reduce add %m : i32
+    kern.yield %s : i32
+  }
+  return %y : tensor<?x2xi32>
+}
+)";
+  for (bool reference : {false, true}) {
+    Kernels kernels(source, reference);
+    int64_t rows = 7;
+    std::vector<uint32_t> c(rows * 2), x(rows * 109),
+        key = {uint32_t(rng()()), uint32_t(rng()())};
+    for (std::vector<uint32_t> *words : {&c, &x})
+      for (uint32_t &word : *words)
+        word = rng()();
+    Buffer C = Buffer::of(c), K = Buffer::of(key), X = Buffer::of(x),
+           N = Buffer::poisoned<uint32_t>(rows * 109),
+           S = Buffer::poisoned<uint32_t>(rows),
+           T = Buffer::poisoned<uint32_t>(rows * 2), A(rows * 2 * 4),
+           B(2 * 352 * 4);
+    kernels.run("row", {&C, &K, &X, &N, &S}, rows, 2);
+    kernels.run("chunks", {&A, &B, &C, &K, &T}, rows, 2);
+    for (int64_t i = 0; i < rows; ++i) {
+      auto noise = [&](uint32_t j) {
+        uint32_t w[4] = {j / 64 * 16 + j % 16, c[i * 2], c[i * 2 + 1], 0};
+        philox(w, key[0], key[1]);
+        return w[j / 16 % 4];
+      };
+      uint32_t sum = 0, chunks[2] = {};
+      for (uint32_t j = 0; j < 109; ++j) {
+        ASSERT_EQ(N.values<uint32_t>()[i * 109 + j], noise(j));
+        sum += noise(j) * x[i * 109 + j];
+      }
+      for (uint32_t j = 0; j < 333; ++j)
+        chunks[j / 256] += noise(j) * j;
+      ASSERT_EQ(S.values<uint32_t>()[i], sum);
+      ASSERT_EQ(T.values<uint32_t>()[i * 2], chunks[0]);
+      ASSERT_EQ(T.values<uint32_t>()[i * 2 + 1], chunks[1]);
+    }
+  }
+}
+
 const char *ragged = R"(
 func.func @k(%x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<?xf64>, %g: tensor<?xf64>, %idx: tensor<?xi32>, %o: tensor<?xi32>)
     -> (tensor<?xf64>, tensor<?xf64>, tensor<?xi1>, tensor<?xi32>, tensor<?xf64>, tensor<?xi1>) attributes {kern.kernel} {

@@ -29,7 +29,9 @@ func.func @sample(%z: tensor<?x100xf32>, %noise: tensor<?x4xi32>, %key: tensor<2
     %j = kern.index column
     // CHECK: kern.random key(%{{.*}}, %{{.*}}) counter(
     %r0, %r1, %r2, %r3 = kern.random key(%k0, %k1) counter(%c0, %c1, %j, %j)
-    %f = arith.uitofp %r0 : i32 to f32
+    // CHECK: kern.noise key(%{{.*}}, %{{.*}}) counter(%{{.*}}, %{{.*}})
+    %n = kern.noise key(%r0, %r1) counter(%r2, %r3)
+    %f = arith.uitofp %n : i32 to f32
     %s = arith.addf %f, %v : f32
     // CHECK: kern.reduce argmax %{{.*}} : f32
     %a = kern.reduce argmax %s : f32

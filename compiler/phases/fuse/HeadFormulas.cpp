@@ -178,29 +178,29 @@ static Value exponential(Scalars &s, Value word) {
 Drawn fuse::sample(OpBuilder &b, Location loc, Logits logits, Value temperature,
                    Value counter, Value key) {
   Type f32 = b.getF32Type(), i32 = b.getI32Type();
-  auto chunks = writeChunks(
-      b, loc, logits, {f32, f32, f32, i32, f32},
-      {one(temperature), row(counter, 0), row(counter, 1), row(counter, 2),
-       row(counter, 3), one(key, 0), one(key, 1)},
-      [&](Scalars &s, Arguments v) -> Values {
-        // The row's own four words, then one draw a column under them: all
-        // four words of the counter stay the caller's.
-        auto own = s.random(v[6], v[7], v.slice(2, 4));
-        Value word = s.random(own[0], own[1],
-                              {s.column(), own[2], own[3], s.integer(0)})[0];
-        Value gumbel = s.neg(s.log(exponential(s, word)));
-        Value u = s.mul(v[0], inverseTemperature(s, v[1]));
-        Value greedy = s.equal(v[1], s.number(0));
-        Value score = s.select(greedy, v[0], s.add(u, gumbel));
-        Value token = s.reduce(kern::ReduceKind::argmax, score);
-        Sums of = sumsOfChunk(s, u, /*entropy=*/false);
-        // The token's score, found in the same sweep; a NaN never wins.
-        Value best =
-            s.reduce(kern::ReduceKind::max,
-                     s.select(s.isNan(score), s.number(-infinity), score));
-        Value ofToken = pick(s, s.equal(s.column(), token), u);
-        return {of.maximum, of.total, best, token, ofToken};
-      });
+  auto chunks =
+      writeChunks(b, loc, logits, {f32, f32, f32, i32, f32},
+                  {one(temperature), row(counter, 0), row(counter, 1),
+                   row(counter, 2), row(counter, 3), one(key, 0), one(key, 1)},
+                  [&](Scalars &s, Arguments v) -> Values {
+                    // The row's own four words, then those of its columns under
+                    // them: all four words of the counter stay the caller's.
+                    auto own = s.random(v[6], v[7], v.slice(2, 4));
+                    Value word = s.noise(own[0], own[1], own[2], own[3]);
+                    Value gumbel = s.neg(s.log(exponential(s, word)));
+                    Value u = s.mul(v[0], inverseTemperature(s, v[1]));
+                    Value greedy = s.equal(v[1], s.number(0));
+                    Value score = s.select(greedy, v[0], s.add(u, gumbel));
+                    Value token = s.reduce(kern::ReduceKind::argmax, score);
+                    Sums of = sumsOfChunk(s, u, /*entropy=*/false);
+                    // The token's score, found in the same sweep; a NaN never
+                    // wins.
+                    Value best = s.reduce(
+                        kern::ReduceKind::max,
+                        s.select(s.isNan(score), s.number(-infinity), score));
+                    Value ofToken = pick(s, s.equal(s.column(), token), u);
+                    return {of.maximum, of.total, best, token, ofToken};
+                  });
   auto op =
       writeRow(b, loc, {perRow(counter, i32), perRow(counter, f32)},
                elementsOf(chunks), [&](Scalars &s, Arguments v) -> Values {

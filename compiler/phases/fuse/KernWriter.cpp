@@ -68,6 +68,9 @@ SmallVector<Value, 4> Scalars::random(V k0, V k1, ArrayRef<V> counter) {
                                    counter[2], counter[3]);
   return {op.getR0(), op.getR1(), op.getR2(), op.getR3()};
 }
+Value Scalars::noise(V k0, V k1, V c1, V c2) {
+  return kern::NoiseOp::create(b, loc, b.getI32Type(), k0, k1, c1, c2);
+}
 Value Scalars::toFloat(V x) {
   return arith::UIToFPOp::create(b, loc, b.getF32Type(), x);
 }

@@ -41,8 +41,10 @@ public:
   V sum(V x) { return reduce(kern::ReduceKind::add, x); }
   V reduce(kern::ReduceKind kind, V x);
   V column();
-  /// The first of Philox's four words, or all of them.
+  /// Philox's four words.
   llvm::SmallVector<V, 4> random(V k0, V k1, llvm::ArrayRef<V> counter);
+  /// A random word of the column (kern.noise).
+  V noise(V k0, V k1, V c1, V c2);
   /// An i32, read without sign, as f32.
   V toFloat(V x);
 
