@@ -237,7 +237,7 @@ int main(int argc, char **argv) {
         buffer = allocate(bytes);
         for (int64_t i = 0; i < s.rows; ++i)
           static_cast<int32_t *>(buffer.get())[i] =
-              key == "rows" ? i : i * 97 % s.vocabulary;
+              key == "rows" || key == "logit_rows" ? i : i * 97 % s.vocabulary;
       } else if (!buffer) {
         buffer =
             randoms(bytes, element.isBF16(), key == "activation" ? 1 : 0.1);

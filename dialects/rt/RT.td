@@ -281,11 +281,12 @@ def RT_LearnOp : RT_HostBlock<"learn"> {
   let summary = "in rt.chunks: leave only targets with a seed, run the body if there are any";
   let description = [{
     `whole`: all targets, of the chunk or of the slice, stay if any has a seed.
+    `places` (i32) gets where each target that is left stood before.
   }];
   let arguments = (ins I64Attr:$set, BoolAttr:$view,
                        OptionalAttr<I64Attr>:$vocabulary,
                        TypedArrayAttrBase<RT_RefAttr, "references">:$seeds,
-                       UnitAttr:$whole, DictionaryAttr:$to);
+                       UnitAttr:$whole, OptionalAttr<RT_RefAttr>:$places, DictionaryAttr:$to);
   let assemblyFormat = "attr-dict-with-keyword $body";
 }
 

@@ -44,6 +44,8 @@ struct Logits {
   Logits(mlir::Value x, mlir::Value packed, mlir::Value kept)
       : x(x), packed(packed), kept(kept) {}
   mlir::Value stored, x, packed;
+  /// Which rows of the stored ones are meant (i32); null: all.
+  mlir::Value rows;
   /// The tokens that may be drawn (i1); null: all.
   mlir::Value kept;
 };
@@ -58,8 +60,8 @@ LogProb logProb(mlir::OpBuilder &b, mlir::Location loc, Logits logits,
                 mlir::Value *store = nullptr);
 
 /// ∂L/∂logits from the seeds, behind the product that gives the logits or from
-/// stored ones, with the same bits; stored as `element`. `logpGradient` or
-/// `entropyGradient` may be null.
+/// `rows` of stored ones, with the same bits; stored as `element`.
+/// `logpGradient` or `entropyGradient` may be null.
 mlir::Value logitsGradient(mlir::OpBuilder &b, mlir::Location loc,
                            Logits logits, mlir::Value targets,
                            mlir::Value temperature, mlir::Value entropy,

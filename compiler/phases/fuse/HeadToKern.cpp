@@ -47,13 +47,15 @@ LogicalResult Fuser::write(lm::HeadGradOp op) {
                       ? "read as the forward pass has left them"
                       : "multiplied again; only their gradient is stored");
   Value kept = optional(op.getKept());
-  Value dLogits = logitsGradient(
-      b, NameLoc::get(b.getStringAttr("logits_gradient"), loc),
-      storesLogits ? Logits(logits, kept) : Logits(x, weight, kept),
-      lookup(op.getTargets()), lookup(op.getTemperature()),
-      optional(op.getEntropy()), lookup(op.getLse()),
-      optional(op.getLogpGradient()), optional(op.getEntropyGradient()),
-      products);
+  Logits from = storesLogits ? Logits(logits, kept) : Logits(x, weight, kept);
+  if (storesLogits)
+    from.rows = contextPart("logit_rows");
+  Value dLogits =
+      logitsGradient(b, NameLoc::get(b.getStringAttr("logits_gradient"), loc),
+                     from, lookup(op.getTargets()), lookup(op.getTemperature()),
+                     optional(op.getEntropy()), lookup(op.getLse()),
+                     optional(op.getLogpGradient()),
+                     optional(op.getEntropyGradient()), products);
   writeProduct(loc, op.getInputGradient(), dLogits,
                packed(op.getWeight(), "backward"), Value());
   auto init = accumulator(op.getWeightGradient());

@@ -59,6 +59,7 @@ Chunk &Models::chunkOf(Policy &policy) {
   chunk->targetRows = table("target_rows");
   chunk->targetTokens = table("targets");
   chunk->tokenIndex = table("token_index");
+  chunk->logitRows = table("logit_rows");
   int64_t bytes = llvm::alignTo(chunk->capacity * policy.hidden * 4, 64);
   chunk->activations =
       buffers.allocate(loc, prefix + "activations", "activations",
@@ -157,13 +158,15 @@ rt::ChunksOp Models::makeChunks(OpBuilder &builder, Location loc,
   return op;
 }
 
-/// An rt.learn inside `chunks`; returns its body.
+/// An rt.learn inside `chunks`; returns its body. `places`, if there is one,
+/// gets where the targets stood that it leaves.
 static OpBuilder makeLearn(OpBuilder &builder, rt::ChunksOp chunks,
-                           const Seeds &seeds, bool whole = false) {
+                           const Seeds &seeds, rt::RefAttr places = {},
+                           bool whole = false) {
   auto op = rt::LearnOp::create(
       builder, chunks.getLoc(), chunks.getSetAttr(), chunks.getViewAttr(),
       chunks.getVocabularyAttr(), referencesOf(builder, seeds),
-      whole ? builder.getUnitAttr() : UnitAttr(), chunks.getToAttr());
+      whole ? builder.getUnitAttr() : UnitAttr(), places, chunks.getToAttr());
   return OpBuilder::atBlockEnd(&op.getBody().emplaceBlock());
 }
 
@@ -382,8 +385,8 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
     return failure();
   zeroLastGradient(inside, loc, policy);
   remark::passed(loc, scheduleRemark("Idle"))
-      << remark::add("slices and chunks in which all seeds are 0 have no "
-                     "backward{0}",
+      << remark::add("tokens of seed 0 are left out of the head's backward, "
+                     "chunks without others have none{0}",
                      expected.logp.ref || expected.entropy.ref
                          ? "; sequences without others are packed apart, by "
                            "the seeds at recorded log-probabilities"
@@ -405,13 +408,13 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
   OpBuilder again = OpBuilder::atBlockBegin(&gather.getBody().front());
   for (Operation *op = before->getNextNode(); op; op = op->getNextNode())
     again.clone(*op);
-  // What is learnt from is known behind the logits, whose rows they are: all
-  // targets stay.
-  OpBuilder learn = makeLearn(slice, chunks, *seeds, /*whole=*/true);
+  // What is learnt from is known behind the logits, some of whose rows are
+  // read then.
+  OpBuilder learn = makeLearn(slice, chunks, *seeds, chunk.logitRows);
   if (failed(
           headBackward(learn, loc, policy, axes, of, results, *seeds, logits)))
     return failure();
-  OpBuilder layers = makeLearn(inside, chunks, *seeds, /*whole=*/true);
+  OpBuilder layers = makeLearn(inside, chunks, *seeds, {}, /*whole=*/true);
   return layersBackward(layers, loc, policy);
 }
 
@@ -486,6 +489,7 @@ LogicalResult Models::headBackward(OpBuilder &slice, Location loc,
                      {"saved:lse", lse},
                      {"saved:entropy", entropy},
                      {"saved:logits", logits},
+                     {"logit_rows", {chunk.logitRows, chunk.slice}},
                      {"lse", lse},
                      {"entropy", entropy},
                      {"gradient:logp", g},

@@ -32,7 +32,7 @@ struct Chunk {
   Extent rows, units, targets;
   Extent slice; ///< of the targets
   rt::RefAttr tokens, positions, bases, shared, sharedBases, offsets,
-      targetRows, targetTokens, tokenIndex;
+      targetRows, targetTokens, tokenIndex, logitRows;
   /// A flag a token of the vocabulary for each target: its kept set. Made when
   /// a pass over a filtered set first asks for it.
   rt::RefAttr kept;

@@ -223,6 +223,8 @@ public:
       : number(loader.set(fields)), view(fields.flag("view", false)),
         whole(fields.flag("whole", false)), inSlices(loader.inSlices),
         seeds(loader, fields), to(loader, fields.object("to")) {
+    if (fields.has("places"))
+      places = loader.memory.range(fields.get("places"));
     to.vocabulary = fields.integer("vocabulary", 0);
     body =
         loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
@@ -253,6 +255,13 @@ public:
     }
     if (count == 0)
       return;
+    if (places) {
+      std::vector<int32_t> stood;
+      for (size_t i = 0; i < keep.size(); ++i)
+        if (whole || keep[i])
+          stood.push_back(static_cast<int32_t>(i));
+      places.write(stood);
+    }
     if (count < static_cast<int64_t>(keep.size())) {
       chunk.keepTargets(keep);
       to.write(chunk, state.outputs, axes);
@@ -267,6 +276,7 @@ public:
 private:
   int64_t number;
   bool view, whole, inSlices;
+  Range places;
   Seeds seeds;
   TargetBuffers to;
   Block body;
