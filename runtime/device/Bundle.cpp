@@ -37,19 +37,34 @@ Bundle::Bundle(const std::vector<Range> &list) : ranges(list) {
     end = piece.image + piece.bytes;
     before = &range;
   }
-  image.resize(end);
+  if (ranges.empty())
+    return;
+  image = ranges.front().device->hostMemory(static_cast<int64_t>(end));
+  fetched = ranges.front().device->makeMark();
 }
 
 void Bundle::upload() const {
   for (const Piece &piece : pieces)
-    ranges.front().device->upload(piece.address, image.data() + piece.image,
+    ranges.front().device->upload(piece.address, image.get() + piece.image,
                                   piece.bytes);
 }
 
-void Bundle::download() {
+void Bundle::fetch() {
+  Device &device = *ranges.front().device;
   for (const Piece &piece : pieces)
-    ranges.front().device->download(image.data() + piece.image, piece.address,
-                                    piece.bytes);
+    device.fetch(image.get() + piece.image, piece.address, piece.bytes);
+  if (fetched)
+    device.mark(*fetched);
+}
+
+void Bundle::wait() const {
+  if (fetched)
+    ranges.front().device->wait(*fetched);
+}
+
+void Bundle::download() {
+  fetch();
+  wait();
 }
 
 } // namespace r1c::runtime

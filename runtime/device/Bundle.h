@@ -32,9 +32,14 @@ public:
   }
   void upload() const;
 
-  /// Takes all ranges from the device; waits for all commands before it.
+  /// Takes all ranges from the device as they are behind the commands so far,
+  /// without waiting; one at a time.
+  void fetch();
+  /// Until what `fetch` takes is there. Commands behind it may be under way.
+  void wait() const;
+  /// Both.
   void download();
-  /// The first `count` elements of the i-th range, as `download` took them.
+  /// The first `count` elements of the i-th range, as they were taken.
   template <typename T>
   std::vector<T> get(size_t i, int64_t count) const;
 
@@ -52,7 +57,8 @@ private:
   std::vector<Range> ranges;
   std::vector<size_t> offsets; ///< of the ranges in the image
   std::vector<Piece> pieces;
-  std::vector<char> image;
+  std::shared_ptr<char> image;
+  std::unique_ptr<Mark> fetched;
 };
 
 template <typename T>
@@ -63,7 +69,7 @@ void Bundle::set(size_t i, std::span<const T> values) {
     auto count = static_cast<int64_t>(values.size());
     if (count * static_cast<int64_t>(sizeof(Element)) > range.bytes)
       detail::failRange(range, count);
-    auto *to = reinterpret_cast<Element *>(image.data() + offsets[i]);
+    auto *to = reinterpret_cast<Element *>(image.get() + offsets[i]);
     std::transform(values.begin(), values.end(), to,
                    [](T value) { return static_cast<Element>(value); });
   });
@@ -77,7 +83,7 @@ std::vector<T> Bundle::get(size_t i, int64_t count) const {
     using Element = decltype(zero);
     if (count * static_cast<int64_t>(sizeof(Element)) > range.bytes)
       detail::failRange(range, count);
-    auto *from = reinterpret_cast<const Element *>(image.data() + offsets[i]);
+    auto *from = reinterpret_cast<const Element *>(image.get() + offsets[i]);
     std::transform(from, from + count, result.begin(),
                    [](Element value) { return static_cast<T>(value); });
   });

@@ -35,7 +35,8 @@ public:
   virtual ~Recording() = default;
 };
 
-/// A place among a device's commands, for other streams to wait for.
+/// A place among a device's commands, for the host or other streams to wait
+/// for.
 class Mark {
 public:
   virtual ~Mark() = default;
@@ -98,6 +99,23 @@ public:
   virtual std::unique_ptr<Mark> makeMark() { return nullptr; }
   /// Puts the mark behind the commands so far.
   virtual void mark(const Mark &mark) {}
+  /// Waits for the commands before the mark, and for none behind it.
+  virtual void wait(const Mark &mark) {}
+
+  /// How many further steps of a program the host should give before it looks
+  /// at what a step has left, where it can: so many keep the device busy
+  /// meanwhile. 0 where nothing is gained.
+  virtual int64_t stepsAhead() const { return 0; }
+  /// Memory of the host that `fetch` copies to. It must not outlive the device.
+  virtual std::shared_ptr<char> hostMemory(int64_t bytes) {
+    return {new char[static_cast<size_t>(bytes)](),
+            std::default_delete<char[]>()};
+  }
+  /// As `download` without waiting: the bytes are there when a mark behind it
+  /// has been waited for. `target` lies in `hostMemory`.
+  virtual void fetch(char *target, const char *source, int64_t bytes) {
+    download(target, source, bytes);
+  }
 
   /// Records what `commands` asks for (copy, zero, dispatch and mark alone)
   /// without running it. Null, with `commands` not called, on a device that

@@ -9,8 +9,10 @@
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cpu/ThreadPool.h"
 #include "runtime/device/cuda/Cuda.h"
+#include "tests/runtime/DelayedDevice.h"
 #include "tests/runtime/TestArtifact.h"
 #include <cmath>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
 #include <random>
@@ -168,6 +170,47 @@ TEST_P(Conformance, UploadsAreTakenWhenTheyAreMade) {
     ASSERT_EQ(back[i], 299'000 + i / 16);
 }
 
+// What is fetched is as it was behind the commands before, however late the
+// host looks, and whatever it has asked for since.
+TEST_P(Conformance, FetchesArriveBehindTheirMarks) {
+  auto executable = device->load(GetParam().kernels());
+  Operand x = operand(std::vector<float>{1, 2, 3}),
+          y = operand(std::vector<float>(3)),
+          n = operand(std::vector<int64_t>{3});
+  Operand operands[] = {x, y, n};
+  auto launch = executable->bind(kernel("affine"), operands);
+  const int steps = 5;
+  std::vector<std::shared_ptr<char>> arrived;
+  std::vector<std::unique_ptr<Mark>> marks;
+  auto valuesOf = [&](int step) {
+    std::vector<float> values(3);
+    std::memcpy(values.data(), arrived[step].get(), 12);
+    return values;
+  };
+  for (int step = 0; step < steps; ++step) {
+    arrived.push_back(device->hostMemory(12));
+    EXPECT_EQ(valuesOf(step), std::vector<float>(3));
+    marks.push_back(device->makeMark());
+    device->dispatch(*launch);
+    device->copy(x.address, y.address, 12);
+    device->fetch(arrived[step].get(), y.address, 12);
+    if (marks[step])
+      device->mark(*marks[step]);
+  }
+  std::vector<float> expected{1, 2, 3};
+  for (int step = 0; step < steps; ++step) {
+    if (marks[step])
+      device->wait(*marks[step]);
+    for (float &value : expected)
+      value = 2 * value + 1;
+    EXPECT_EQ(valuesOf(step), expected);
+  }
+  // Again, and for one that has been passed.
+  if (marks[0])
+    device->wait(*marks[0]);
+  EXPECT_EQ(contents<float>(x), expected);
+}
+
 TEST_P(Conformance, RecordingsRunWhenTheyAreReplayed) {
   auto executable = device->load(GetParam().kernels());
   std::vector<float> start = {1, 2, 3};
@@ -277,6 +320,11 @@ INSTANTIATE_TEST_SUITE_P(
         DeviceCase{"cpu1", [] { return makeCpuDevice(1); }, testKernels},
         DeviceCase{"cpu2", [] { return makeCpuDevice(2); }, testKernels},
         DeviceCase{"cpu7", [] { return makeCpuDevice(7); }, testKernels},
+        DeviceCase{"delayed",
+                   []() -> std::unique_ptr<Device> {
+                     return std::make_unique<DelayedDevice>(2, 3);
+                   },
+                   testKernels},
         DeviceCase{"cuda", [] { return makeCudaDevice("sm_90a"); }, testCubin}),
     [](const auto &info) { return info.param.name; });
 

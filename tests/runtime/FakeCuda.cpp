@@ -7,6 +7,7 @@
 
 #include "tests/runtime/FakeCuda.h"
 #include "runtime/device/cuda/Driver.h"
+#include "tests/runtime/FakeMemory.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,6 @@
 #include <functional>
 #include <map>
 #include <set>
-#include <sys/mman.h>
 #include <unistd.h>
 
 using namespace r1c::runtime::cuda;
@@ -61,62 +61,6 @@ constexpr Result invalidValue = 1, illegalAddress = 700, launchFailure = 719,
 
 FakeCuda state;
 
-/// Device memory: addresses that the host may touch only while commands run.
-class Region {
-public:
-  static constexpr size_t bytes = size_t(4) << 30;
-
-  Region() {
-    void *mapped = ::mmap(nullptr, bytes, PROT_NONE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    start = mapped == MAP_FAILED ? nullptr : static_cast<char *>(mapped);
-  }
-  DevicePointer take(size_t size) {
-    // A page between allocations: nothing written behind one hits another.
-    char *address = start + used;
-    used += (size + 4095) / 4096 * 4096 + 4096;
-    blocks[reinterpret_cast<DevicePointer>(address)] = size;
-    inUse += size;
-    open(true);
-    std::memset(address, 0xa5, size);
-    open(false);
-    return reinterpret_cast<DevicePointer>(address);
-  }
-  bool give(DevicePointer address) {
-    auto at = blocks.find(address);
-    if (at == blocks.end())
-      return false;
-    inUse -= at->second;
-    blocks.erase(at);
-    if (blocks.empty())
-      used = 0;
-    return true;
-  }
-  bool holds(DevicePointer address, size_t size) const {
-    auto at = blocks.upper_bound(address);
-    if (at == blocks.begin())
-      return false;
-    --at;
-    return address + size <= at->first + at->second;
-  }
-  /// Nests.
-  void open(bool yes) {
-    opened += yes ? 1 : -1;
-    if (opened != yes)
-      return;
-    ::mprotect(start, std::min(bytes, used + 4096),
-               yes ? PROT_READ | PROT_WRITE : PROT_NONE);
-  }
-
-  size_t inUse = 0;
-
-private:
-  char *start;
-  int opened = 0;
-  size_t used = 0;
-  std::map<DevicePointer, size_t> blocks;
-};
-
 Region &region() {
   static Region memory;
   return memory;
@@ -133,6 +77,12 @@ Result expected(const char *name) {
   if (state.failing == name)
     return state.failure;
   return sticky;
+}
+
+/// Of what the host has asked for, in its order (FakeCuda::order).
+void note(char call) {
+  if (!capturing)
+    state.order += call;
 }
 
 Result enqueue(Stream stream, std::function<void()> command) {
@@ -306,6 +256,7 @@ Result cuMemcpyHtoDAsync_v2(DevicePointer target, const void *source,
   if (!region().holds(target, bytes))
     return invalidValue;
   notePageable(source, bytes);
+  note('u');
   return enqueue(stream, [=] {
     std::memcpy(reinterpret_cast<void *>(target), source, bytes);
   });
@@ -316,6 +267,7 @@ Result cuMemcpyDtoHAsync_v2(void *target, DevicePointer source, size_t bytes,
   if (!region().holds(source, bytes))
     return invalidValue;
   notePageable(target, bytes);
+  note('d');
   return enqueue(stream, [=] {
     std::memcpy(target, reinterpret_cast<void *>(source), bytes);
   });
@@ -353,6 +305,7 @@ Result cuStreamDestroy_v2(Stream stream) {
 Result cuStreamSynchronize(Stream stream) {
   FAKE_OUTSIDE(cuStreamSynchronize)
   ++state.waits;
+  note('w');
   runAll(stream);
   return sticky;
 }
@@ -386,6 +339,7 @@ Result cuGraphInstantiateWithFlags(GraphExec *exec, Graph graph,
 Result cuGraphLaunch(GraphExec exec, Stream stream) {
   FAKE_OUTSIDE(cuGraphLaunch)
   ++state.replays;
+  note('r');
   for (auto [event, before] : exec->events)
     *event = {stream, stream->end() + static_cast<int64_t>(before)};
   for (const auto &command : exec->commands)
@@ -427,8 +381,10 @@ Result cuEventRecordWithFlags(Event event, Stream stream, unsigned flags) {
 Result cuEventSynchronize(Event event) {
   FAKE_OUTSIDE(cuEventSynchronize)
   // Nothing behind it: that may well be under way still.
-  if (event->stream)
+  if (event->stream && event->stream->done < event->at) {
+    note('e');
     runUntil(event->stream, event->at);
+  }
   return sticky;
 }
 Result cuEventQuery(Event event) {
@@ -542,6 +498,7 @@ Result cuLaunchKernelEx(const LaunchConfig *config, Function function,
       launch.cluster > (function->largeClusters ? 16u : 8u) ||
       launch.grid % launch.cluster || !config->stream)
     return invalidValue;
+  note('l');
   launch.block.resize(function->parameters / 8);
   std::memcpy(launch.block.data(), parameters[0], function->parameters);
   return enqueue(config->stream, [launch, run = function->run] {

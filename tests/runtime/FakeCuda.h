@@ -50,6 +50,10 @@ struct FakeCuda {
   std::vector<FakeLaunch> launches; ///< in the order in which they ran
   int64_t captured = 0;             ///< commands, while recording
   int64_t graphs = 0, replays = 0, waits = 0;
+  /// What the host asked for, a letter each, but for what it recorded: u and d
+  /// copies to and from the device, l launches, r replays, w waits for all that
+  /// is under way, e waits for what stands before an event and was not done.
+  std::string order;
   int64_t pageable = 0; ///< copies to or from memory that is not pinned
   int64_t allocations = 0, contexts = 0, modules = 0; ///< that are alive
 };

@@ -11,6 +11,7 @@
 #include "runtime/support/Error.h"
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 
 namespace r1c::runtime {
 
@@ -49,6 +50,47 @@ public:
 
   std::shared_ptr<const Driver> driver;
   Event event = nullptr;
+  /// Stretches of kernels that end at or before it.
+  mutable int64_t stretches = 0;
+};
+
+/// Kernels that were launched and that the host has not waited for, in the
+/// stretches that marks end: so that a fault is blamed on few.
+class Unfinished {
+public:
+  void note(const std::string &name, int64_t count) {
+    if (stretches.back().count == 0)
+      stretches.back().first = name;
+    stretches.back().count += count;
+  }
+  /// How many stretches have ended when a mark is put here.
+  int64_t end() {
+    if (stretches.back().count > 0)
+      stretches.emplace_back();
+    return done + static_cast<int64_t>(stretches.size()) - 1;
+  }
+  /// So many stretches are known to be over.
+  void finish(int64_t ended) {
+    for (; done < ended; ++done)
+      stretches.pop_front();
+  }
+  void finish() { finish(end()); }
+  int64_t count() const {
+    int64_t sum = 0;
+    for (const Stretch &stretch : stretches)
+      sum += stretch.count;
+    return sum;
+  }
+  /// The name of the first; empty if there is none.
+  const std::string &first() const { return stretches.front().first; }
+
+private:
+  struct Stretch {
+    std::string first;
+    int64_t count = 0;
+  };
+  std::deque<Stretch> stretches{1}; ///< the last one goes on
+  int64_t done = 0;                 ///< stretches that were before them
 };
 
 /// "sm_90a" -> 90; 0 for what is no architecture.
@@ -227,7 +269,7 @@ public:
     Result result =
         driver.cuLaunchKernelEx(&own.config, own.function,
                                 const_cast<void **>(own.parameters), nullptr);
-    note(own.name, 1);
+    unfinished.note(own.name, 1);
     // Faults belong to what is under way; anything else to this very launch.
     if (result != success && !isFault(result))
       throw Error(own.name, ": cannot be launched: ", driver.describe(result));
@@ -252,9 +294,38 @@ public:
   void mark(const Mark &mark) override {
     Event event = markedEvent(mark);
     // In a recording it is put anew at each replay.
-    check(recording
-              ? driver.cuEventRecordWithFlags(event, stream, recordExternal)
-              : driver.cuEventRecord(event, stream));
+    if (recording)
+      return check(
+          driver.cuEventRecordWithFlags(event, stream, recordExternal));
+    check(driver.cuEventRecord(event, stream));
+    static_cast<const CudaMark &>(mark).stretches = unfinished.end();
+  }
+  void wait(const Mark &mark) override {
+    requireNotRecording();
+    check(driver.cuEventSynchronize(markedEvent(mark)));
+    unfinished.finish(static_cast<const CudaMark &>(mark).stretches);
+  }
+
+  int64_t stepsAhead() const override { return waitForEach ? 0 : ahead; }
+  std::shared_ptr<char> hostMemory(int64_t bytes) override {
+    void *start = nullptr;
+    // The driver refuses an empty one.
+    driver.check(driver.cuMemHostAlloc(&start, std::max<int64_t>(bytes, 64), 0),
+                 "gets no pinned memory of the host");
+    std::memset(start, 0, static_cast<size_t>(bytes));
+    return {static_cast<char *>(start),
+            [driver = context.driver, stream = stream](char *memory) {
+              // A copy to it may be under way.
+              driver->cuStreamSynchronize(stream);
+              driver->cuMemFreeHost(memory);
+            }};
+  }
+  void fetch(char *target, const char *source, int64_t bytes) override {
+    requireNotRecording();
+    if (bytes <= 0)
+      return;
+    check(driver.cuMemcpyDtoHAsync_v2(target, pointer(source), bytes, stream));
+    settle();
   }
 
   std::unique_ptr<Recording>
@@ -262,11 +333,12 @@ public:
     requireNotRecording();
     if (waitForEach)
       return nullptr;
-    Unfinished before = std::exchange(unfinished, {});
     check(driver.cuStreamBeginCapture_v2(stream, captureThreadLocal));
     recording = true;
+    Unfinished before = std::exchange(unfinished, {});
     auto end = [&] {
       recording = false;
+      std::swap(unfinished, before);
       Graph graph = nullptr;
       Result result = driver.cuStreamEndCapture(stream, &graph);
       return std::pair(result, graph);
@@ -281,14 +353,13 @@ public:
     auto [result, graph] = end();
     check(result);
     auto made = std::make_unique<CudaRecording>(context.driver, graph);
-    made->launches = unfinished.count;
-    made->name = unfinished.first;
-    unfinished = before;
+    made->launches = before.count();
+    made->name = before.first();
     return made;
   }
   void replay(const Recording &recorded) override {
     const auto &own = static_cast<const CudaRecording &>(recorded);
-    note(own.name, own.launches);
+    unfinished.note(own.name, own.launches);
     check(driver.cuGraphLaunch(own.exec, stream));
     settle();
   }
@@ -296,21 +367,16 @@ public:
   void synchronize() override {
     requireNotRecording();
     check(driver.cuStreamSynchronize(stream));
-    unfinished = {};
+    unfinished.finish();
   }
 
 private:
-  /// Kernels that were launched since the host last waited for them.
-  struct Unfinished {
-    std::string first;
-    int64_t count = 0;
-  };
-
-  void note(const std::string &name, int64_t count) {
-    if (unfinished.count == 0)
-      unfinished.first = name;
-    unfinished.count += count;
-  }
+  /// Of a step that draws tokens the device takes some hundred microseconds,
+  /// and the host some ten to read what it left and to prepare the next one.
+  /// One step ahead hides that; the second one hides that the host is, now and
+  /// then, slow for a step. Each further one is a row for nothing behind every
+  /// sequence that has ended.
+  static constexpr int64_t ahead = 2;
 
   /// Faults of kernels come to light in a later call, and stay: nothing can be
   /// done with the GPU after one.
@@ -318,11 +384,12 @@ private:
     if (result == success)
       return;
     std::string reason = driver.describe(result);
-    if (unfinished.count == 1)
-      throw Error(unfinished.first, ": failed on the GPU: ", reason);
-    if (unfinished.count > 1)
-      throw Error("one of ", unfinished.count, " kernels, the first of them ",
-                  unfinished.first, ", failed on the GPU: ", reason,
+    int64_t count = unfinished.count();
+    if (count == 1)
+      throw Error(unfinished.first(), ": failed on the GPU: ", reason);
+    if (count > 1)
+      throw Error("one of ", count, " kernels, the first of them ",
+                  unfinished.first(), ", failed on the GPU: ", reason,
                   "; R1C_CUDA_SYNC=1 in the environment says which");
     throw Error("a command failed on the GPU: ", reason);
   }
