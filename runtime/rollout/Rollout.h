@@ -8,7 +8,7 @@
 #ifndef R1C_RUNTIME_ROLLOUT_ROLLOUT_H
 #define R1C_RUNTIME_ROLLOUT_ROLLOUT_H
 
-#include "runtime/device/Memory.h"
+#include "runtime/device/Bundle.h"
 #include "runtime/rollout/OutputSet.h"
 #include <functional>
 
@@ -45,23 +45,36 @@ public:
   /// a group is run once where its slots overlap in time, and its cache rows
   /// are copied; since bits do not depend on other rows, and noise is drawn
   /// from the sequence's number and position, none of this shows in the result.
+  ///
+  /// The tokens of a call are looked at when `Device::stepsAhead` further calls
+  /// have been given: all else that those need is known before, and they take
+  /// the tokens where the calls before them leave them. A sequence that turns
+  /// out to have ended has rows in them, which stay inside its slot; what is
+  /// drawn behind them is thrown away.
   OutputSet run(std::vector<Group> groups, const SampleSettings &settings,
                 const Tokenizer &tokenizer,
-                const std::function<void(int64_t rows)> &program) const;
+                const std::function<void(int64_t rows)> &program);
+
+  /// Rows of the last run behind which a token was thrown away.
+  int64_t discardedRows() const { return discarded; }
 
 private:
   struct Cache {
     Range range;
     int64_t layers, layerStride, rowBytes;
   };
-  struct Work;
+  class Work;
 
   void copyPrefix(int64_t from, int64_t to, int64_t rows) const;
+  void writeSettings(const SampleSettings &settings) const;
 
   int64_t slots, capacityRows, rows, vocabulary;
-  Range tokens, positions, bases, sampleRows, noise, key;
+  Range tokens, previous, positions, bases, sampleRows, noise, key;
   Range temperature, topK, topP, minP, rowCount, sampleCount, token, logp, kept;
   std::vector<Cache> caches;
+  Bundle given;              ///< what every call is given
+  std::vector<Bundle> taken; ///< what it leaves, of the calls under way
+  int64_t discarded = 0;
 };
 
 } // namespace r1c::runtime

@@ -122,6 +122,10 @@ std::string Profile::report(const PassCounts &c) const {
     text += line("sampling: %lld rows run; %lld rows of prompts copied within "
                  "their group instead\n",
                  number(c.sampledRows), number(c.copiedPromptRows));
+  if (c.discardedRows)
+    text += line("sampling: %lld of these rows came behind the end of their "
+                 "sequence, before the host had seen it\n",
+                 number(c.discardedRows));
   if (c.chunks)
     text += line("scoring and training: %lld chunks, %lld rows, %lld tokens "
                  "scored; %lld rows of shared prompts not run again\n",

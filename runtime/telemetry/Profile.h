@@ -21,6 +21,7 @@ namespace r1c::runtime {
 /// What passes over the model worked on.
 struct PassCounts {
   int64_t sampledRows = 0, copiedPromptRows = 0; ///< of rollouts
+  int64_t discardedRows = 0;                     ///< of those that were sampled
   int64_t chunks = 0, rows = 0, targets = 0;     ///< of scoring and training
   int64_t sharedRows = 0;    ///< that each sequence would have had to itself
   int64_t learntChunks = 0;  ///< with a backward pass

@@ -146,6 +146,43 @@ func.func @k(%x: tensor<?xbf16>, %f: tensor<?xi1>, %i: tensor<?xi32>, %o: tensor
   }
 }
 
+// What a rollout's rows begin with: their own ids, or what was drawn before.
+TEST(Map, GathersIntegers) {
+  const char *source = R"(
+func.func @k(%own: tensor<?xi32>, %drawn: tensor<?xi32>, %i: tensor<?xi32>) -> tensor<?xi32> attributes {kern.kernel} {
+  %0 = kern.map (%a = %own : element tensor<?xi32>, %b = %drawn : gather(0) tensor<?xi32>)
+      indices(%i : tensor<?xi32>) -> (element tensor<?xi32>) {
+    %zero = arith.constant 0 : i32
+    %less = arith.cmpi slt, %a, %zero : i32
+    %id = arith.select %less, %b, %a : i32
+    kern.yield %id : i32
+  }
+  return %0 : tensor<?xi32>
+}
+)";
+  Kernels tuned(source), naive(source, true),
+      narrow(source, false, "x86-64-v3");
+  for (int64_t n : {0, 1, 16, 17, 70, 300}) {
+    const int64_t slots = 9;
+    std::vector<int32_t> own(n), index(n), want(n), drawn(slots);
+    for (int32_t &token : drawn)
+      token = static_cast<int32_t>(rng()() % 150'000);
+    for (int64_t r = 0; r < n; ++r) {
+      bool isDrawn = rng()() % 2;
+      own[r] = isDrawn ? -1 : static_cast<int32_t>(rng()() % 150'000);
+      index[r] = isDrawn ? static_cast<int32_t>(rng()() % slots) : 0;
+      want[r] = isDrawn ? drawn[index[r]] : own[r];
+    }
+    for (const Kernels *kernels : {&tuned, &naive, &narrow})
+      for (int workers : {1, 3}) {
+        Buffer O = Buffer::of(own), D = Buffer::of(drawn),
+               I = Buffer::of(index), Y = Buffer::poisoned<int32_t>(n);
+        kernels->run("k", {&O, &D, &I, &Y}, n, workers);
+        EXPECT_TRUE(sameBits(Y.values<int32_t>(), want)) << n;
+      }
+  }
+}
+
 // Numbers of a row beside its elements, and the column's number: what makes the
 // gradient of stored logits.
 TEST(Map, RowsAndColumns) {

@@ -13,6 +13,7 @@
 #include "runtime/device/cuda/Launch.h"
 #include "tests/runtime/RunFixture.h"
 #include <cstring>
+#include <regex>
 
 using namespace r1c;
 using namespace r1c::runtime;
@@ -432,6 +433,24 @@ TEST_F(Cuda, ProfilesAndTracesWithoutRecording) {
   EXPECT_TRUE(std::any_of(events.begin(), events.end(), [](const Json &event) {
     return event["name"] == "draw" && event["dur"].get<double>() > 0;
   }));
+  // The steps of the trace, which covers all rounds, are those of the report.
+  int64_t rows = 0;
+  for (const Json &event : events)
+    if (event["name"] == "rollout step")
+      rows += event["args"]["rows"].get<int64_t>();
+  std::smatch found;
+  ASSERT_TRUE(std::regex_search(
+      report, found,
+      std::regex("sampling: (\\d+) rows run; (\\d+) rows of prompts copied "
+                 "within their group instead\n"
+                 "sampling: (\\d+) of these rows came behind the end of their "
+                 "sequence, before the host had seen it\n")))
+      << report;
+  EXPECT_EQ(std::stoll(found[1]), rows);
+  EXPECT_GT(std::stoll(found[2]), 0);
+  // Two steps ahead, 24 sequences, three rounds.
+  EXPECT_GT(std::stoll(found[3]), 0);
+  EXPECT_LE(std::stoll(found[3]), 2 * 24 * 3);
 }
 
 // The kernel, where it was written, and where the step file uses it.
@@ -460,12 +479,12 @@ TEST_F(Cuda, AnAllReduceStandsBetweenRecordings) {
   TestManifest m = stepManifest();
   Json &program = m.json["programs"]["actor.rollout"];
   // Stored twice in front of it, so that there is something to record.
-  Json store = program[0], draw = program[1];
+  Json choose = program[0], store = program[1], draw = program[2];
   Json reduce = {{"op", "all_reduce"},
                  {"arg", ref("actor.packed")},
                  {"count", 16},
                  {"dtype", "f32"}};
-  program = std::vector<Json>{store, store, reduce, draw};
+  program = std::vector<Json>{choose, store, store, reduce, draw};
   run(options(m, "cpu"));
   run(options(forCuda(m), "cuda"));
   EXPECT_EQ(state("cpu"), state("cuda"));
@@ -476,6 +495,80 @@ TEST_F(Cuda, AnAllReduceStandsBetweenRecordings) {
     EXPECT_FALSE(launch.recorded && launch.kernel == "draw");
   }
   EXPECT_TRUE(onRealGpu() || recorded > 10) << recorded;
+}
+
+// Two steps are under way while the host waits for the one before them, and it
+// waits for nothing else in between.
+TEST_F(FakeGpu, SamplesAheadOfWhatTheHostHasSeen) {
+  run(options(forCuda(stepManifest()), "out"));
+  // A step: eight tables, the program, two results.
+  std::string order =
+      std::regex_replace(fake->order, std::regex("u{8}(r|lll)d{2}"), "S");
+  std::regex rollout("S[Se]+");
+  auto first = std::sregex_iterator(order.begin(), order.end(), rollout);
+  int64_t rollouts = 0;
+  for (auto at = first; at != std::sregex_iterator(); ++at, ++rollouts) {
+    std::string steps = at->str();
+    EXPECT_EQ(steps.find("SSSeSeSeSeSeSeSe"), 0u) << steps;
+    EXPECT_EQ(steps.find("SSSS"), std::string::npos) << steps;
+    auto count = [&](char c) {
+      return std::count(steps.begin(), steps.end(), c);
+    };
+    // The last wait may be for several.
+    EXPECT_GE(count('S'), count('e'));
+    EXPECT_LE(count('S'), count('e') + 1);
+  }
+  EXPECT_EQ(rollouts, 3);
+}
+
+TEST_F(FakeGpu, NoStepIsAheadWhereEachCommandIsWaitedFor) {
+  run(options(forCuda(stepManifest()), "ahead"));
+  EXPECT_EQ(makeCudaDevice("sm_90a")->stepsAhead(), 2);
+  ::setenv("R1C_CUDA_SYNC", "1", 1);
+  EXPECT_EQ(makeCudaDevice("sm_90a")->stepsAhead(), 0);
+  run(options(forCuda(stepManifest()), "sync"));
+  ::unsetenv("R1C_CUDA_SYNC");
+  EXPECT_EQ(state("ahead"), state("sync"));
+  EXPECT_EQ(metrics("ahead"), metrics("sync"));
+}
+
+// What has been waited for is not among the kernels that may have failed.
+TEST_F(FakeGpu, FaultsAreBehindTheLastMarkThatWasReached) {
+  auto device = makeCudaDevice("sm_90a");
+  auto executable = device->load(testCubin());
+  Operand seen = operand(*device, std::vector<int64_t>(64)),
+          weights = operand(*device, std::vector<float>(16));
+  Operand operands[] = {weights, weights};
+  auto pack = executable->bind(kernelOf("pack"), operands);
+  auto count = executable->bind(kernelOf("count_workers"), {&seen, 1});
+  std::unique_ptr<Mark> marks[3];
+  for (auto &mark : marks)
+    mark = device->makeMark();
+  for (auto &mark : marks) {
+    device->dispatch(*pack);
+    device->dispatch(*pack);
+    device->mark(*mark);
+  }
+  device->wait(*marks[1]);
+  device->dispatch(*count);
+  fake->faulting = "count_workers";
+  std::string error = thrownBy([&] { device->synchronize(); });
+  EXPECT_EQ(error.find("one of 3 kernels, the first of them kernel 'pack'"), 0u)
+      << error;
+  fake = &fakeCuda();
+  auto other = makeCudaDevice("sm_90a");
+  auto again = other->load(testCubin());
+  Operand there = operand(*other, std::vector<int64_t>(64));
+  auto launch = again->bind(kernelOf("count_workers"), {&there, 1});
+  auto mark = other->makeMark();
+  other->dispatch(*launch);
+  other->mark(*mark);
+  other->dispatch(*launch);
+  other->wait(*mark);
+  fake->faulting = "count_workers";
+  error = thrownBy([&] { other->synchronize(); });
+  EXPECT_EQ(error.find("kernel 'count_workers' (step.r1:3:5): failed"), 0u)
+      << error;
 }
 
 // A step has a few dozen tiny transfers, and waits only where it reads.

@@ -1,4 +1,4 @@
-//===- RolloutTest.cpp - rollouts, views, packing -------------------------===//
+//===- RolloutTest.cpp - sampling, and what it is told by -----------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,9 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/rollout/Rollout.h"
-#include "runtime/device/cpu/Cpu.h"
-#include "runtime/rollout/Chunks.h"
 #include "runtime/support/Philox.h"
+#include "tests/runtime/DelayedDevice.h"
 #include "tests/runtime/TestArtifact.h"
 #include <algorithm>
 #include <gtest/gtest.h>
@@ -41,11 +40,20 @@ TEST(Philox, PermutationIsOne) {
     EXPECT_EQ(order[i], i);
 }
 
-/// The hash model on the CPU device; runs the two kernels as its program.
+/// The hash model on the CPU, or on a device that runs so many steps ahead;
+/// runs its three kernels as its program.
 class HashModel {
 public:
-  HashModel(int64_t slots, int64_t capacity, int64_t rows, int64_t threads)
-      : device(makeCpuDevice(threads)), slots(slots), capacity(capacity) {
+  HashModel(int64_t slots, int64_t capacity, int64_t rows, int64_t threads,
+            std::optional<int64_t> ahead = {})
+      : slots(slots), capacity(capacity) {
+    if (ahead) {
+      auto own = std::make_unique<DelayedDevice>(threads, *ahead);
+      delayed = own.get();
+      device = std::move(own);
+    } else {
+      device = makeCpuDevice(threads);
+    }
     addHashPolicy(description, slots, capacity, rows);
     executable = device->load(testKernels());
     reload();
@@ -61,6 +69,17 @@ public:
     for (int i = 0; i < 16; ++i)
       weights[i] = 0.25f * static_cast<float>(i);
     memory->buffer("actor.packed").write(weights);
+    launches.clear();
+    for (const Json &op : description.json["programs"]["actor.rollout"]) {
+      std::vector<Operand> operands;
+      for (const Json &arg : op["args"]) {
+        Range range = memory->range(arg);
+        operands.push_back({range.address, range.bytes});
+      }
+      KernelInfo kernel;
+      kernel.symbol = op["kernel"].get<std::string>();
+      launches.push_back(executable->bind(kernel, operands));
+    }
     // What a cache holds before must not matter.
     memory->buffer("r.cache").write(
         std::vector<int32_t>(slots * capacity, -77));
@@ -82,18 +101,12 @@ public:
     for (const std::string &prompt : prompts)
       groups.push_back({&row, tokenizer->encode(prompt)});
     calls = 0;
-    return rollout->run(groups, settings, *tokenizer, [&](int64_t) {
+    ran = 0;
+    return rollout->run(groups, settings, *tokenizer, [&](int64_t rows) {
       ++calls;
-      for (const Json &op : description.json["programs"]["actor.rollout"]) {
-        std::vector<Operand> operands;
-        for (const Json &arg : op["args"]) {
-          Range range = memory->range(arg);
-          operands.push_back({range.address, range.bytes});
-        }
-        KernelInfo kernel;
-        kernel.symbol = op["kernel"].get<std::string>();
-        device->dispatch(*executable->bind(kernel, operands));
-      }
+      ran += rows;
+      for (const auto &launch : launches)
+        device->dispatch(*launch);
       if (afterCall)
         afterCall(memory->buffer("r.sample_count").read<int64_t>(1)[0]);
     });
@@ -102,13 +115,16 @@ public:
   TestManifest description;
   Manifest manifest;
   std::unique_ptr<Device> device;
+  DelayedDevice *delayed = nullptr;
   std::unique_ptr<Memory> memory;
   std::unique_ptr<Executable> executable;
+  std::vector<std::unique_ptr<Launch>> launches;
   std::unique_ptr<Rollout> rollout;
   std::unique_ptr<Tokenizer> tokenizer = makeCharacters("0123456789+");
   std::vector<float> weights;
   Row row;
   int calls = 0;
+  int64_t ran = 0; ///< rows of all calls
   /// Runs after each call of the program, is told how many draws there were.
   std::function<void(int64_t)> afterCall;
   int64_t slots, capacity;
@@ -141,7 +157,25 @@ Sequence reference(const std::vector<int32_t> &prompt, int64_t number,
   }
 }
 
-// The bits of a rollout must not depend on slots, rows a call, or threads.
+void expectDefinition(const HashModel &model, const OutputSet &set,
+                      const SampleSettings &settings) {
+  for (size_t i = 0; i < set.sequences.size(); ++i) {
+    const Sequence &sequence = set.sequences[i];
+    auto number = static_cast<int64_t>(i);
+    EXPECT_EQ(sequence.group, number / settings.groupSize);
+    Sequence expected =
+        reference(set.groupOf(sequence).prompt,
+                  settings.firstGroup * settings.groupSize + number, settings,
+                  *model.tokenizer, model.weights);
+    EXPECT_EQ(sequence.chosen, expected.chosen) << i;
+    EXPECT_EQ(sequence.logp, expected.logp) << i;
+    EXPECT_EQ(sequence.text, expected.text) << i;
+    EXPECT_EQ(sequence.truncated, expected.truncated) << i;
+  }
+}
+
+// The bits of a rollout must not depend on slots, rows a call, threads, or how
+// far the host is behind.
 TEST(Rollout, EqualsItsDefinitionWhateverTheSlots) {
   std::vector<std::string> prompts = {"1",  "12+34", "123456789+123456789",
                                       "00", "7+7",   "1234"};
@@ -153,28 +187,101 @@ TEST(Rollout, EqualsItsDefinitionWhateverTheSlots) {
   settings.round = 3;
   settings.set = 2;
   settings.firstGroup = 10;
+  using Ahead = std::optional<int64_t>;
   for (bool stops : {false, true}) {
     settings.stops = stops ? std::vector<std::string>{"34", "9+"}
                            : std::vector<std::string>{};
     for (auto [slots, rows, threads] :
          {std::tuple(1, 1, 1), std::tuple(2, 5, 1), std::tuple(7, 7, 2),
-          std::tuple(8, 64, 3), std::tuple(64, 100, 1), std::tuple(30, 3, 1)}) {
-      HashModel model(slots, 40, rows, threads);
-      OutputSet set = model.run(prompts, settings);
-      ASSERT_EQ(set.sequences.size(), 30u);
-      for (size_t i = 0; i < set.sequences.size(); ++i) {
-        const Sequence &sequence = set.sequences[i];
-        EXPECT_EQ(sequence.group, static_cast<int32_t>(i / 5));
-        Sequence expected =
-            reference(set.groups[i / 5].prompt, static_cast<int64_t>(50 + i),
-                      settings, *model.tokenizer, model.weights);
-        EXPECT_EQ(sequence.chosen, expected.chosen) << i << " slots " << slots;
-        EXPECT_EQ(sequence.logp, expected.logp);
-        EXPECT_EQ(sequence.text, expected.text);
-        EXPECT_EQ(sequence.truncated, expected.truncated);
+          std::tuple(8, 64, 3), std::tuple(64, 100, 1), std::tuple(30, 3, 1)})
+      for (Ahead ahead : {Ahead(), Ahead(0), Ahead(1), Ahead(3)}) {
+        SCOPED_TRACE(concat("slots ", slots, ", rows ", rows, ", ahead ",
+                            ahead.value_or(-1)));
+        HashModel model(slots, 40, rows, threads, ahead);
+        OutputSet set = model.run(prompts, settings);
+        ASSERT_EQ(set.sequences.size(), 30u);
+        expectDefinition(model, set, settings);
+        // A second run finds nothing of the first.
+        set = model.run(prompts, settings);
+        expectDefinition(model, set, settings);
       }
-    }
   }
+}
+
+// Few rows for many slots: a sequence that had no row in a call goes on where
+// the host knows its last token, and not from what another one drew.
+TEST(Rollout, SequencesThatMissACallGoOn) {
+  std::mt19937 random(11);
+  auto upTo = [&](unsigned most) { return 1 + random() % most; };
+  for (int i = 0; i < 300; ++i) {
+    SampleSettings settings;
+    settings.groupSize = upTo(4);
+    settings.maxNewTokens = upTo(6);
+    settings.seed = random();
+    int64_t slots = upTo(6), rows = upTo(6), ahead = upTo(4);
+    SCOPED_TRACE(concat("slots ", slots, ", rows ", rows, ", ahead ", ahead,
+                        ", case ", i));
+    std::vector<std::string> prompts(upTo(5));
+    for (std::string &prompt : prompts)
+      for (unsigned length = upTo(6); length > 0; --length)
+        prompt += "0123456789+"[random() % 11];
+    HashModel model(slots, 6 + settings.maxNewTokens - 1, rows, 1, ahead);
+    expectDefinition(model, model.run(prompts, settings), settings);
+    if (HasFailure())
+      return;
+  }
+}
+
+// Sequences that end early and others that are cut, in slots that have no row
+// to spare: what the host has not seen end must not write into the next slot.
+TEST(Rollout, RowsBehindAnEndAreThrownAway) {
+  SampleSettings settings;
+  settings.groupSize = 12;
+  settings.maxNewTokens = 9;
+  settings.seed = 5;
+  int64_t rows = 0;
+  for (int64_t ahead : {0, 1, 2, 3, 20}) {
+    SCOPED_TRACE(ahead);
+    HashModel model(4, 11, 40, 1, ahead);
+    OutputSet set = model.run({"12+", "777"}, settings);
+    expectDefinition(model, set, settings);
+    int64_t cut = 0, chosen = 0;
+    for (const Sequence &sequence : set.sequences) {
+      cut += sequence.truncated;
+      chosen += static_cast<int64_t>(sequence.chosen.size());
+    }
+    EXPECT_GT(cut, 4);
+    EXPECT_LT(cut, 20);
+    // Nothing else is run more often: two rows of each prompt, one a token.
+    EXPECT_EQ(model.ran - model.rollout->discardedRows(), chosen + 4);
+    if (ahead == 0) {
+      EXPECT_EQ(model.rollout->discardedRows(), 0);
+      rows = model.ran;
+    } else {
+      // At most so many rows behind each sequence that was not cut.
+      EXPECT_GT(model.rollout->discardedRows(), 0);
+      EXPECT_LE(model.ran, rows + (24 - cut) * ahead);
+    }
+    if (ahead < 20) // that many steps never are under way
+      EXPECT_EQ(model.delayed->mostBehind, ahead);
+  }
+}
+
+// Artifacts of format 0.5 have no table for it: each call waits for the one
+// before.
+TEST(Rollout, ProgramsThatTakeNoTokensOfTheirOwnAreWaitedFor) {
+  SampleSettings settings;
+  settings.groupSize = 4;
+  settings.maxNewTokens = 9;
+  HashModel model(3, 40, 20, 1, 3);
+  model.description.json["policies"][0]["rollout"].erase("previous");
+  model.reload();
+  expectDefinition(model, model.run({"12+", "777"}, settings), settings);
+  EXPECT_EQ(model.rollout->discardedRows(), 0);
+  EXPECT_EQ(model.delayed->mostBehind, 0);
+  model.description.buffer("r.few", "i32", 19);
+  model.description.json["policies"][0]["rollout"]["previous"] = "r.few";
+  EXPECT_THROW(model.reload(), Error);
 }
 
 TEST(Rollout, PromptsRunOncePerGroupWhereSlotsOverlap) {
@@ -205,8 +312,10 @@ TEST(Rollout, RecordsKeptSets) {
   settings.maxNewTokens = 6;
   settings.topP = 0.9;
   settings.recordKept = true;
-  for (int64_t slots : {1, 4, 7}) {
-    HashModel model(slots, 40, 16, 2);
+  // Their records are read call by call, whatever the device could do.
+  for (auto [slots, ahead] :
+       {std::pair(1, std::optional<int64_t>()), {4, {}}, {7, {}}, {5, 3}}) {
+    HashModel model(slots, 40, 16, 2, ahead);
     model.description.buffer("r.top_p", "f32", 1);
     Json &description = model.description.json["policies"][0]["rollout"];
     description["top_p"] = "r.top_p";
@@ -277,249 +386,6 @@ TEST(KeptSets, GiveBackWhatWasAppended) {
       EXPECT_EQ(shorter, all[i]);
     }
   }
-}
-
-OutputSet randomSet(unsigned seed, int groups, int groupSize, int longest) {
-  std::mt19937 random(seed);
-  OutputSet set;
-  for (int g = 0; g < groups; ++g) {
-    Group group;
-    group.prompt.resize(1 + random() % longest);
-    for (int32_t &token : group.prompt)
-      token = static_cast<int32_t>(random() % 100);
-    set.groups.push_back(group);
-    for (int i = 0; i < groupSize; ++i) {
-      Sequence sequence;
-      sequence.group = g;
-      sequence.chosen.resize(1 + random() % longest);
-      for (int32_t &token : sequence.chosen)
-        token = static_cast<int32_t>(random() % 100);
-      set.sequences.push_back(sequence);
-    }
-  }
-  return set;
-}
-
-TEST(Axes, WholeAndView) {
-  OutputSet set;
-  set.groups.resize(3);
-  for (auto [group, length] : {std::pair(0, 2), {0, 1}, {1, 3}, {2, 1}, {2, 2}})
-    set.sequences.push_back(
-        {group, std::vector<int32_t>(length, 7), {}, "", false});
-  using V = std::vector<int32_t>;
-  Axes whole = Axes::whole(set);
-  EXPECT_EQ(whole.sequenceOffsets, (V{0, 2, 3, 6, 7, 9}));
-  EXPECT_EQ(whole.groupOffsets, (V{0, 2, 3, 5}));
-  EXPECT_EQ(whole.groupTokenOffsets, (V{0, 3, 6, 9}));
-  EXPECT_EQ(whole.tokenSequence, (V{0, 0, 1, 2, 2, 2, 3, 4, 4}));
-  EXPECT_EQ(whole.tokenGroup, (V{0, 0, 0, 1, 1, 1, 2, 2, 2}));
-  EXPECT_EQ(whole.sequenceGroup, (V{0, 0, 1, 2, 2}));
-  EXPECT_EQ(whole.viewTokens, (V{0, 1, 2, 3, 4, 5, 6, 7, 8}));
-  Axes view = Axes::view(set, {1, 4});
-  EXPECT_EQ(view.sequenceOffsets, (V{0, 1, 3}));
-  EXPECT_EQ(view.groupOffsets, (V{0, 1, 2}));
-  EXPECT_EQ(view.groupTokenOffsets, (V{0, 1, 3}));
-  EXPECT_EQ(view.sequenceGroup, (V{0, 1}));
-  EXPECT_EQ(view.viewGroups, (V{0, 2}));
-  EXPECT_EQ(view.viewSequences, (V{1, 4}));
-  EXPECT_EQ(view.viewTokens, (V{2, 7, 8}));
-  Axes empty = Axes::view(set, {});
-  EXPECT_EQ(empty.sequenceOffsets, (V{0}));
-  EXPECT_EQ(empty.groupOffsets, (V{0}));
-}
-
-TEST(OutputSet, KeepsWhatIsFlagged) {
-  OutputSet set = randomSet(1, 4, 2, 5);
-  OutputSet copy = set;
-  copy.keepGroups(std::vector<double>{0, 1, 0, 1});
-  ASSERT_EQ(copy.groups.size(), 2u);
-  EXPECT_EQ(copy.groups[0].prompt, set.groups[1].prompt);
-  EXPECT_EQ(copy.sequences[2].chosen, set.sequences[6].chosen);
-  EXPECT_EQ(copy.sequences[2].group, 1);
-  set.keepSequences(std::vector<double>{0, 0, 1, 0, 0, 0, 1, 1});
-  EXPECT_EQ(set.groups.size(), 2u);
-  ASSERT_EQ(set.sequences.size(), 3u);
-  EXPECT_EQ(set.sequences[0].group, 0);
-  EXPECT_EQ(set.sequences[2].group, 1);
-}
-
-TEST(Deal, EverySequenceOnceAndGroupsWhole) {
-  OutputSet set = randomSet(2, 10, 3, 4);
-  for (bool tear : {false, true}) {
-    auto batches = deal(set, 4, tear, 9, 1, 0);
-    ASSERT_EQ(batches.size(), 4u);
-    std::vector<int> seen(30);
-    for (auto &batch : batches) {
-      EXPECT_TRUE(std::is_sorted(batch.begin(), batch.end()));
-      for (int32_t s : batch)
-        ++seen[s];
-      if (!tear)
-        for (int32_t s : batch)
-          for (int32_t t = s / 3 * 3; t < s / 3 * 3 + 3; ++t)
-            EXPECT_TRUE(std::binary_search(batch.begin(), batch.end(), t));
-    }
-    EXPECT_EQ(seen, std::vector<int>(30, 1));
-    EXPECT_EQ(batches, deal(set, 4, tear, 9, 1, 0));
-    EXPECT_NE(batches, deal(set, 4, tear, 9, 2, 0));
-    EXPECT_NE(batches, deal(set, 4, tear, 9, 1, 1));
-    EXPECT_NE(batches, deal(set, 4, tear, 8, 1, 0));
-  }
-  EXPECT_EQ(deal(set, 12, false, 9, 1, 0).size(), 10u); // never an empty one
-}
-
-/// Every chosen token of the view has one target row, and what that row sees,
-/// through its own and the shared keys, is the text before the token.
-void checkChunks(const OutputSet &set, const Axes &axes, const Packing &packing,
-                 const std::vector<Chunk> &chunks) {
-  std::vector<int> seen(axes.tokens()), wanted(axes.tokens(), 1);
-  for (int64_t token = 0; token < axes.tokens(); ++token)
-    if (packing.dropIdle && packing.idle[axes.tokenSequence[token]])
-      wanted[token] = 0;
-  for (const Chunk &chunk : chunks) {
-    auto rows = static_cast<int32_t>(chunk.tokens.size());
-    EXPECT_LE(rows, packing.rows);
-    EXPECT_LE(chunk.units(), packing.units);
-    EXPECT_EQ(chunk.offsets.front(), 0);
-    EXPECT_EQ(chunk.offsets.back(), rows);
-    for (int64_t u = 0; u < chunk.units(); ++u)
-      for (int32_t r = chunk.offsets[u]; r < chunk.offsets[u + 1]; ++r) {
-        // The last key of a row is the row itself, and all lie in its unit.
-        EXPECT_EQ(chunk.bases[r] + chunk.positions[r], r);
-        EXPECT_LE(chunk.shared[r], chunk.positions[r]);
-        EXPECT_EQ(chunk.sharedBases[r], chunk.offsets[u]);
-        EXPECT_GE(chunk.bases[r] + chunk.shared[r], chunk.offsets[u]);
-      }
-    for (size_t t = 0; t < chunk.targets.size(); ++t) {
-      int32_t token = chunk.tokenIndex[t], row = chunk.targetRows[t];
-      ++seen[token];
-      int32_t in = axes.tokenSequence[token];
-      const Sequence &sequence = set.sequences[axes.viewSequences[in]];
-      std::vector<int32_t> text = set.groups[sequence.group].prompt;
-      int32_t place = token - axes.sequenceOffsets[in];
-      text.insert(text.end(), sequence.chosen.begin(),
-                  sequence.chosen.begin() + place);
-      EXPECT_EQ(chunk.targets[t], sequence.chosen[place]);
-      ASSERT_EQ(chunk.positions[row] + 1, static_cast<int32_t>(text.size()));
-      for (int32_t p = 0; p <= chunk.positions[row]; ++p) {
-        int32_t key =
-            (p < chunk.shared[row] ? chunk.sharedBases : chunk.bases)[row] + p;
-        EXPECT_EQ(chunk.tokens[key], text[p]);
-        EXPECT_EQ(chunk.positions[key], p);
-      }
-    }
-    EXPECT_TRUE(
-        std::adjacent_find(chunk.targetRows.begin(), chunk.targetRows.end()) ==
-        chunk.targetRows.end());
-  }
-  EXPECT_EQ(seen, wanted);
-}
-
-TEST(Chunks, EveryTokenIsPredictedOnceFromWhatStandsBeforeIt) {
-  for (unsigned seed = 0; seed < 40; ++seed) {
-    OutputSet set = randomSet(seed, 6, 3, 12);
-    if (seed % 5 == 0)
-      for (Group &group : set.groups)
-        group.prompt.resize(1);
-    std::vector<int32_t> chosen;
-    for (int32_t i = 0; i < 18; ++i)
-      if ((seed + i) % 3)
-        chosen.push_back(i);
-    Axes axes = Axes::view(set, chosen);
-    Packing packing{24 + seed};
-    if (seed % 4 == 0)
-      packing.units = 2;
-    if (seed % 2)
-      for (int64_t i = 0; i < axes.sequences(); ++i)
-        packing.idle.push_back((i + seed) % 5 < 2);
-    packing.dropIdle = seed % 4 == 3;
-    checkChunks(set, axes, packing, packChunks(set, axes, packing));
-  }
-}
-
-OutputSet setOfLengths(int prompt, std::vector<int> lengths) {
-  OutputSet set;
-  set.groups.resize(1);
-  set.groups[0].prompt.resize(prompt, 1);
-  for (int length : lengths)
-    set.sequences.push_back(
-        {0, std::vector<int32_t>(length, 1), {}, "", false});
-  return set;
-}
-
-TEST(Chunks, AGroupSharesTheRowsOfItsPrompt) {
-  OutputSet set = setOfLengths(5, {3, 1, 4});
-  Axes axes = Axes::whole(set);
-  auto chunks = packChunks(set, axes, {100});
-  ASSERT_EQ(chunks.size(), 1u);
-  // Four rows once, then each sequence's last row of the prompt and its own.
-  EXPECT_EQ(chunks[0].tokens.size(), 4u + 3 + 1 + 4);
-  EXPECT_EQ(chunks[0].units(), 1);
-  EXPECT_EQ(chunks[0].sharedRows, 8);
-  EXPECT_EQ(chunks[0].targetRows,
-            (std::vector<int32_t>{4, 5, 6, 7, 8, 9, 10, 11}));
-  // Where a chunk ends, the prompt stands again.
-  chunks = packChunks(set, axes, {10});
-  ASSERT_EQ(chunks.size(), 2u);
-  EXPECT_EQ(chunks[0].tokens.size(), 4u + 3 + 1);
-  EXPECT_EQ(chunks[1].tokens.size(), 4u + 4);
-  EXPECT_EQ(chunks[1].shared, std::vector<int32_t>(8, 0));
-}
-
-TEST(Chunks, IdleSequencesStandApart) {
-  OutputSet set = setOfLengths(5, {3, 1, 4, 2});
-  Axes axes = Axes::whole(set);
-  Packing packing{100, 100, {false, true, false, true}};
-  auto chunks = packChunks(set, axes, packing);
-  ASSERT_EQ(chunks.size(), 2u);
-  EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 2}));
-  EXPECT_EQ(chunks[1].sequences, (std::vector<int32_t>{1, 3}));
-  packing.dropIdle = true;
-  chunks = packChunks(set, axes, packing);
-  ASSERT_EQ(chunks.size(), 1u);
-  EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 2}));
-  chunks[0].keepTargets({true, false, false, true, false, true, false});
-  EXPECT_EQ(chunks[0].targetRows, (std::vector<int32_t>{4, 7, 9}));
-}
-
-TEST(Chunks, KeptSetsOfTheirTargets) {
-  OutputSet set = randomSet(4, 5, 3, 9);
-  std::mt19937 random(5);
-  const int64_t vocabulary = 40;
-  for (Sequence &sequence : set.sequences)
-    for (size_t c = 0; c < sequence.chosen.size() && sequence.group != 2; ++c) {
-      std::vector<int8_t> flags(vocabulary);
-      for (int8_t &flag : flags)
-        flag = random() % 3 == 0;
-      sequence.kept.append(flags);
-    }
-  Axes axes = Axes::view(set, {0, 2, 3, 7, 8, 11, 14});
-  size_t targets = 0;
-  for (const Chunk &chunk : packChunks(set, axes, {20})) {
-    std::vector<int8_t> flags = keptOf(chunk, set, axes, vocabulary);
-    ASSERT_EQ(flags.size(), chunk.targets.size() * vocabulary);
-    for (size_t t = 0; t < chunk.targets.size(); ++t, ++targets) {
-      int32_t in = axes.tokenSequence[chunk.tokenIndex[t]];
-      const Sequence &sequence = set.sequences[axes.viewSequences[in]];
-      // Group 2 is without: all tokens are kept.
-      std::vector<int8_t> expected(vocabulary, 1);
-      if (sequence.group != 2)
-        sequence.kept.write(chunk.tokenIndex[t] - axes.sequenceOffsets[in],
-                            expected);
-      std::span row = std::span(flags).subspan(t * vocabulary, vocabulary);
-      EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin()));
-    }
-  }
-  EXPECT_EQ(static_cast<int64_t>(targets), axes.tokens());
-}
-
-TEST(Chunks, BestFitDecreasing) {
-  // Rows = chosen, with a prompt of one.
-  OutputSet set = setOfLengths(1, {3, 7, 5, 2, 3});
-  auto chunks = packChunks(set, Axes::whole(set), {10});
-  ASSERT_EQ(chunks.size(), 2u);
-  EXPECT_EQ(chunks[0].sequences, (std::vector<int32_t>{0, 1}));
-  EXPECT_EQ(chunks[1].sequences, (std::vector<int32_t>{2, 3, 4}));
-  EXPECT_THROW(packChunks(set, Axes::whole(set), {6}), Error);
 }
 
 } // namespace

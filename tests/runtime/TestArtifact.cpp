@@ -70,7 +70,7 @@ Json dispatch(const std::string &kernel, const std::vector<Json> &args) {
 
 void addHashPolicy(TestManifest &m, int64_t slots, int64_t capacity,
                    int64_t rows) {
-  for (const char *name : {"tokens", "positions", "bases"})
+  for (const char *name : {"tokens", "positions", "bases", "previous", "ids"})
     m.buffer(std::string("r.") + name, "i32", rows);
   m.buffer("r.sample_rows", "i32", slots);
   m.buffer("r.noise", "i32", 4 * slots);
@@ -85,13 +85,16 @@ void addHashPolicy(TestManifest &m, int64_t slots, int64_t capacity,
   m.buffer("actor.moments", "f32", 16);
   m.buffer("actor.packed", "f32", 16);
   m.buffer("actor.updates", "f64", 1);
+  m.kernel("choose_ids", 5);
   m.kernel("store_rows", 5);
   m.kernel("draw", 11);
   m.kernel("pack", 2);
   m.json["programs"]["actor.rollout"] = {
-      dispatch("store_rows",
-               {ref("r.tokens"), ref("r.positions"), ref("r.bases"),
-                ref("r.cache"), ref("r.row_count")}),
+      dispatch("choose_ids",
+               {ref("r.tokens"), ref("r.previous"), ref("r.token"),
+                ref("r.ids"), ref("r.row_count")}),
+      dispatch("store_rows", {ref("r.ids"), ref("r.positions"), ref("r.bases"),
+                              ref("r.cache"), ref("r.row_count")}),
       dispatch("draw", {ref("r.cache"), ref("r.positions"), ref("r.bases"),
                         ref("r.sample_rows"), ref("r.noise"), ref("r.key"),
                         ref("r.temperature"), ref("actor.packed"),
@@ -100,8 +103,8 @@ void addHashPolicy(TestManifest &m, int64_t slots, int64_t capacity,
       dispatch("pack", {ref("actor.weights"), ref("actor.packed")})};
   Json rollout = {{"slots", slots}, {"capacity", capacity}, {"rows", rows}};
   for (const char *name :
-       {"tokens", "positions", "bases", "sample_rows", "noise", "key",
-        "temperature", "row_count", "sample_count", "token", "logp"})
+       {"tokens", "previous", "positions", "bases", "sample_rows", "noise",
+        "key", "temperature", "row_count", "sample_count", "token", "logp"})
     rollout[name] = std::string("r.") + name;
   rollout["cache"] = {{{"buffer", "r.cache"},
                        {"layers", 1},

@@ -45,6 +45,19 @@ R1C_KERNEL(count_workers, 8) {
   seen[worker] = workers;
 }
 
+/* id = token of the row, or where that is below 0, what the call before drew:
+   tokens, previous i32[rows], drawn i32[slots], ids i32[rows], rows */
+R1C_KERNEL(choose_ids, 40) {
+  const int32_t *tokens = (const int32_t *)args[0],
+                *previous = (const int32_t *)args[1],
+                *drawn = (const int32_t *)args[2];
+  int32_t *ids = (int32_t *)args[3];
+  int64_t from, to;
+  share(*(const int64_t *)args[4], worker, workers, &from, &to);
+  for (int64_t r = from; r < to; ++r)
+    ids[r] = tokens[r] < 0 ? drawn[previous[r]] : tokens[r];
+}
+
 /* cache[base + position] = token: tokens, positions, bases i32[rows], cache
    i32[slots * capacity], rows */
 R1C_KERNEL(store_rows, 40) {

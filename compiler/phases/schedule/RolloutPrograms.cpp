@@ -5,14 +5,40 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "compiler/phases/ragged/KernBuilder.h"
 #include "compiler/phases/schedule/Capacities.h"
 #include "compiler/phases/schedule/RoleSlots.h"
+#include "compiler/phases/schedule/Scratch.h"
 #include "compiler/phases/schedule/Support.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::schedule;
+
+/// Each row's token: its own, or where that is below 0 what the draw
+/// `previous[row]` of the call before left. The host need not have seen it.
+static Slot rowIds(OpBuilder &builder, Kernels &kernels, Location loc,
+                   Slot tokens, Slot previous, Slot drawn) {
+  Scratch scratch(builder, kernels);
+  OpBuilder &b = scratch.builder();
+  auto type = RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type());
+  ragged::Operand operands[] = {
+      ragged::element(scratch.argument(type, tokens)),
+      ragged::gathered(scratch.argument(type, drawn))};
+  Value index = scratch.argument(type, previous);
+  // Every row gathers, so `previous` lies inside the table for all of them.
+  Value ids = ragged::map(
+      b, NameLoc::get(b.getStringAttr("row_ids"), loc), type, operands, index,
+      [](OpBuilder &b, Location loc, ValueRange x) -> Value {
+        Value zero = arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(0));
+        Value isDrawn = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt,
+                                              x[0], zero);
+        return arith::SelectOp::create(b, loc, isDrawn, x[1], x[0]);
+      });
+  return scratch.dispatch(ids, "activations");
+}
 
 /// `<policy>.rollout`: one call runs any mixture of prompt and decode rows and
 /// draws a token for some of them; `<policy>.rollout.filtered`: from those that
@@ -37,6 +63,7 @@ LogicalResult Models::rollout(Policy &policy) {
   rt::RefAttr bases = table("bases", rowCapacity);
   rt::RefAttr sampleRows = table("sample_rows", slots);
   rt::RefAttr noise = table("noise", slots * 4);
+  rt::RefAttr previous = table("previous", rowCapacity);
   rt::RefAttr key = table("key", 2);
   rt::RefAttr temperature = table("temperature", 1, "f32");
   rt::RefAttr topK = table("top_k", 1, "f32"), topP = table("top_p", 1, "f32"),
@@ -82,10 +109,12 @@ LogicalResult Models::rollout(Policy &policy) {
   Slot out{perLayer(activations, activationBytes, 1), rows};
   auto write = [&](OpBuilder builder, StringRef head) -> LogicalResult {
     llvm::StringMap<Slot> cacheRows;
+    Slot ids = rowIds(builder, kernels, loc, {tokens, rows}, {previous, rows},
+                      {token, samples});
     if (failed(call(
             builder, policy, "embed",
             [&](DictionaryAttr role, Type) {
-              return pick({{"tokens", {tokens, rows}}}, role);
+              return pick({{"tokens", ids}}, role);
             },
             [&](DictionaryAttr, Type) { return first; })) ||
         failed(call(
@@ -163,6 +192,7 @@ LogicalResult Models::rollout(Policy &policy) {
   for (auto [name, ref] :
        std::initializer_list<std::pair<StringRef, rt::RefAttr>>{
            {"tokens", tokens},
+           {"previous", previous},
            {"positions", positions},
            {"bases", bases},
            {"sample_rows", sampleRows},

@@ -271,7 +271,7 @@ public:
           session.collective().share(static_cast<int64_t>(prompts.size()));
       settings.firstGroup = tried + from;
       tried += static_cast<int64_t>(prompts.size());
-      int64_t ran = 0, alone = 0;
+      int64_t ran = 0, alone = 0, discarded = 0;
       OutputSet candidates = policy.rollout->run(
           {prompts.begin() + from, prompts.begin() + to}, settings,
           *policy.tokenizer, [&](int64_t rows) {
@@ -282,14 +282,17 @@ public:
               session.trace->add("rollout step", "sample", begin,
                                  concat("\"rows\":", rows));
           });
+      discarded = policy.rollout->discardedRows();
       if (session.collective().size() > 1)
-        candidates = gather(session, std::move(prompts), candidates, ran);
+        candidates =
+            gather(session, std::move(prompts), candidates, ran, discarded);
       for (const Sequence &sequence : candidates.sequences)
         alone +=
             static_cast<int64_t>(candidates.groupOf(sequence).prompt.size() -
                                  1 + sequence.chosen.size());
       session.counts.sampledRows += ran;
-      session.counts.copiedPromptRows += alone - ran;
+      session.counts.discardedRows += discarded;
+      session.counts.copiedPromptRows += alone - (ran - discarded);
       session.sampledTokens += candidates.tokens();
       filter(session, candidates);
       result.append(std::move(candidates));
@@ -304,19 +307,22 @@ public:
   }
 
 private:
-  /// What all ranks drew, in the order of their prompts; adds up `ran`.
+  /// What all ranks drew, in the order of their prompts; adds up the counts.
   OutputSet gather(Session &session, std::vector<Group> prompts,
-                   const OutputSet &mine, int64_t &ran) const {
+                   const OutputSet &mine, int64_t &ran,
+                   int64_t &discarded) const {
     std::string bytes;
-    appendBytes(bytes, std::vector<int64_t>{ran});
+    appendBytes(bytes, std::vector<int64_t>{ran, discarded});
     bytes += sequencesToBytes(mine.sequences);
     std::vector<std::string> all = session.collective().gather(
         std::move(bytes), {"gather of samples", loc});
     OutputSet whole;
-    ran = 0;
+    ran = discarded = 0;
     for (size_t rank = 0; rank < all.size(); ++rank) {
       std::string_view from = all[rank];
-      ran += takeBytes<int64_t>(from).at(0);
+      std::vector<int64_t> rows = takeBytes<int64_t>(from);
+      ran += rows.at(0);
+      discarded += rows.at(1);
       int64_t first = static_cast<int64_t>(prompts.size() * rank / all.size());
       sequencesFromBytes(from, first, *policy.tokenizer, whole.sequences);
     }
