@@ -9,10 +9,15 @@
 // Four tiles: few rows (64 x 48 columns, steps of 128), many (128 x 256), between (128 x 160, 64 x 80).
 // CHECK-LABEL: func.func @forward(
 // CHECK-SAME: blocks_per_sm = 1
+// CHECK-SAME: overlap = true
 // CHECK-SAME: tensor_maps = [
 // CHECK-SAME: box = [64,
 // CHECK-SAME: operand = 0
 // CHECK-SAME: sizes = [896, -1], strides = [1792], swizzle = 128
+// CHECK-SAME: threads = 384
+// CHECK-NOT: llvm.load {{.*}}llvm.ptr<1>
+// CHECK: griddepcontrol.wait
+// CHECK-NEXT: griddepcontrol.launch_dependents
 // CHECK: nvvm.mbarrier.init
 // CHECK: nvvm.barrier
 // CHECK: nvvm.setmaxregister increase 232
@@ -49,10 +54,28 @@ func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> t
 
 // Both operands with rows as k: the transposing forms, and a last stage that is cleared behind the last row.
 // CHECK-LABEL: func.func @weights(
+// CHECK-SAME: blocks_per_sm = 1
+// CHECK-SAME: overlap = true
+// CHECK-SAME: threads = 384
+// CHECK: griddepcontrol.wait
+// CHECK-COUNT-20: nvvm.mbarrier.init
+// CHECK-NOT: nvvm.mbarrier.init
+// CHECK: nvvm.setmaxregister increase 232
+// CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: nvvm.fence.proxy
 // CHECK: nvvm.barrier id
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}}<col>{{.*}}<row>
 // CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// A stage: a box of A and two of B.
+// CHECK: nvvm.setmaxregister decrease 40
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-3: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
 func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<896x896xf32>) -> tensor<896x896xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b transpose_a : tensor<?x896xbf16>, tensor<?x896xbf16> init(%w : tensor<896x896xf32>) -> (tensor<896x896xf32>)
   return %c : tensor<896x896xf32>
@@ -61,14 +84,24 @@ func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<89
 // A reduction over a chunk: 16 of a thread's 64 columns of a row at a time, from its own shared memory; then exchanges in a quad.
 // The warpgroups take turns: one waits for the other's steps before its own.
 // CHECK-LABEL: func.func @chunks(
+// CHECK-SAME: overlap = true
+// CHECK-COUNT-10: nvvm.mbarrier.init
+// CHECK-NOT: nvvm.mbarrier.init
+// CHECK: nvvm.setmaxregister increase 232
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: scf.for {{.*}} iter_args
 // CHECK: nvvm.mbarrier.try_wait.parity
-// CHECK: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 1
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
 // CHECK: scf.for
 // CHECK-COUNT-16: arith.maximumf
 // CHECK: nvvm.shfl.sync bfly
+// CHECK: nvvm.setmaxregister decrease 40
+// CHECK: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
 func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tensor<?x4xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x64xbf16>, !kern.packed<64x1000xbf16> acc(%s) -> (chunk tensor<?x4xf32>) {
     %m = kern.reduce max %s : f32
