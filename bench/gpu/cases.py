@@ -14,6 +14,9 @@ SQUARE = ((4096, 4096, (4096,)), (8192, 8192, (8192,)))
 SMALL = (1, 64, 128)
 SHAPES = ((1152, 896, (16384,)), (896, 896, (16384,)), (9728, 896, (*SMALL, 16384)), (896, 4864, (*SMALL, 16384)),
           (4096, 14336, SMALL), (151936, 896, SMALL))
+# Products of a decode step of the 0.5B shape, and among how many blocks their sums are divided where nothing is promised
+# about bits: columns (N), depth (K), parts.
+DECODED = ((896, 896, (2, 4)), (9728, 896, (2,)), (896, 4864, (2, 4, 8)))
 # Columns of A and of B, and rows: the reduction runs over the rows.
 GRADIENTS = ((4096, 4096, 8192), (896, 9728, 16384))
 HEAD = (8192, 4096, 131072, 2048)  # rows, width, vocabulary, rows of a slice
@@ -53,6 +56,17 @@ def product(name, columns, depth):
     %narrow = arith.truncf %sum : f32 to bf16
     kern.yield %narrow : bf16
   }}
+  return %c : {c}
+}}
+"""
+
+
+def added(name, columns, depth, parts=1):
+    """A product that is added to float32: with several parts by atomic additions, in the order in which they come."""
+    a, b, c = f"tensor<?x{depth}xbf16>", f"!kern.packed<{depth}x{columns}xbf16>", f"tensor<?x{columns}xf32>"
+    split = f", kern.unordered_splits = {parts} : i64" if parts > 1 else ""
+    return f"""func.func @{name}(%a: {a}, %b: {b}, %init: {c}) -> {c} attributes {{kern.kernel{split}}} {{
+  %c = kern.matmul %a, %b : {a}, {b} init(%init : {c}) -> ({c})
   return %c : {c}
 }}
 """
@@ -103,6 +117,26 @@ def products(kernels, cases):
             "flops": 2 * m * n * rows,
             "buffers": {"a": bf16(rows, m), "b": bf16(rows, n, scale=0.02), "c": buffer("f32", m, n)},
             "steps": [{"kernel": kernel, "rows": rows, "operands": ["a", "b", "c"]}]})
+
+
+def invariance(kernels, cases):
+    """The same product and result, with a row's bits its own, and with k divided among blocks as a library does where
+    that fills the device: what is `beside` a case is its peer."""
+    for columns, depth, parts in DECODED:
+        for n in (1, *parts):
+            kernels.append(added(f"added_{columns}_{depth}_{n}", columns, depth, n))
+        for m in (1, 16, 64):
+            base = f"invariance {m}x{columns}x{depth}"
+            for n in (1, *parts):
+                case = {"name": base, "what": f"row invariance, {m} row{'s' if m > 1 else ''}",
+                        "case": f"{m}x{columns}x{depth}", "goal": 0.9}
+                if n > 1:
+                    case = {"name": f"{base} in {n}", "beside": base, "way": f"k in {n}"}
+                cases.append(case | {
+                    "flops": 2 * m * columns * depth,
+                    "buffers": {"a": bf16(m, depth), "b": bf16(ceil(columns, 32), depth, scale=0.02),
+                                "c": buffer("f32", m, columns)},
+                    "steps": [{"kernel": f"added_{columns}_{depth}_{n}", "rows": m, "operands": ["a", "b", "c"]}]})
 
 
 def head(kernels, cases):
@@ -169,6 +203,7 @@ def main():
     directory = pathlib.Path(sys.argv[1])
     kernels, cases = [], []
     products(kernels, cases)
+    invariance(kernels, cases)
     head(kernels, cases)
     attentions(kernels, cases)
     (directory / "kernels.mlir").write_text("".join(kernels))

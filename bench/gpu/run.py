@@ -27,7 +27,7 @@ from peers import NEW, PROMPT, WAYS  # noqa: E402
 PACKAGE = ROOT / "build" / "gpu"
 PARTS = ("tests", "programs", "kernels", "head", "attention", "train", "decode")
 PEERS = {"kernels": ["products"], "attention": ["products"], "head": ["head"], "train": ["train"], "decode": ["decode"]}
-CASES = {"kernels": ("matmul", "gradient"), "head": ("head",), "attention": ("attention",)}
+CASES = {"kernels": ("matmul", "gradient", "invariance"), "head": ("head",), "attention": ("attention",)}
 ON_POLICY = ("narrow-bf16", "wide-bf16", "qwen3-bf16")
 DECODED = 512  # new tokens of decode*.r1
 PEERS_READY = 130  # seconds after the start until which peers are waited for
@@ -277,9 +277,12 @@ def bench(part, rounds, timeout):
             # The kernels' peer gives what attention is held against, too.
             if part != "attention" or not rows.peers.keys() & {case["name"] for case in cases}:
                 peers.measure(part, theirs, 60)
+        for case in cases:
+            if "beside" in case and case["name"] in mine:
+                theirs.setdefault(case["beside"], {})[case["way"]] = mine[case["name"]]
         rows.peers |= {name: ways for name, ways in theirs.items()}
         for case in cases:
-            if case["name"] in mine:
+            if case["name"] in mine and "beside" not in case:
                 rows.add_case(part, case, statistics.median(mine[case["name"]]))
         missing = [case["name"] for case in cases if case["name"] not in mine]
         if missing:
@@ -317,7 +320,7 @@ def decode(place, peers, rows):
         raise Failed("; ".join(wrong))
 
 
-BODIES = {"tests": tests, "programs": programs, "kernels": bench("kernels", 2, 45), "head": bench("head", 2, 25),
+BODIES = {"tests": tests, "programs": programs, "kernels": bench("kernels", 2, 60), "head": bench("head", 2, 25),
           "attention": bench("attention", 2, 40), "train": train, "decode": decode}
 
 

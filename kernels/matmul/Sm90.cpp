@@ -36,6 +36,7 @@ private:
   // The walk over tiles, the same in producer and consumers.
   struct Place {
     Value row, column; ///< of the first element of this block's tile
+    Value first, end;  ///< steps of k
   };
   void walk(const Tile &tile, Value group, ValueRange carried,
             function_ref<SmallVector<Value>(Place, ValueRange)> body);
@@ -161,16 +162,25 @@ void Sm90Matmul::walk(
   }
   Value high = w.ceilDiv(rows, tile.rows());
   int64_t wide = llvm::divideCeil(width, tile.width());
-  Value count = w.mul(high, wide);
+  Value steps = stepsOf(tile);
+  Value count = w.mul(w.mul(high, wide), plan.splits);
   e.loop(first, count, step, carried,
          [&](Value t, ValueRange inner) -> SmallVector<Value> {
+           Value from = w.c(0), end = steps;
+           if (plan.splits > 1) {
+             Value part = w.rem(t, plan.splits);
+             t = w.div(t, plan.splits);
+             from = w.div(e.mul(part, steps), plan.splits);
+             end = w.div(e.mul(w.add(part, 1), steps), plan.splits);
+           }
            Value band = w.div(t, plan.band * wide);
            Value top = w.mul(band, plan.band);
            Value height = e.min(w.c(plan.band), e.sub(high, top));
            Value inside = e.sub(t, w.mul(band, plan.band * wide));
            Value across = e.div(inside, height);
            Value down = e.add(top, e.sub(inside, e.mul(across, height)));
-           return body({w.mul(down, tile.rows()), w.mul(across, tile.width())},
+           return body({w.mul(down, tile.rows()), w.mul(across, tile.width()),
+                        from, end},
                        inner);
          });
 }
@@ -243,7 +253,6 @@ void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
 }
 
 void Sm90Matmul::produce(const Tile &tile) {
-  Value steps = stepsOf(tile);
   Value bytes = w.c(tile.stageBytes());
   if (tile.rows() == 64 && !transposed)
     for (int64_t few : {32, 16, 8})
@@ -252,7 +261,7 @@ void Sm90Matmul::produce(const Tile &tile) {
   // The first wait for each stage must pass: parity 1 is that of the phase
   // before the first.
   walk(tile, {}, {w.c(0), w.c(1)}, [&](Place place, ValueRange carried) {
-    return e.loop(w.c(0), steps, w.c(1), carried,
+    return e.loop(place.first, place.end, w.c(1), carried,
                   [&](Value step, ValueRange inner) -> SmallVector<Value> {
                     Value stage = inner[0], phase = inner[1];
                     Value full = fullBarrier(stage);
@@ -335,7 +344,7 @@ void Sm90Matmul::consume(const Tile &tile) {
     if (turns)
       w.wait(turnBarrier(group), carried[2]);
     SmallVector<Value> end = e.loop(
-        w.c(0), steps, w.c(1), start,
+        place.first, place.end, w.c(1), start,
         [&](Value step, ValueRange inner) -> SmallVector<Value> {
           SmallVector<Value> sums(inner.take_front(tile.blocks));
           Value stage = inner[tile.blocks], phase = inner[tile.blocks + 1];
@@ -361,7 +370,7 @@ void Sm90Matmul::consume(const Tile &tile) {
           w.waitGroups(1);
           Value before =
               e.select(w.is(stage, 0), w.c(tile.stages - 1), w.add(stage, -1));
-          Value notFirst = e.less(w.c(0), step);
+          Value notFirst = e.less(place.first, step);
           free(w.both(frees, notFirst), before);
           auto [stage1, phase1] = next(tile, stage, phase);
           sums.push_back(stage1);
@@ -374,16 +383,20 @@ void Sm90Matmul::consume(const Tile &tile) {
     Value stage = end[tile.blocks], phase = end[tile.blocks + 1];
     Value last =
         e.select(w.is(stage, 0), w.c(tile.stages - 1), w.add(stage, -1));
-    free(w.both(frees, e.less(w.c(0), steps)), last);
+    free(w.both(frees, e.less(place.first, place.end)), last);
 
     Value row = place.row, column = place.column;
     if (tile.share == Tile::Rows)
       column = e.add(column, w.mul(group, tile.columns));
     if (tile.share == Tile::Columns)
       row = e.add(row, w.mul(group, 64 * tile.blocks));
-    for (int64_t i = 0; i < tile.blocks; ++i)
-      epilogue.store(w.unpack(end[i]), w.add(row, 64 * i), column,
-                     tile.columns);
+    for (int64_t i = 0; i < tile.blocks; ++i) {
+      SmallVector<Value> sums = w.unpack(end[i]);
+      if (plan.splits > 1)
+        epilogue.add(sums, w.add(row, 64 * i), column, tile.columns);
+      else
+        epilogue.store(sums, w.add(row, 64 * i), column, tile.columns);
+    }
     if (!turns)
       return SmallVector<Value>{stage, phase};
     // The other group's tile lies between.
@@ -471,7 +484,16 @@ void r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {
 }
 
 LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k) {
-  Sm90Plan plan = planMatmulSm90(cast<kern::MatmulOp>(k.op));
+  auto op = cast<kern::MatmulOp>(k.op);
+  Sm90Plan plan = planMatmulSm90(op);
+  if (auto splits = k.source->getAttrOfType<IntegerAttr>(splitAttribute)) {
+    if (!op.getInit() || op.getTransposeA() || splits.getInt() < 2 ||
+        splits.getInt() > 64)
+      return op.emitOpError() << "'" << splitAttribute
+                              << "' is from 2 to 64, of a product by a packed "
+                                 "matrix that has an init";
+    plan = planSplitSm90(op, splits.getInt());
+  }
   std::string tiles;
   for (const Sm90Plan::Choice &choice : plan.choices) {
     tiles += llvm::formatv("{0}{1} x {2}", tiles.empty() ? "" : ", ",

@@ -62,13 +62,25 @@ struct Sm90Plan {
   /// Registers move between warpgroups only: 4 warps, or none moves (0).
   int64_t producerWarps = 4;
   int64_t producerRegisters = 40, consumerRegisters = 232;
+  /// Blocks among which the steps of k of a tile are divided. With more than
+  /// one they add to the result as they come, in no order: for comparison.
+  int64_t splits = 1;
 };
+
+/// On a kernel's function: `splits` of its product's plan. For bench/gpu alone,
+/// to show the price of what every other kernel keeps: that a row's bits depend
+/// on the row, and are the same in every run. No phase writes it.
+inline constexpr llvm::StringLiteral splitAttribute = "kern.unordered_splits";
 
 /// Whether the product can be computed from tensor maps: bf16, lines of A and B
 /// a multiple of 16 bytes long.
 bool servesMatmulSm90(kern::MatmulOp op);
 /// The plan for a device of `processors` multiprocessors.
 Sm90Plan planMatmulSm90(kern::MatmulOp op, int64_t processors = 132);
+/// The plan for few rows with k divided among so many blocks. The op has an
+/// init.
+Sm90Plan planSplitSm90(kern::MatmulOp op, int64_t splits,
+                       int64_t processors = 132);
 void buildMatmulSm90(Kernel &k, const Sm90Plan &plan);
 
 /// What is fused behind a product: applies the op's region to sums in
@@ -83,6 +95,9 @@ public:
   /// held by a warpgroup as wgmma leaves them.
   void store(mlir::ArrayRef<Value> sums, Value row, Value column,
              int64_t columns);
+  /// The same, added to what is there while others add, too; without a region.
+  void add(mlir::ArrayRef<Value> sums, Value row, Value column,
+           int64_t columns);
 
 private:
   struct Pair {

@@ -524,6 +524,31 @@ void Sm90Epilogue::storeLine(Line &line, ArrayRef<Value> sums,
   });
 }
 
+void Sm90Epilogue::add(ArrayRef<Value> sums, Value row, Value column,
+                       int64_t columns) {
+  Type f32 = e.b.getF32Type();
+  Value lane = w.lane(), warp = w.rem(w.div(w.thread(), 32), 4);
+  Value first = e.add(row, e.add(w.mul(warp, 16), w.div(lane, 4)));
+  Value left = e.add(column, w.mul(w.rem(lane, 4), 2));
+  for (int64_t r : {0, 1}) {
+    Value at = w.add(first, 8 * r);
+    e.when(e.less(at, rows), [&] {
+      Value line =
+          e.at(global(op.getResult(0)), e.mul(e.toI64(at), width), f32);
+      for (int64_t b = 0; b < columns / 8; ++b)
+        for (int64_t i : {0, 1}) {
+          Value c = w.add(left, 8 * b + i);
+          e.when(w.below(c, width), [&] {
+            LLVM::AtomicRMWOp::create(
+                e.b, e.loc, LLVM::AtomicBinOp::fadd,
+                e.at(line, e.toI64(c), f32), sums[4 * b + 2 * r + i],
+                LLVM::AtomicOrdering::monotonic, "device");
+          });
+        }
+    });
+  }
+}
+
 void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
                          int64_t columns) {
   Value lane = w.lane();

@@ -163,3 +163,18 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   }
   return plan;
 }
+
+Sm90Plan r1c::kernels::planSplitSm90(kern::MatmulOp op, int64_t splits,
+                                     int64_t processors) {
+  Sm90Plan plan;
+  plan.splits = splits;
+  int64_t width = cast<kern::PackedType>(op.getB().getType()).getN();
+  int64_t columns = fewRowsWidth(width, 16, processors / splits);
+  // A part of few steps is cut finer, so that none has much more than another.
+  int64_t part = op.getDepth() / splits;
+  Sm90Tile tile = part < 512
+                      ? tileOf(columns / 2, Sm90Tile::Rows, 64, ringBytes)
+                      : lowTile(columns, part, ringBytes);
+  plan.choices.push_back({tile, 0, costOf(tile, part)});
+  return plan;
+}

@@ -153,6 +153,55 @@ TEST(TensorCores, ProductsInEveryTile) {
   }
 }
 
+// What bench/gpu holds the others against: parts of k in different blocks,
+// which add to what is there. Whatever the order, the sum is right to rounding.
+TEST(TensorCores, SplitSumsAddUp) {
+  for (auto [k, n, splits] : {std::tuple<int64_t, int64_t, int64_t>{72, 96, 3},
+                              {328, 520, 2},
+                              {1352, 104, 2},
+                              {64, 40, 5}}) {
+    std::string K = num(k), N = num(n), c = "tensor<?x" + N + "xf32>",
+                a = "tensor<?x" + K + "xbf16>",
+                b = "!kern.packed<" + K + "x" + N + "xbf16>";
+    Kernels kernels(
+        "func.func @mm(%a: " + a + ", %b: " + b + ", %c: " + c + ") -> " + c +
+        " attributes {kern.kernel, kern.unordered_splits = " + num(splits) +
+        " : i64} {\n  %0 = kern.matmul %a, %b : " + a + ", " + b +
+        " init(%c : " + c + ") -> (" + c + ")\n  return %0 : " + c + "\n}\n");
+    for (int64_t rows : {1, 16, 37, 64, 70}) {
+      Matrix x(rows * k), y((n + 31) / 32 * 32 * k);
+      std::vector<float> out(rows * n + 16);
+      std::normal_distribution<float> draw;
+      for (float &value : out)
+        value = draw(rng());
+      auto *to =
+          reinterpret_cast<float *>((uintptr_t(out.data()) + 63) / 64 * 64);
+      std::vector<float> before(to, to + rows * n);
+      Statistics statistics;
+      ASSERT_EQ(
+          kernels.run({x.buffer(), y.buffer(), {to, size_t(rows * n * 4)}},
+                      rows, 1 + rows % 7, rows % 2 ? 0 : rng()(), statistics),
+          "")
+          << rows;
+      EXPECT_GT(statistics.wgmmas, 0u);
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < n; ++j) {
+          double sum = before[i * n + j], size = std::abs(sum);
+          for (int64_t l = 0; l < k; ++l) {
+            double term = double(wide(x.data()[i * k + l])) *
+                          double(wide(y.data()[j * k + l]));
+            sum += term;
+            size += std::abs(term);
+          }
+          // An f32 rounding a step of 16, and one a part.
+          double most = double(k / 16 + 2 + splits) * 0x1p-24 * size;
+          ASSERT_NEAR(to[i * n + j], sum, most)
+              << rows << " rows, " << i << ", " << j;
+        }
+    }
+  }
+}
+
 TEST(TensorCores, WeightGradientsInSteps) {
   for (auto [mm, n] : {std::pair<int64_t, int64_t>{64, 128}, {200, 328}}) {
     std::string M = num(mm), N = num(n), c = "tensor<" + M + "x" + N + "xf32>";

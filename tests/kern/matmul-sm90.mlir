@@ -5,6 +5,9 @@
 // NOT-NOT: cluster_arrive
 // NOT-NOT: llvm.alloca
 // NOT-NOT: kern.matmul
+// Nor anything that depends on who comes first, but in the last one, which asks for it.
+// NOT-NOT: atomicrmw
+// NOT-LABEL: func.func @split(
 
 // Four tiles: few rows (64 x 48 columns, steps of 128), many (128 x 256), between (128 x 160, 64 x 80).
 // CHECK-LABEL: func.func @forward(
@@ -124,4 +127,16 @@ func.func @full(%a: tensor<?x64xf32>, %b: !kern.packed<64x64xf32>) -> tensor<?x6
 func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x64xbf16> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x66xbf16>, !kern.packed<66x64xbf16> -> (tensor<?x64xbf16>)
   return %c : tensor<?x64xbf16>
+}
+
+// For the bench alone: k in four parts of 28 tiles of 32 columns, so that 112 multiprocessors have one, and additions to the result in any order.
+// CHECK-LABEL: func.func @split(
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 16, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: llvm.atomicrmw fadd {{.*}} syncscope("device") monotonic
+// CHECK: return
+func.func @split(%a: tensor<?x896xbf16>, %b: !kern.packed<896x896xbf16>, %c: tensor<?x896xf32>) -> tensor<?x896xf32> attributes {kern.kernel, kern.unordered_splits = 4 : i64} {
+  %r = kern.matmul %a, %b : tensor<?x896xbf16>, !kern.packed<896x896xbf16> init(%c : tensor<?x896xf32>) -> (tensor<?x896xf32>)
+  return %r : tensor<?x896xf32>
 }
