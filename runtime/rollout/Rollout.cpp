@@ -9,6 +9,9 @@
 #include "runtime/support/Philox.h"
 #include <algorithm>
 #include <cassert>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 
 namespace r1c::runtime {
@@ -28,6 +31,20 @@ enum {
   previous = count ///< where the program has it
 };
 } // namespace Table
+
+/// What R1C_STEPS_AHEAD says, else what the device does.
+int64_t stepsAhead(const Device &device) {
+  const char *text = std::getenv("R1C_STEPS_AHEAD");
+  if (!text)
+    return device.stepsAhead();
+  constexpr int64_t most = 64;
+  int64_t steps = -1;
+  const char *end = text + std::strlen(text);
+  auto [at, error] = std::from_chars(text, end, steps);
+  if (error != std::errc() || at != end || steps < 0 || steps > most)
+    throw Error("R1C_STEPS_AHEAD is '", text, "'; it must be from 0 to ", most);
+  return steps;
+}
 } // namespace
 
 Rollout::Rollout(const Fields &d, const Memory &memory)
@@ -93,7 +110,7 @@ Rollout::Rollout(const Fields &d, const Memory &memory)
     tables.push_back(first(previous, rows));
   given = Bundle(tables);
   // Artifacts of format 0.5 give every token's id by the host.
-  int64_t ahead = previous ? memory.device().stepsAhead() : 0;
+  int64_t ahead = previous ? stepsAhead(memory.device()) : 0;
   for (int64_t i = 0; i <= ahead; ++i)
     taken.push_back(Bundle({first(token, slots), first(logp, slots)}));
 }
