@@ -39,6 +39,9 @@ struct AmxEmitter {
   int64_t parts = llvm::divideCeil(steps, partSteps);
   int64_t partBytes = partSteps * 2 * amxDepth;
 
+  int64_t innerSteps =
+      llvm::divideCeil(partSteps, llvm::divideCeil(partSteps, amxSteps));
+
   int64_t unit = op.isChunked() ? kern::chunkColumns / 32 : 1;
   /// Half of a second-level cache of 2 MiB, and at most a block of sums that
   /// leaves the other half of it to A.
@@ -73,18 +76,31 @@ struct AmxEmitter {
     Value out = direct ? e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32)
                        : e.at(sums, e.mul(sumRow, stride), f32);
     Value outStride = e.i64(direct ? columns : stride);
-    auto call = [&](const AmxTiles &tiles) {
-      return [&] {
-        tiles.call(k, aTile, aStride, bBlock, out, outStride, panels, count,
-                   rows, first);
+    auto sweep = [&](bool started) {
+      return [&, started] {
+        e.loop(e.i64(0), count, e.i64(innerSteps), [&](Value s) {
+          Value now = e.min(e.i64(innerSteps), e.sub(count, s));
+          auto call = [&](const AmxTiles &tiles) {
+            return [&] {
+              tiles.call(k, e.at(aTile, e.mul(s, 64), i8), aStride,
+                         e.at(bBlock, e.mul(s, 2048), i8), out, outStride,
+                         panels, now, rows, first);
+            };
+          };
+          if (started)
+            return call(more)();
+          e.when(e.equal(s, e.i64(0)), call(fresh));
+          if (innerSteps < partSteps)
+            e.when(e.less(e.i64(0), s), call(more));
+        });
       };
     };
     if (init)
-      return call(more)();
+      return sweep(true)();
     if (parts == 1)
-      return call(fresh)();
-    e.when(e.equal(part, e.i64(0)), call(fresh));
-    e.when(e.less(e.i64(0), part), call(more));
+      return sweep(false)();
+    e.when(e.equal(part, e.i64(0)), sweep(false));
+    e.when(e.less(e.i64(0), part), sweep(true));
   }
 
   /// The init of a tile whose sums do not go to the result at once.
@@ -96,7 +112,7 @@ struct AmxEmitter {
   void build() {
     if (!init)
       fresh.make(k);
-    if (init || parts > 1)
+    if (init || innerSteps < steps)
       more.make(k);
     if (!direct) {
       epilogue = makeEpilogue(k, blockPanels);

@@ -19,6 +19,9 @@ namespace r1c::kernels {
 inline constexpr int64_t amxDepth = 32;
 /// Rows of A that the tile functions take at once: two tiles.
 inline constexpr int64_t amxRows = 32;
+/// Steps of k for which such rows of A, 2 KiB a step, stay in the first-level
+/// cache while B passes by.
+inline constexpr int64_t amxSteps = 18;
 
 /// Functions for one row tile, and for two:
 ///   (a, aStride, b, out, outStride, panels, steps, rows)

@@ -82,32 +82,33 @@ struct TileEmitter {
                                   : call("tilezero", {height[r], line}));
       }
     Value lineBytes = e.i64(128);
-    sums = e.loop(e.i64(0), steps, e.i64(1), sums,
-                  [&](Value s, ValueRange carried) -> SmallVector<Value> {
-                    Value aStep = e.at(a, e.mul(s, tiles.aStep), i8);
-                    Value bStep = e.at(b0, e.mul(s, 2048), i8);
-                    for (int64_t byte = 0; fetch && byte < 2048; byte += 64)
-                      e.prefetch(e.at(bStep, 2048 + byte, i8),
-                                 /*write=*/false, /*locality=*/2);
-                    SmallVector<Value> aTiles, next(carried);
-                    for (int64_t r = 0; r < rowTiles; ++r) {
-                      Value row = !r ? aStep
-                                  : tiles.aTile
-                                      ? e.at(aStep, tiles.aTile * r, i8)
+    sums = e.loop(
+        e.i64(0), steps, e.i64(1), sums,
+        [&](Value s, ValueRange carried) -> SmallVector<Value> {
+          Value aStep = e.at(a, e.mul(s, tiles.aStep), i8);
+          Value bStep = e.at(b0, e.mul(s, 2048), i8);
+          for (int64_t byte = 0; fetch && byte < 2048; byte += 64)
+            e.prefetch(e.at(bStep, 2048 + byte, i8),
+                       /*write=*/false, /*locality=*/2);
+          SmallVector<Value> aTiles, next(carried);
+          for (int64_t r = 0; r < rowTiles; ++r) {
+            Value row = !r            ? aStep
+                        : tiles.aTile ? e.at(aStep, tiles.aTile * r, i8)
                                       : e.at(aStep, e.mul(aStride, 16 * r), i8);
-                      aTiles.push_back(load(height[r], row, aStride));
-                    }
-                    for (int64_t c = 0; c < 2; ++c) {
-                      Value place = e.at(bStep, 64 * c, i8);
-                      Value bTile = load(full, place, lineBytes);
-                      for (int64_t r = 0; r < rowTiles; ++r) {
-                        Value &sum = next[r * 2 + c];
-                        sum = call("tdpbf16ps", {height[r], line, line, sum,
-                                                 aTiles[r], bTile});
-                      }
-                    }
-                    return next;
-                  });
+            aTiles.push_back(load(height[r], row, aStride));
+          }
+          for (int64_t c = 0; c < 2; ++c) {
+            Value place = e.at(bStep, 64 * c, i8);
+            // B's tiles pass by, A's stay in the first-level cache.
+            Value bTile = call("tileloaddt164", {full, line, place, lineBytes});
+            for (int64_t r = 0; r < rowTiles; ++r) {
+              Value &sum = next[r * 2 + c];
+              sum = call("tdpbf16ps",
+                         {height[r], line, line, sum, aTiles[r], bTile});
+            }
+          }
+          return next;
+        });
     for (int64_t r = 0, i = 0; r < rowTiles; ++r)
       for (int64_t c = 0; c < 2; ++c, ++i)
         LLVM::CallIntrinsicOp::create(

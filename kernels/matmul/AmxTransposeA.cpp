@@ -22,12 +22,12 @@ using namespace r1c::kernels;
 namespace {
 
 struct AmxTransposeAEmitter {
-  // Of a chunk a tile column of A takes 32 KiB; the panels of a group, 64 KiB
-  // each, lie in the second-level cache beside eight of those.
-  static constexpr int64_t chunkSteps = 32, chunkRows = chunkSteps * amxDepth,
-                           tileBytes = chunkSteps * 1024,
-                           panelBytes = chunkSteps * 2048, mostTiles = 8,
-                           mostPanels = 20;
+  // Of a chunk a tile column of A takes up to 40 KiB; the panels of a group, 20
+  // of 64 KiB or as many as that makes, lie in the second-level cache beside
+  // eight of those.
+  static constexpr int64_t mostSteps = 40, tileBytes = mostSteps * 1024,
+                           panelBytes = mostSteps * 2048, mostTiles = 8,
+                           mostPanels = 20, groupSteps = 20 * 32;
   Kernel &k;
   Emit &e = k.e;
   kern::MatmulOp op = cast<kern::MatmulOp>(k.op);
@@ -35,9 +35,6 @@ struct AmxTransposeAEmitter {
        i16 = e.b.getI16Type(), i32 = e.b.getI32Type();
   int64_t m = op.getRows(), n = op.getColumns();
   int64_t panels = llvm::divideCeil(n, 32);
-  /// Groups of nearly equal size: A is packed once for each.
-  int64_t groups = llvm::divideCeil(panels, mostPanels),
-          groupPanels = llvm::divideCeil(panels, groups);
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
 
@@ -109,7 +106,7 @@ struct AmxTransposeAEmitter {
     AmxTiles tiles{"amx", true, panelBytes, 1024, tileBytes};
     tiles.make(k);
     Value aTiles = e.scratch(mostTiles * tileBytes);
-    Value bGroup = e.scratch(groupPanels * panelBytes);
+    Value bGroup = e.scratch(std::min(panels, mostPanels) * panelBytes);
     Value edge = e.scratch(amxRows * 32 * 4);
     Share share = shareProduct(k, e.i64(m), panels, amxRows);
     Value mEnd = e.min(share.lastRow, e.i64(m));
@@ -117,12 +114,30 @@ struct AmxTransposeAEmitter {
       clearResult(k, share.firstRow, share.lastRow, share.firstPanel,
                   share.lastPanel);
 
+    // The size of parts that are nearly equal, `most` at most.
+    auto evenly = [&](Value count, Value most) {
+      auto ceil = [&](Value x, Value y) {
+        return e.div(e.add(x, e.add(y, -1)), y);
+      };
+      return ceil(count, e.max(ceil(count, most), e.i64(1)));
+    };
+    // So many steps at once that their tiles of A stay in the first-level
+    // cache.
+    auto inParts = [&](Value steps, function_ref<void(Value, Value)> body) {
+      Value part = evenly(steps, e.i64(amxSteps));
+      e.loop(e.i64(0), steps, part,
+             [&](Value s) { body(s, e.min(part, e.sub(steps, s))); });
+    };
     Value line = e.i64(64);
     auto tile = [&](Value p, Value count, Value steps, Value aTile, Value row,
                     Value rows) {
       Value target = e.at(c, e.add(e.mul(row, n), e.mul(p, 32)), f32);
       Value whole = e.max(e.min(count, e.sub(e.i64(n / 32), p)), e.i64(0));
-      tiles.call(k, aTile, line, bGroup, target, e.i64(n), whole, steps, rows);
+      inParts(steps, [&](Value s, Value now) {
+        tiles.call(k, e.at(aTile, e.mul(s, 1024), i8), line,
+                   e.at(bGroup, e.mul(s, 2048), i8), target, e.i64(n), whole,
+                   now, rows);
+      });
       if (n % 32 == 0)
         return;
       e.when(e.less(whole, count), [&] {
@@ -134,25 +149,33 @@ struct AmxTransposeAEmitter {
         copyPanels(k, row, rows, last, one, edge, 32, /*back=*/true);
       });
     };
-    e.loop(e.i64(0), k.size, e.i64(chunkRows), [&](Value r0) {
-      Value depth = e.min(e.i64(chunkRows), e.sub(k.size, r0));
+    // Each chunk reads and writes all of C; A is packed once for each group of
+    // panels.
+    Value allSteps = e.div(e.add(k.size, amxDepth - 1), amxDepth);
+    Value chunkSteps = e.max(evenly(allSteps, e.i64(mostSteps)), e.i64(1));
+    Value chunkRows = e.mul(chunkSteps, amxDepth);
+    Value groupPanels = e.max(
+        evenly(e.sub(share.lastPanel, share.firstPanel),
+               e.min(e.div(e.i64(groupSteps), chunkSteps), e.i64(mostPanels))),
+        e.i64(1));
+    e.loop(e.i64(0), k.size, chunkRows, [&](Value r0) {
+      Value depth = e.min(chunkRows, e.sub(k.size, r0));
       Value steps = e.div(e.add(depth, amxDepth - 1), amxDepth);
-      e.loop(
-          share.firstPanel, share.lastPanel, e.i64(groupPanels), [&](Value p) {
-            Value count = e.min(e.i64(groupPanels), e.sub(share.lastPanel, p));
-            packB(p, count, r0, depth, steps, bGroup);
-            e.loop(share.firstRow, mEnd, e.i64(16 * mostTiles), [&](Value m0) {
-              Value m1 = e.min(e.add(m0, 16 * mostTiles), mEnd);
-              Value count16 = e.div(e.add(e.sub(m1, m0), 15), 16);
-              packA(m0, count16, mEnd, r0, depth, steps, aTiles);
-              e.loop(m0, m1, e.i64(amxRows), [&](Value row) {
-                Value rows = e.min(e.i64(amxRows), e.sub(m1, row));
-                Value aTile = e.at(
-                    aTiles, e.mul(e.div(e.sub(row, m0), 16), tileBytes), i8);
-                tile(p, count, steps, aTile, row, rows);
-              });
-            });
+      e.loop(share.firstPanel, share.lastPanel, groupPanels, [&](Value p) {
+        Value count = e.min(groupPanels, e.sub(share.lastPanel, p));
+        packB(p, count, r0, depth, steps, bGroup);
+        e.loop(share.firstRow, mEnd, e.i64(16 * mostTiles), [&](Value m0) {
+          Value m1 = e.min(e.add(m0, 16 * mostTiles), mEnd);
+          Value count16 = e.div(e.add(e.sub(m1, m0), 15), 16);
+          packA(m0, count16, mEnd, r0, depth, steps, aTiles);
+          e.loop(m0, m1, e.i64(amxRows), [&](Value row) {
+            Value rows = e.min(e.i64(amxRows), e.sub(m1, row));
+            Value aTile =
+                e.at(aTiles, e.mul(e.div(e.sub(row, m0), 16), tileBytes), i8);
+            tile(p, count, steps, aTile, row, rows);
           });
+        });
+      });
     });
   }
 };
