@@ -104,6 +104,8 @@ struct Forward {
         "sweep", {pointer, pointer, pointer, i64, i64, i64, i64, i64, i64, i64},
         [&](ValueRange arguments) { sweepBody(arguments); });
     Value scratch = e.scratch(bytes);
+    // A row's keys are read from end to end if one worker takes all its heads.
+    Value many = e.less(e.mul(k.workers, 8), k.size);
     // Fewer rows at once where workers would go without.
     Value fair = e.div(e.mul(k.size, kvHeads), e.mul(k.workers, 4));
     Value limit = e.max(e.min(fair, e.i64(rowsAtOnce)), e.i64(1));
@@ -111,11 +113,32 @@ struct Forward {
         e.i64(0), k.size, limit, [&](Value a, Value b) { return same(a, b); },
         [&](Value first, Value end, Value index) {
           e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
-            Value item = e.add(e.mul(index, kvHeads), group);
-            e.when(e.equal(e.rem(item, k.workers), k.worker),
-                   [&] { rows(scratch, first, end, group); });
+            Value item =
+                e.select(many, index, e.add(e.mul(index, kvHeads), group));
+            e.when(e.equal(e.rem(item, k.workers), k.worker), [&] {
+              if (fitsRegisters)
+                e.when(e.less(end, e.add(first, 2)),
+                       [&] { fetch(first, group); });
+              rows(scratch, first, end, group);
+            });
           });
         });
+  }
+
+  /// Decoding waits for memory: a part of what this worker's next row will read
+  /// of the cache.
+  void fetch(Value row, Value group) {
+    Value next = e.min(e.add(row, k.workers), e.add(k.size, -1));
+    int64_t stride = kvHeads * width;
+    Value part = e.mul(e.add(number(op.getPositions(), next), 1), width);
+    Value from = e.mul(number(op.getBases(), next), stride);
+    for (Value tensor : {op.getK(), op.getV()}) {
+      Value start = e.at(e.at(k.pointer(tensor), from, element),
+                         e.mul(part, group), element);
+      e.loop(0, part, 64 / bytesOf(element), [&](Value c) {
+        e.prefetch(e.at(start, c, element), /*write=*/false, /*locality=*/2);
+      });
+    }
   }
 
   /// Cuts [first, end) into runs of at most `limit` neighbours that go
@@ -252,17 +275,16 @@ struct Forward {
       };
       if (!fitsRegisters)
         return tiled();
-      // One row, and a whole block of keys that lie behind one another.
-      Value one = both(e.equal(e.sub(end, first), e.i64(each)),
-                       e.equal(count, e.i64(blockKeys)));
+      // One row, and keys that lie behind one another.
+      Value one = e.equal(e.sub(end, first), e.i64(each));
       if (op.getShared()) {
         Value apart = e.less(shared, e.add(block, 1)),
-              within = e.less(e.add(block, blockKeys - 1), shared);
+              within = e.less(e.add(block, count), e.add(shared, 1));
         one = both(one, arith::OrIOp::create(e.b, e.loc, apart, within));
       }
       e.when(one, [&] {
         Value key0 = place(keys)(e.i64(0)), value0 = place(values)(e.i64(0));
-        oneRow(scratch, first, key0, value0);
+        oneRow(scratch, first, key0, value0, count, e.sub(to, block));
       });
       e.when(e.equal(one, e.splatInt(one.getType(), 0)), tiled);
     });
@@ -299,18 +321,16 @@ struct Forward {
         Value left = keysOf(i);
         e.when(e.less(e.i64(0), left), [&] {
           Value row = e.mul(i, blockKeys);
-          SmallVector<Value> s;
-          Value lowest = e.splat(lanesOf(f32, 16), -INFINITY);
-          for (int64_t c = 0; c < blockKeys; c += 16)
-            s.push_back(e.select(
-                e.maskBelow(16, e.add(left, -c)),
-                chains.load(e.at(e.at(scores, row, f32), c, f32),
-                            e.at(e.at(in(scratch, restAt), row, f32), c, f32)),
-                lowest));
-          probabilities(s, e.at(scores, row, f32),
-                        e.at(in(scratch, topAt), e.add(first, i), f32),
-                        e.at(in(scratch, sumAt), e.add(first, i), f32),
-                        e.at(out, e.mul(i, outStride), f32));
+          Value line = e.at(scores, row, f32),
+                more = e.at(in(scratch, restAt), row, f32);
+          probabilities(
+              left,
+              [&](Value c) {
+                return chains.load(e.at(line, c, f32), e.at(more, c, f32));
+              },
+              line, e.at(in(scratch, topAt), e.add(first, i), f32),
+              e.at(in(scratch, sumAt), e.add(first, i), f32),
+              e.at(out, e.mul(i, outStride), f32));
         });
       });
       // Keys that all rows of the tile see, then each row's others: an unseen
@@ -330,23 +350,45 @@ struct Forward {
     });
   }
 
-  /// The heads of one row, on a whole block of keys: columns of keys go from
-  /// one set of registers into the chains of the other, values are read where
-  /// they lie. What decoding does.
-  void oneRow(Value scratch, Value first, Value keys, Value values) {
+  /// The heads of one row, on `count` keys of a block, behind which `left` are
+  /// to come in all: columns of keys go from one set of registers into the
+  /// chains of the other, values are read where they lie. What decoding does.
+  void oneRow(Value scratch, Value first, Value keys, Value values, Value count,
+              Value left) {
     int64_t stride = kvHeads * width;
     Value q = e.at(in(scratch, qAt), e.mul(first, qStride), f32),
           scores = in(scratch, scoresAt);
+    auto groups = [&](Value from, Value to, int64_t number, bool isLast) {
+      e.loop(from, to, e.i64(number * 16), [&](Value key) {
+        // Memory behind the last key is not ours to read.
+        Value last = isLast ? e.add(e.sub(count, key), -1) : Value();
+        SmallVector<Value> rows;
+        for (int64_t i = 0; i < number * 16; ++i) {
+          Value row = isLast ? e.min(e.i64(i), last) : e.i64(i);
+          rows.push_back(e.at(keys, e.mul(e.add(key, row), stride), element));
+        }
+        SmallVector<Value> sums = dotProducts(q, rows);
+        for (int64_t h = 0; h < each; ++h)
+          for (int64_t g = 0; g < number; ++g)
+            e.store(sums[g * each + h],
+                    e.at(e.at(scores, key, f32), h * blockKeys + g * 16, f32),
+                    f32);
+      });
+    };
     // Two groups of 16 keys: one alone would wait for its chains.
-    constexpr int64_t groups = 2;
-    e.loop(0, e.i64(blockKeys), groups * 16, [&](Value key) {
-      Value keyRows = e.at(keys, e.mul(key, stride), element);
-      SmallVector<Value> sums = dotProducts(q, keyRows, stride, groups);
-      for (int64_t h = 0; h < each; ++h)
-        for (int64_t g = 0; g < groups; ++g)
-          e.store(sums[g * each + h],
-                  e.at(e.at(scores, key, f32), h * blockKeys + g * 16, f32),
-                  f32);
+    Value whole = e.sub(count, e.rem(count, 32));
+    groups(e.i64(0), whole, 2, false);
+    groups(whole, count, 1, true);
+    // The next block: decoding waits for little else.
+    e.when(e.less(count, left), [&] {
+      Value more = e.min(e.sub(left, count), e.i64(blockKeys));
+      e.loop(count, e.add(count, more), e.i64(1), [&](Value j) {
+        for (Value tensor : {keys, values})
+          for (int64_t c = 0; c < width; c += 64 / bytesOf(element))
+            e.prefetch(
+                e.at(e.at(tensor, e.mul(j, stride), element), c, element),
+                /*write=*/false, /*locality=*/2);
+      });
     });
     auto outOf = [&](int64_t h) {
       return e.at(in(scratch, outAt), e.mul(e.add(first, h), outStride), f32);
@@ -354,25 +396,18 @@ struct Forward {
     SmallVector<Value> out;
     for (int64_t h = 0; h < each; ++h) {
       Value row = e.at(scores, h * blockKeys, f32), v = e.add(first, h);
-      SmallVector<Value> s;
-      for (int64_t c = 0; c < blockKeys; c += 16)
-        s.push_back(e.load(e.at(row, c, f32), f32, 16));
-      probabilities(s, row, e.at(in(scratch, topAt), v, f32),
-                    e.at(in(scratch, sumAt), v, f32), outOf(h));
+      probabilities(
+          count, [&](Value c) { return e.load(e.at(row, c, f32), f32, 16); },
+          row, e.at(in(scratch, topAt), v, f32),
+          e.at(in(scratch, sumAt), v, f32), outOf(h));
     }
     for (int64_t h = 0; h < each; ++h)
       out.append(head.loadFloats(outOf(h)));
     out = e.loop(
-        e.i64(0), e.i64(blockKeys), e.i64(1), out,
-        [&](Value j, ValueRange carried) {
-          Value row = e.mul(j, stride);
-          // The next block: decoding waits for little else.
-          for (Value tensor : {keys, values})
-            for (int64_t c = 0; c < width; c += 64 / bytesOf(element))
-              e.prefetch(e.at(e.at(tensor, row, element),
-                              blockKeys * stride + c, element),
-                         /*write=*/false, /*locality=*/2);
-          SmallVector<Value> v = head.load(e.at(values, row, element)), next;
+        e.i64(0), count, e.i64(1), out, [&](Value j, ValueRange carried) {
+          SmallVector<Value> v = head.load(
+                                 e.at(values, e.mul(j, stride), element)),
+                             next;
           for (int64_t h = 0; h < each; ++h)
             next.append(head.addScaled(
                 SmallVector<Value>(carried.slice(h * head.parts, head.parts)),
@@ -385,36 +420,64 @@ struct Forward {
                        outOf(h));
   }
 
-  /// Of the heads in `q` with groups of 16 keys: [group * each + head].
-  SmallVector<Value> dotProducts(Value q, Value keys, int64_t stride,
-                                 int64_t groups) {
+  /// Of the heads in `q` with keys given by their addresses, in groups of 16:
+  /// [group * each + head].
+  SmallVector<Value> dotProducts(Value q, ArrayRef<Value> keys) {
+    int64_t groups = keys.size() / 16;
+    auto add16 = [&](SmallVector<Value> &sums, int64_t g, Value c, int64_t i,
+                     Value column) {
+      for (int64_t h = 0; h < each; ++h) {
+        Value x = e.load(e.at(e.at(q, c, f32), h * qStride + i, f32), f32);
+        Value &sum = sums[g * each + h];
+        sum = e.fma(e.broadcast(x, 16), column, sum);
+      }
+    };
     auto columns = [&](Value c, int64_t count, ValueRange carried) {
       SmallVector<Value> sums(carried);
       Value mask = count < 16 ? e.mask(16, count) : Value();
       for (int64_t g = 0; g < groups; ++g) {
         SmallVector<Value> v;
         for (int64_t i = 0; i < 16; ++i)
-          v.push_back(e.widen(e.load(
-              e.at(e.at(keys, c, element), (g * 16 + i) * stride, element),
-              element, 16, mask)));
+          v.push_back(e.widen(
+              e.load(e.at(keys[g * 16 + i], c, element), element, 16, mask)));
         v = transpose16(e, v);
         for (int64_t i = 0; i < count; ++i)
-          for (int64_t h = 0; h < each; ++h) {
-            Value x = e.load(e.at(e.at(q, c, f32), h * qStride + i, f32), f32);
-            Value &sum = sums[g * each + h];
-            sum = e.fma(e.broadcast(x, 16), v[i], sum);
-          }
+          add16(sums, g, c, i, v[i]);
       }
       return sums;
     };
+    // Two columns of bf16 at once: half as much to transpose.
+    auto pairs = [&](Value c, ValueRange carried) {
+      SmallVector<Value> sums(carried);
+      Type type = lanesOf(i32, 16);
+      for (int64_t g = 0; g < groups; ++g) {
+        SmallVector<Value> v;
+        for (int64_t i = 0; i < 16; ++i)
+          v.push_back(e.load(e.at(keys[g * 16 + i], c, element), i32, 16));
+        v = transpose16(e, v);
+        for (int64_t i = 0; i < 16; ++i) {
+          Value even = arith::ShLIOp::create(e.b, e.loc, v[i],
+                                             e.splatInt(type, 16)),
+                odd = arith::AndIOp::create(e.b, e.loc, v[i],
+                                            e.splatInt(type, -65536));
+          for (Value half : {even, odd})
+            add16(sums, g, c, 2 * i + (half == odd),
+                  arith::BitcastOp::create(e.b, e.loc, lanesOf(f32, 16), half));
+        }
+      }
+      return sums;
+    };
+    int64_t step = element.isBF16() && width % 32 == 0 ? 32 : 16;
     SmallVector<Value> totals;
     for (int64_t from = 0; from < width; from += chainColumns) {
       int64_t to = std::min(from + chainColumns, width);
       int64_t whole = from + (to - from) / 16 * 16;
       SmallVector<Value> sums(groups * each, e.splat(lanesOf(f32, 16), 0.0));
-      sums = e.loop(
-          e.i64(from), e.i64(whole), e.i64(16), sums,
-          [&](Value c, ValueRange carried) { return columns(c, 16, carried); });
+      sums = e.loop(e.i64(from), e.i64(whole), e.i64(step), sums,
+                    [&](Value c, ValueRange carried) {
+                      return step == 32 ? pairs(c, carried)
+                                        : columns(c, 16, carried);
+                    });
       if (whole < to)
         sums = columns(e.i64(whole), to - whole, sums);
       if (from == 0)
@@ -426,21 +489,40 @@ struct Forward {
     return totals;
   }
 
-  /// Scores of a row, a block of them, become probabilities.
-  void probabilities(ArrayRef<Value> s, Value scores, Value top, Value sum,
-                     Value out) {
-    Value highest = larger(larger(larger(s[0], s[1]), s[2]), s[3]);
+  /// Scores of a row, the first `seen` (at least one) of a block, become
+  /// probabilities, in groups of 16. `load` gives a group's scores.
+  /// Exponentials that are 0 are not computed: processors are slow at them.
+  void probabilities(Value seen, function_ref<Value(Value)> load, Value scores,
+                     Value top, Value sum, Value out) {
+    Type wideType = lanesOf(f32, 16);
+    Value lowest = e.splat(wideType, -INFINITY), zero = e.splat(wideType, 0);
+    auto groups = [&](Value start, function_ref<Value(Value, Value, Value)> f) {
+      return e.loop(e.i64(0), e.min(seen, e.i64(blockKeys)), e.i64(16), start,
+                    [&](Value c, ValueRange carried) -> SmallVector<Value> {
+                      return {
+                          f(c, e.maskBelow(16, e.sub(seen, c)), carried[0])};
+                    })[0];
+    };
+    Value highest = groups(lowest, [&](Value c, Value mask, Value so) {
+      Value s = e.select(mask, load(c), lowest);
+      e.store(s, e.at(scores, c, f32), f32);
+      return larger(so, s);
+    });
     Value old = e.load(top, f32);
     Value m = larger(old, foldLanes(e, highest, [&](Value a, Value b) {
                        return larger(a, b);
                      }));
-    Value wide = e.broadcast(m, 16), total;
-    for (int64_t c = 0; c < blockKeys; c += 16) {
-      Value p = exp(sub(s[c / 16], wide));
+    Value wide = e.broadcast(m, 16);
+    Value total = groups(zero, [&](Value c, Value mask, Value so) {
+      Value s = e.load(e.at(scores, c, f32), f32, 16);
+      Value p = e.select(mask, exp(e.select(mask, sub(s, wide), zero)), zero);
       e.store(p, e.at(scores, c, f32), f32);
-      total = total ? add(total, p) : p;
-    }
-    Value shrink = exp(sub(old, m));
+      return add(so, p);
+    });
+    // Before the first block there is nothing to shrink.
+    Value none = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ,
+                                       old, f(-INFINITY));
+    Value shrink = exp(e.select(none, f(0), sub(old, m)));
     Value l = foldLanes(e, total, [&](Value a, Value b) { return add(a, b); });
     e.store(m, top, f32);
     e.store(e.fma(e.load(sum, f32), shrink, l), sum, f32);

@@ -183,8 +183,11 @@ TEST_P(Attention, ForwardAndBackward) {
             ck.begin() + slot * capacity * kc);
   std::copy(v.begin() + first * kc, v.begin() + last * kc,
             cv.begin() + slot * capacity * kc);
-  for (std::vector<int32_t> at :
-       {std::vector<int32_t>{0}, {129}, {63, 64, 65}, {5, 100, 17, 128}}) {
+  std::vector<std::vector<int32_t>> mixtures = {{63, 64, 65},
+                                                {5, 100, 17, 128}};
+  for (int32_t alone : {0, 14, 15, 16, 46, 63, 110, 129})
+    mixtures.push_back({alone});
+  for (const std::vector<int32_t> &at : mixtures) {
     // Only the keys that the rows may see are numbers.
     int64_t seen = *std::max_element(at.begin(), at.end()) + 1;
     auto ck2 = ck, cv2 = cv;
