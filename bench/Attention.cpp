@@ -35,7 +35,10 @@ std::string text(Case c) {
     return "tensor<?x" + std::to_string(columns) + "x" + type + ">";
   };
   std::string q = tensor(c.heads * width, type),
-              k = tensor(c.kvHeads * width, type), l = tensor(c.heads, "f32"),
+              k = tensor(c.kvHeads * width, type),
+              // As the phases write it for CPUs.
+      dq = tensor(c.heads * width, "f32"),
+              dk = tensor(c.kvHeads * width, "f32"), l = tensor(c.heads, "f32"),
               i = "tensor<?xi32>",
               both = c.prompt ? " shared " + i + " from " + i : "",
               units = c.prompt ? " from " + i + " shared " + i : "";
@@ -64,15 +67,15 @@ std::string text(Case c) {
          "func.func @backward(%q: " +
          q + ", %k: " + k + ", %v: " + k + ", %out: " + q + ", %lse: " + l +
          ", %g: " + q + ", %o: " + i +
-         (shares ? ", %b: " + i + ", %s: " + i : "") + ") -> (" + q + ", " + k +
-         ", " + k +
+         (shares ? ", %b: " + i + ", %s: " + i : "") + ") -> (" + dq + ", " +
+         dk + ", " + dk +
          ") attributes {kern.kernel} {\n"
          "  %0:3 = kern.attention_backward %q, %k, %v out %out lse %lse seed "
          "%g offsets %o" +
          (shares ? " from %b shared %s" : "") + attributes + q + ", " + k +
          ", " + k + ", " + q + ", " + l + ", " + q + ", " + i + units + " -> " +
-         q + ", " + k + ", " + k + "\n  return %0#0, %0#1, %0#2 : " + q + ", " +
-         k + ", " + k + "\n}\n";
+         dq + ", " + dk + ", " + dk + "\n  return %0#0, %0#1, %0#2 : " + dq +
+         ", " + dk + ", " + dk + "\n}\n";
 }
 
 /// Operands of both kernels. The backward reads what the forward left, so it

@@ -426,7 +426,7 @@ def Kern_AttentionBackwardOp : Kern_Op<"attention_backward", [Pure, AttrSizedOpe
     For a chunk of whole units: unit u has rows offsets[u] ... offsets[u+1] (queries and keys alike). A unit is a sequence, or with
     `from %bases shared %shared` a prompt's rows and behind them the rows of each sequence that shares it: with u0 = offsets[u], row i sees
     row j of its unit iff j <= i and (j - u0 < shared[i] or j >= bases[i] + shared[i]). (A prompt's own rows: shared = 0, bases = u0.)
-    Reads what the forward read and gave (out, lse) and d_out; gives dq, dk, dv. Every sum has a fixed order inside the unit, so the bits do
+    Reads what the forward read and gave (out, lse) and d_out; gives dq, dk, dv, of q's element type or of f32. Every sum has a fixed order inside the unit, so the bits do
     not depend on the workers or on the other units. Rows outside every unit are not written.
 
     ABI: q, k, v, out, lse, d_out, offsets, bases, shared in the order of the function's arguments; dq, dk, dv; `sequences` (the number of units).

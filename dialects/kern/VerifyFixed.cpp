@@ -200,11 +200,16 @@ LogicalResult AttentionBackwardOp::verify() {
   if (failed(
           verifyHeads(*this, q, k, tensorOf(getV()), getHeads(), getKvHeads())))
     return failure();
-  if (getOut().getType() != q || getDOut().getType() != q ||
-      getDq().getType() != q)
-    return emitOpError("q, out, d_out and dq must have the same type");
-  if (getDk().getType() != k || getDv().getType() != k)
-    return emitOpError("k, v, dk and dv must have the same type");
+  if (getOut().getType() != q || getDOut().getType() != q)
+    return emitOpError("q, out and d_out must have the same type");
+  Type element = elementTypeOf(getDq());
+  if (!element.isF32() && element != q.getElementType())
+    return emitOpError("dq must be of float32 or of q's element type");
+  if (getDq().getType() != q.clone(element) ||
+      getDk().getType() != k.clone(element) ||
+      getDv().getType() != k.clone(element))
+    return emitOpError("dq, dk and dv must have the shapes of q, k and v and "
+                       "one element type");
   RankedTensorType lse = tensorOf(getLse());
   if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads())
     return emitOpError("lse must be tensor<?x")

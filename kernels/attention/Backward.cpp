@@ -27,19 +27,20 @@ struct Backward {
   Kernel &k;
   kern::AttentionBackwardOp op = cast<kern::AttentionBackwardOp>(k.op);
   Emit &e = k.e;
-  Type element = kern::elementTypeOf(op.getQ());
+  Type element = kern::elementTypeOf(op.getQ()),
+       gradient = kern::elementTypeOf(op.getDq());
   int64_t heads = op.getHeads(), kvHeads = op.getKvHeads();
   int64_t each = heads / kvHeads;
   int64_t width =
       cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
-  Head head{k, element, width};
+  Head head{k, element, width}, results{k, gradient, width};
   BackwardGrid grid{width, each};
   int64_t vectors = grid.rows * each;
   Type f32 = e.b.getF32Type(), i32 = e.b.getI32Type(), i64 = e.b.getI64Type();
   Type pointer = k.args.getType();
   bool shares = bool(op.getShared());
   /// Whether sums over keys may stand in the results.
-  bool inPlace = element.isF32() && width % 32 == 0;
+  bool inPlace = gradient.isF32() && width % 32 == 0;
 
   /// Working memory, as offsets in bytes. A vector is a row and a head.
   int64_t bytes = 0;
@@ -96,12 +97,13 @@ struct Backward {
   }
   Value query(Value tensor, Value row, Value h) {
     return e.at(k.pointer(tensor),
-                e.add(e.mul(row, heads * width), e.mul(h, width)), element);
+                e.add(e.mul(row, heads * width), e.mul(h, width)),
+                kern::elementTypeOf(tensor));
   }
   Value key(Value tensor, Value row, Value group) {
     return e.at(k.pointer(tensor),
                 e.add(e.mul(row, kvHeads * width), e.mul(group, width)),
-                element);
+                kern::elementTypeOf(tensor));
   }
   Value sharedEnd(Value row, Value first) {
     return e.add(first, number(op.getShared(), row));
@@ -236,8 +238,8 @@ struct Backward {
   void one(Value scratch, Value first, Value last, Value group) {
     SmallVector<Value> zero(head.parts, e.splat(lanesOf(f32, 16), 0.0));
     e.loop(first, last, e.i64(1), [&](Value row) {
-      head.store(zero, key(op.getDk(), row, group));
-      head.store(zero, key(op.getDv(), row, group));
+      results.store(zero, key(op.getDk(), row, group));
+      results.store(zero, key(op.getDv(), row, group));
     });
     e.loop(first, last, e.i64(grid.rows), [&](Value i0) {
       Value iEnd = e.min(e.add(i0, grid.rows), last);
@@ -301,10 +303,10 @@ struct Backward {
         });
         e.loop(0, all, 1, [&](Value j) {
           Value row = e.add(j0, j);
-          head.store(head.loadFloats(at(scratch, dkAt, j, head.padded)),
-                     key(op.getDk(), row, group));
-          head.store(head.loadFloats(at(scratch, dvAt, j, head.padded)),
-                     key(op.getDv(), row, group));
+          results.store(head.loadFloats(at(scratch, dkAt, j, head.padded)),
+                        key(op.getDk(), row, group));
+          results.store(head.loadFloats(at(scratch, dvAt, j, head.padded)),
+                        key(op.getDv(), row, group));
         });
       });
     });
@@ -435,7 +437,7 @@ struct Backward {
   void storeQueries(Value scratch, Value group, Value i0, Value iEnd) {
     Value scale = f(op.getScale().convertToDouble());
     eachVector(group, i0, iEnd, [&](Value row, Value h, Value v) {
-      head.store(
+      results.store(
           head.times(head.loadFloats(at(scratch, dqAt, v, head.padded)), scale),
           query(op.getDq(), row, h));
     });

@@ -89,11 +89,11 @@ struct Lanes {
     Value c = e.add(warp.lane, part * warpLanes);
     return (part + 1) * warpLanes <= width ? c : e.min(c, e.i64(width - 1));
   }
-  void store(ValueRange values, Value row) {
+  void store(ValueRange values, Value row, Type type) {
     for (int64_t part = 0; part < parts; ++part) {
       auto put = [&] {
-        e.store(e.narrow(values[part], element),
-                e.at(row, column(part), element), element);
+        e.store(e.narrow(values[part], type), e.at(row, column(part), type),
+                type);
       };
       if ((part + 1) * warpLanes <= width)
         put();
@@ -154,7 +154,7 @@ void Forward::head(Value row, Value h) {
   SmallVector<Value> out;
   for (Value o : ArrayRef(state).drop_front(2))
     out.push_back(l.mul(o, inverse));
-  l.store(out, e.at(k.pointer(op.getOut()), at, l.element));
+  l.store(out, e.at(k.pointer(op.getOut()), at, l.element), l.element);
   if (!op.getLse())
     return;
   Value lse = l.add(state[0], math::LogOp::create(e.b, e.loc, state[1]));
@@ -225,17 +225,20 @@ struct Backward {
   int64_t width =
       cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
   Lanes l;
+  Type gradient = kern::elementTypeOf(op.getDq());
   BackwardGrid grid{width, each};
   bool shares = bool(op.getShared());
   Value scale, first, last; ///< of the unit
 
   Value query(Value tensor, Value row, Value h) {
     return e.at(k.pointer(tensor),
-                e.add(e.mul(row, heads * width), e.mul(h, width)), l.element);
+                e.add(e.mul(row, heads * width), e.mul(h, width)),
+                kern::elementTypeOf(tensor));
   }
   Value key(Value tensor, Value row, Value h) {
     return e.at(k.pointer(tensor),
-                e.add(e.mul(row, kvHeads * width), e.mul(h, width)), l.element);
+                e.add(e.mul(row, kvHeads * width), e.mul(h, width)),
+                kern::elementTypeOf(tensor));
   }
   Value either(Value a, Value b) {
     return arith::OrIOp::create(e.b, e.loc, a, b);
@@ -360,7 +363,7 @@ void Backward::queries(Value row, Value h) {
       });
   for (Value &sum : sums)
     sum = l.mul(sum, scale);
-  l.store(sums, query(op.getDq(), row, h));
+  l.store(sums, query(op.getDq(), row, h), gradient);
 }
 
 void Backward::keys(Value row, Value group) {
@@ -408,8 +411,10 @@ void Backward::keys(Value row, Value group) {
             },
             [&] { return SmallVector<Value>(s); });
       });
-  l.store(ValueRange(sums).take_front(l.parts), key(op.getDk(), row, group));
-  l.store(ValueRange(sums).drop_front(l.parts), key(op.getDv(), row, group));
+  l.store(ValueRange(sums).take_front(l.parts), key(op.getDk(), row, group),
+          gradient);
+  l.store(ValueRange(sums).drop_front(l.parts), key(op.getDv(), row, group),
+          gradient);
 }
 
 } // namespace

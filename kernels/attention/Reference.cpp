@@ -39,8 +39,8 @@ struct Scalar {
   Value get(Value pointer, Value c) {
     return e.widen(e.load(e.at(pointer, c, element), element));
   }
-  void put(Value v, Value pointer, Value c) {
-    e.store(e.narrow(v, element), e.at(pointer, c, element), element);
+  void put(Value v, Value pointer, Value c, Type type) {
+    e.store(e.narrow(v, type), e.at(pointer, c, type), type);
   }
   /// Folds `count` floats by halves in place.
   Value fold(Value memory, int64_t count, bool max) {
@@ -164,7 +164,8 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
       Value inverse = arith::DivFOp::create(e.b, e.loc, s.f(1), state[1]);
       Value target = e.at(k.pointer(op.getOut()), at, element);
       e.loop(0, e.i64(width), 1, [&](Value c) {
-        s.put(s.mul(e.load(e.at(out, c, f32), f32), inverse), target, c);
+        s.put(s.mul(e.load(e.at(out, c, f32), f32), inverse), target, c,
+              element);
       });
       if (op.getLse())
         e.store(s.add(state[0], math::LogOp::create(e.b, e.loc, state[1])),
@@ -189,11 +190,13 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
   Value scale = s.f(op.getScale().convertToDouble());
   auto query = [&](Value tensor, Value row, Value h) {
     return e.at(k.pointer(tensor),
-                e.add(e.mul(row, heads * width), e.mul(h, width)), element);
+                e.add(e.mul(row, heads * width), e.mul(h, width)),
+                kern::elementTypeOf(tensor));
   };
   auto key = [&](Value tensor, Value row, Value h) {
     return e.at(k.pointer(tensor),
-                e.add(e.mul(row, kvHeads * width), e.mul(h, width)), element);
+                e.add(e.mul(row, kvHeads * width), e.mul(h, width)),
+                kern::elementTypeOf(tensor));
   };
   auto number = [&](Value tensor, Value row) {
     return e.toI64(e.load(e.at(k.pointer(tensor), row, i32), i32));
@@ -245,7 +248,8 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
   };
   auto write = [&](Value memory, Value factor, Value target) {
     e.loop(0, e.i64(width), 1, [&](Value c) {
-      s.put(s.mul(e.load(e.at(memory, c, f32), f32), factor), target, c);
+      s.put(s.mul(e.load(e.at(memory, c, f32), f32), factor), target, c,
+            kern::elementTypeOf(op.getDq()));
     });
   };
   BackwardGrid grid(width, each);

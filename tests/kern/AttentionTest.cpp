@@ -14,7 +14,21 @@ namespace {
 
 struct Shape {
   int64_t heads, kvHeads, width;
-  const char *type;
+  const char *type, *gradients;
+  Shape(int64_t heads, int64_t kvHeads, int64_t width, const char *type,
+        const char *gradients = nullptr)
+      : heads(heads), kvHeads(kvHeads), width(width), type(type),
+        gradients(gradients ? gradients : type) {}
+
+  /// At least the forward is.
+  bool onTensorCores() const {
+    return width % 64 == 0 && r1c::test::onTensorCores(type);
+  }
+  std::string name() const {
+    return std::to_string(heads) + "_" + std::to_string(kvHeads) + "_" +
+           std::to_string(width) + "_" + type +
+           (type == std::string(gradients) ? "" : "_f32");
+  }
 };
 
 std::string text(Shape s) {
@@ -23,6 +37,8 @@ std::string text(Shape s) {
   };
   std::string q = tensor(s.heads * s.width, s.type),
               k = tensor(s.kvHeads * s.width, s.type),
+              dq = tensor(s.heads * s.width, s.gradients),
+              dk = tensor(s.kvHeads * s.width, s.gradients),
               l = tensor(s.heads, "f32"), i = "tensor<?xi32>";
   std::string attributes = " {heads = " + std::to_string(s.heads) +
                            ", kv_heads = " + std::to_string(s.kvHeads) +
@@ -50,15 +66,15 @@ std::string text(Shape s) {
          "\n}\n"
          "func.func @backward(%q: " +
          q + ", %k: " + k + ", %v: " + k + ", %out: " + q + ", %lse: " + l +
-         ", %g: " + q + ", %o: " + i + ") -> (" + q + ", " + k + ", " + k +
+         ", %g: " + q + ", %o: " + i + ") -> (" + dq + ", " + dk + ", " + dk +
          ") attributes {kern.kernel} {\n"
          "  %0:3 = kern.attention_backward %q, %k, %v out %out lse %lse seed "
          "%g offsets %o" +
          attributes + q + ", " + k + ", " + k + ", " + q + ", " + l + ", " + q +
-         ", " + i + " -> " + q + ", " + k + ", " + k +
+         ", " + i + " -> " + dq + ", " + dk + ", " + dk +
          "\n"
          "  return %0#0, %0#1, %0#2 : " +
-         q + ", " + k + ", " + k + "\n}\n";
+         dq + ", " + dk + ", " + dk + "\n}\n";
 }
 
 class Attention : public ::testing::TestWithParam<Shape> {
@@ -81,6 +97,15 @@ protected:
   }
   std::vector<float> floats(const Buffer &b) {
     return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>();
+  }
+  /// The same of gradients.
+  bool bfGradients = std::string(s.gradients) == "bf16";
+  Buffer poisonedGradient(size_t n) {
+    return bfGradients ? Buffer::poisoned<uint16_t>(n)
+                       : Buffer::poisoned<float>(n);
+  }
+  std::vector<float> gradient(const Buffer &b) {
+    return bfGradients ? fromBf16(b.values<uint16_t>()) : b.values<float>();
   }
 };
 
@@ -141,26 +166,26 @@ TEST_P(Attention, ForwardAndBackward) {
          B = Buffer::of(bases), O = Buffer::of(offsets);
   std::vector<float> firstOut, firstDq, firstDk, firstDv, firstLse;
   std::vector<const Kernels *> alike = {&tuned};
-  if (!onTensorCores(s.type))
+  if (!s.onTensorCores())
     alike.insert(alike.end(), {&naive, &narrow});
   for (const Kernels *kernels : alike)
     for (int workers : {1, 3}) {
       Buffer Y = poisoned(rows * qc),
              L = Buffer::poisoned<float>(rows * s.heads);
       kernels->run("forward", {&Q, &K, &V, &P, &B, &Y, &L}, rows, workers);
-      Buffer dQ = poisoned(rows * qc), dK = poisoned(rows * kc),
-             dV = poisoned(rows * kc);
+      Buffer dQ = poisonedGradient(rows * qc), dK = poisonedGradient(rows * kc),
+             dV = poisonedGradient(rows * kc);
       kernels->run("backward", {&Q, &K, &V, &Y, &L, &G, &O, &dQ, &dK, &dV},
                    offsets.size() - 1, workers);
       if (firstOut.empty()) {
         firstOut = floats(Y), firstLse = L.values<float>(),
-        firstDq = floats(dQ), firstDk = floats(dK), firstDv = floats(dV);
+        firstDq = gradient(dQ), firstDk = gradient(dK), firstDv = gradient(dV);
         EXPECT_LE(worst(firstOut, out, 1), tolerance);
         EXPECT_LE(worst(firstLse, lse, 1), 5e-6);
         compute(&firstOut);
         // Tensor cores take p and ds in bf16: half a unit in the last place of
         // each term comes to what the results' own rounding costs.
-        double ofTerms = onTensorCores(s.type) ? 0x1p-9 : 0;
+        double ofTerms = s.onTensorCores() ? 0x1p-9 : 0;
         EXPECT_LE(worst(firstDq, dq, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(firstDk, dk, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(firstDv, dv, 2 * tolerance, ofTerms), 1);
@@ -168,9 +193,9 @@ TEST_P(Attention, ForwardAndBackward) {
       }
       EXPECT_TRUE(sameBits(floats(Y), firstOut));
       EXPECT_TRUE(sameBits(L.values<float>(), firstLse));
-      EXPECT_TRUE(sameBits(floats(dQ), firstDq));
-      EXPECT_TRUE(sameBits(floats(dK), firstDk));
-      EXPECT_TRUE(sameBits(floats(dV), firstDv));
+      EXPECT_TRUE(sameBits(gradient(dQ), firstDq));
+      EXPECT_TRUE(sameBits(gradient(dK), firstDk));
+      EXPECT_TRUE(sameBits(gradient(dV), firstDv));
     }
 
   // Decoding from a cache: other bases, one row or a mixture, other keys
@@ -216,16 +241,17 @@ TEST_P(Attention, ForwardAndBackward) {
          O1 = Buffer::of(std::vector<int32_t>{0, int32_t(last - first)});
   Buffer L1 = Buffer::of(std::vector<float>(firstLse.begin() + first * s.heads,
                                             firstLse.begin() + last * s.heads));
-  Buffer dQ = poisoned((last - first) * qc), dK = poisoned((last - first) * kc),
-         dV = poisoned((last - first) * kc);
+  Buffer dQ = poisonedGradient((last - first) * qc),
+         dK = poisonedGradient((last - first) * kc),
+         dV = poisonedGradient((last - first) * kc);
   tuned.run("backward", {&Q1, &K1, &V1, &Y1, &L1, &G1, &O1, &dQ, &dK, &dV}, 1,
             2);
   EXPECT_TRUE(
-      sameBits(floats(dQ), 0, firstDq, first * qc, (last - first) * qc));
+      sameBits(gradient(dQ), 0, firstDq, first * qc, (last - first) * qc));
   EXPECT_TRUE(
-      sameBits(floats(dK), 0, firstDk, first * kc, (last - first) * kc));
+      sameBits(gradient(dK), 0, firstDk, first * kc, (last - first) * kc));
   EXPECT_TRUE(
-      sameBits(floats(dV), 0, firstDv, first * kc, (last - first) * kc));
+      sameBits(gradient(dV), 0, firstDv, first * kc, (last - first) * kc));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -233,11 +259,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Shape{4, 2, 16, "f32"}, Shape{3, 1, 64, "f32"},
                       Shape{2, 2, 20, "f32"}, Shape{4, 4, 8, "f32"},
                       Shape{2, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"},
-                      Shape{2, 1, 128, "bf16"}, Shape{7, 1, 64, "bf16"}),
-    [](const auto &info) {
-      Shape s = info.param;
-      return std::to_string(s.heads) + "_" + std::to_string(s.kvHeads) + "_" +
-             std::to_string(s.width) + "_" + s.type;
-    });
+                      Shape{2, 1, 128, "bf16"}, Shape{7, 1, 64, "bf16"},
+                      Shape{6, 2, 64, "bf16", "f32"},
+                      Shape{4, 2, 32, "bf16", "f32"}),
+    [](const auto &info) { return info.param.name(); });
 
 } // namespace

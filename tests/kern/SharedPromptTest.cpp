@@ -15,7 +15,21 @@ namespace {
 
 struct Shape {
   int64_t heads, kvHeads, width;
-  const char *type;
+  const char *type, *gradients;
+  Shape(int64_t heads, int64_t kvHeads, int64_t width, const char *type,
+        const char *gradients = nullptr)
+      : heads(heads), kvHeads(kvHeads), width(width), type(type),
+        gradients(gradients ? gradients : type) {}
+
+  /// At least the forward is.
+  bool onTensorCores() const {
+    return width % 64 == 0 && r1c::test::onTensorCores(type);
+  }
+  std::string name() const {
+    return std::to_string(heads) + "_" + std::to_string(kvHeads) + "_" +
+           std::to_string(width) + "_" + type +
+           (type == std::string(gradients) ? "" : "_f32");
+  }
 
   /// Scores of one size whatever the width: their rounding is what bounds the
   /// results'.
@@ -28,12 +42,15 @@ std::string text(Shape s) {
   };
   std::string q = tensor(s.heads * s.width, s.type),
               k = tensor(s.kvHeads * s.width, s.type),
+              dq = tensor(s.heads * s.width, s.gradients),
+              dk = tensor(s.kvHeads * s.width, s.gradients),
               l = tensor(s.heads, "f32"), i = "tensor<?xi32>";
   std::string attributes = " {heads = " + std::to_string(s.heads) +
                            ", kv_heads = " + std::to_string(s.kvHeads) +
                            ", scale = " + std::to_string(s.scale()) +
                            " : f32} : ";
-  std::string qkv = q + ", " + k + ", " + k;
+  std::string qkv = q + ", " + k + ", " + k,
+              gradients = dq + ", " + dk + ", " + dk;
   auto forward = [&](const std::string &name, bool shared) {
     return "func.func @" + name + "(%q: " + q + ", %k: " + k + ", %v: " + k +
            ", %p: " + i + ", %b: " + i +
@@ -47,12 +64,12 @@ std::string text(Shape s) {
   return forward("plain", false) + forward("shared", true) +
          "func.func @backward(%q: " + q + ", %k: " + k + ", %v: " + k +
          ", %out: " + q + ", %lse: " + l + ", %g: " + q + ", %o: " + i +
-         ", %b: " + i + ", %s: " + i + ") -> (" + qkv +
+         ", %b: " + i + ", %s: " + i + ") -> (" + gradients +
          ") attributes {kern.kernel} {\n  %0:3 = kern.attention_backward %q, "
          "%k, %v out %out lse %lse seed %g offsets %o from %b shared %s" +
          attributes + qkv + ", " + q + ", " + l + ", " + q + ", " + i +
-         " from " + i + " shared " + i + " -> " + qkv +
-         "\n  return %0#0, %0#1, %0#2 : " + qkv + "\n}\n";
+         " from " + i + " shared " + i + " -> " + gradients +
+         "\n  return %0#0, %0#1, %0#2 : " + gradients + "\n}\n";
 }
 
 struct Unit {
@@ -110,6 +127,15 @@ protected:
   }
   std::vector<float> floats(const Buffer &b) {
     return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>();
+  }
+  /// The same of gradients.
+  bool bfGradients = std::string(s.gradients) == "bf16";
+  Buffer poisonedGradient(size_t n) {
+    return bfGradients ? Buffer::poisoned<uint16_t>(n)
+                       : Buffer::poisoned<float>(n);
+  }
+  std::vector<float> gradient(const Buffer &b) {
+    return bfGradients ? fromBf16(b.values<uint16_t>()) : b.values<float>();
   }
   static std::vector<float> part(const std::vector<float> &x, int64_t columns,
                                  int64_t from, int64_t to) {
@@ -183,24 +209,24 @@ TEST_P(SharedPrompt, AsIfEachSequenceHadItsOwn) {
          O = Buffer::of(rows.offsets);
   std::vector<float> out, lse, dq, dk, dv;
   std::vector<const Kernels *> alike = {&tuned};
-  if (!onTensorCores(s.type))
+  if (!s.onTensorCores())
     alike.insert(alike.end(), {&naive, &narrow});
   for (const Kernels *kernels : alike)
     for (int workers : {1, 2, 5}) {
       Buffer Y = poisoned(n * qc), L = Buffer::poisoned<float>(n * s.heads);
       kernels->run("shared", {&Q, &K, &V, &P, &B, &S, &SB, &Y, &L}, n, workers);
-      Buffer dQ = poisoned(n * qc), dK = poisoned(n * kc),
-             dV = poisoned(n * kc);
+      Buffer dQ = poisonedGradient(n * qc), dK = poisonedGradient(n * kc),
+             dV = poisonedGradient(n * kc);
       kernels->run("backward",
                    {&Q, &K, &V, &Y, &L, &G, &O, &B, &S, &dQ, &dK, &dV},
                    units.size(), workers);
       if (out.empty()) {
-        out = floats(Y), lse = L.values<float>(), dq = floats(dQ),
-        dk = floats(dK), dv = floats(dV);
+        out = floats(Y), lse = L.values<float>(), dq = gradient(dQ),
+        dk = gradient(dK), dv = gradient(dV);
         EXPECT_LE(worst(out, of.out, 1), tolerance);
         EXPECT_LE(worst(lse, of.lse, 1), 5e-6);
         // As in AttentionTest.
-        double ofTerms = onTensorCores(s.type) ? 0x1p-9 : 0;
+        double ofTerms = s.onTensorCores() ? 0x1p-9 : 0;
         EXPECT_LE(worst(dq, of.dq, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(dk, of.dk, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(dv, of.dv, 2 * tolerance, ofTerms), 1);
@@ -208,9 +234,9 @@ TEST_P(SharedPrompt, AsIfEachSequenceHadItsOwn) {
       }
       EXPECT_TRUE(sameBits(floats(Y), out));
       EXPECT_TRUE(sameBits(L.values<float>(), lse));
-      EXPECT_TRUE(sameBits(floats(dQ), dq));
-      EXPECT_TRUE(sameBits(floats(dK), dk));
-      EXPECT_TRUE(sameBits(floats(dV), dv));
+      EXPECT_TRUE(sameBits(gradient(dQ), dq));
+      EXPECT_TRUE(sameBits(gradient(dK), dk));
+      EXPECT_TRUE(sameBits(gradient(dV), dv));
     }
 
   // Every sequence with a copy of its prompt, on kernels that know nothing of
@@ -285,8 +311,9 @@ TEST_P(SharedPrompt, AUnitAlone) {
          P = Buffer::of(all.positions), B = Buffer::of(all.bases),
          S = Buffer::of(all.shared), SB = Buffer::of(all.sharedBases),
          O = Buffer::of(all.offsets), Y = poisoned(n * qc),
-         L = Buffer::poisoned<float>(n * s.heads), dQ = poisoned(n * qc),
-         dK = poisoned(n * kc), dV = poisoned(n * kc);
+         L = Buffer::poisoned<float>(n * s.heads),
+         dQ = poisonedGradient(n * qc), dK = poisonedGradient(n * kc),
+         dV = poisonedGradient(n * kc);
   tuned.run("shared", {&Q, &K, &V, &P, &B, &S, &SB, &Y, &L}, n);
   tuned.run("backward", {&Q, &K, &V, &Y, &L, &G, &O, &B, &S, &dQ, &dK, &dV}, 3);
 
@@ -307,16 +334,18 @@ TEST_P(SharedPrompt, AUnitAlone) {
          B1 = rowsOf(alone.bases), S1 = rowsOf(alone.shared),
          O1 = Buffer::of(alone.offsets);
   for (int workers : {1, 2, 7}) {
-    Buffer dQ1 = poisoned((m + 10) * qc), dK1 = poisoned((m + 10) * kc),
-           dV1 = poisoned((m + 10) * kc);
+    Buffer dQ1 = poisonedGradient((m + 10) * qc),
+           dK1 = poisonedGradient((m + 10) * kc),
+           dV1 = poisonedGradient((m + 10) * kc);
     tuned.run("backward",
               {&Q1, &K1, &V1, &Y1, &L1, &G1, &O1, &B1, &S1, &dQ1, &dK1, &dV1},
               1, workers);
     for (auto [x, x1, columns] :
          {std::tuple(&dQ, &dQ1, qc), {&dK, &dK1, kc}, {&dV, &dV1, kc}}) {
-      EXPECT_TRUE(sameBits(floats(*x1), 6 * columns, floats(*x),
+      EXPECT_TRUE(sameBits(gradient(*x1), 6 * columns, gradient(*x),
                            first * columns, m * columns));
-      auto untouched = floats(poisoned(10 * columns)), now = floats(*x1);
+      auto untouched = gradient(poisonedGradient(10 * columns)),
+           now = gradient(*x1);
       EXPECT_TRUE(sameBits(now, 0, untouched, 0, 6 * columns));
       EXPECT_TRUE(sameBits(now, (m + 6) * columns, untouched, 0, 4 * columns));
     }
@@ -328,11 +357,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Shape{4, 2, 64, "f32"}, Shape{2, 1, 16, "f32"},
                       Shape{6, 2, 32, "f32"}, Shape{3, 1, 256, "f32"},
                       Shape{7, 1, 128, "f32"}, Shape{4, 2, 64, "bf16"},
-                      Shape{2, 1, 128, "bf16"}, Shape{7, 1, 64, "bf16"}),
-    [](const auto &info) {
-      Shape s = info.param;
-      return std::to_string(s.heads) + "_" + std::to_string(s.kvHeads) + "_" +
-             std::to_string(s.width) + "_" + s.type;
-    });
+                      Shape{2, 1, 128, "bf16"}, Shape{7, 1, 64, "bf16"},
+                      Shape{6, 2, 64, "bf16", "f32"},
+                      Shape{4, 2, 32, "bf16", "f32"}),
+    [](const auto &info) { return info.param.name(); });
 
 } // namespace

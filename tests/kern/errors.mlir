@@ -443,3 +443,35 @@ func.func @chunk_paired(%x: tensor<?x8xf32>, %w: !kern.packed<8x64xf32>) {
   }
   return
 }
+
+// -----
+
+func.func @backward_out(%q: tensor<?x8xbf16>, %k: tensor<?x4xbf16>, %y: tensor<?x8xf32>, %l: tensor<?x2xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{q, out and d_out must have the same type}}
+  %0:3 = kern.attention_backward %q, %k, %k out %y lse %l seed %q offsets %o {heads = 2, kv_heads = 1, scale = 1.0 : f32} : tensor<?x8xbf16>, tensor<?x4xbf16>, tensor<?x4xbf16>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xbf16>, tensor<?xi32> -> tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @backward_gradients(%q: tensor<?x8xf32>, %k: tensor<?x4xf32>, %y: tensor<?x8xf32>, %l: tensor<?x2xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{dq must be of float32 or of q's element type}}
+  %0:3 = kern.attention_backward %q, %k, %k out %y lse %l seed %q offsets %o {heads = 2, kv_heads = 1, scale = 1.0 : f32} : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xbf16>, tensor<?x4xbf16>, tensor<?x4xbf16>
+  return
+}
+
+// -----
+
+func.func @backward_mixed(%q: tensor<?x8xbf16>, %k: tensor<?x4xbf16>, %y: tensor<?x8xbf16>, %l: tensor<?x2xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{dq, dk and dv must have the shapes of q, k and v and one element type}}
+  %0:3 = kern.attention_backward %q, %k, %k out %y lse %l seed %q offsets %o {heads = 2, kv_heads = 1, scale = 1.0 : f32} : tensor<?x8xbf16>, tensor<?x4xbf16>, tensor<?x4xbf16>, tensor<?x8xbf16>, tensor<?x2xf32>, tensor<?x8xbf16>, tensor<?xi32> -> tensor<?x8xf32>, tensor<?x4xbf16>, tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @backward_shape(%q: tensor<?x8xf32>, %k: tensor<?x4xf32>, %y: tensor<?x8xf32>, %l: tensor<?x2xf32>, %o: tensor<?xi32>) {
+  // expected-error@+1 {{dq, dk and dv must have the shapes of q, k and v and one element type}}
+  %0:3 = kern.attention_backward %q, %k, %k out %y lse %l seed %q offsets %o {heads = 2, kv_heads = 1, scale = 1.0 : f32} : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>
+  return
+}

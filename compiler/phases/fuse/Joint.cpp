@@ -338,7 +338,7 @@ void Fuser::writeTurn(const JointAttention &joint, ValueRange inputs,
     types.push_back(stored(joint.value));
   SmallVector<Value> inits;
   auto cache = [&](Type &type, StringRef name) {
-    type = cast<RankedTensorType>(type).clone(precision.attention);
+    type = cast<RankedTensorType>(type).clone(products);
     inits.push_back(extra(type, makeRole(context, name), name));
   };
   if (cached) {

@@ -127,10 +127,6 @@ Value Fuser::asOperand(Value tensor, Location loc) {
   return result;
 }
 
-Value Fuser::attended(Value value) {
-  return precision.attention == products ? operand(value) : lookup(value);
-}
-
 FailureOr<Value> Fuser::accumulator(Value gradient) {
   Operation *terminator = source.getBody().front().getTerminator();
   for (OpOperand &use : gradient.getUses())
@@ -312,7 +308,7 @@ LogicalResult Fuser::write(lm::RopeOp op) {
 }
 
 LogicalResult Fuser::write(lm::AttentionOp op) {
-  Value key = attended(op.getKey()), value = attended(op.getValue());
+  Value key = operand(op.getKey()), value = operand(op.getValue());
   if (cached && caches.empty()) {
     // New rows go to base + position of the cache, which is then read, unless
     // what turned the keys has brought them there.
@@ -327,7 +323,7 @@ LogicalResult Fuser::write(lm::AttentionOp op) {
     value = store(value, "cache_values");
   }
   Type lse = op.getLse().use_empty() ? Type() : op.getLse().getType();
-  Value query = attended(op.getQuery());
+  Value query = operand(op.getQuery());
   auto attention = kern::AttentionOp::create(
       b, op.getLoc(), query.getType(), lse, query, key, value,
       contextPart("positions"), contextPart("bases"),
@@ -438,12 +434,15 @@ LogicalResult Fuser::write(lm::LinearBiasGradOp op) {
 }
 
 LogicalResult Fuser::write(lm::AttentionGradOp op) {
-  Value query = attended(op.getQuery()), key = attended(op.getKey()),
-        value = attended(op.getValue());
+  Value query = operand(op.getQuery()), key = operand(op.getKey()),
+        value = operand(op.getValue());
+  auto gradient = [&](Value of) {
+    return cast<RankedTensorType>(of.getType()).clone(precision.gradients);
+  };
   auto grad = kern::AttentionBackwardOp::create(
-      b, op.getLoc(), query.getType(), key.getType(), value.getType(), query,
-      key, value, attended(op.getResult()), lookup(op.getLse()),
-      attended(op.getGradient()), contextPart("offsets"), contextPart("bases"),
+      b, op.getLoc(), gradient(query), gradient(key), gradient(value), query,
+      key, value, operand(op.getResult()), lookup(op.getLse()),
+      operand(op.getGradient()), contextPart("offsets"), contextPart("bases"),
       contextPart("shared"), op.getHeadsAttr(), op.getKvHeadsAttr(),
       b.getF32FloatAttr(op.getScale().convertToDouble()));
   map[op.getQueryGradient()] = grad.getDq();

@@ -44,12 +44,10 @@ private:
                     llvm::StringRef name);
   /// "positions", "bases", "shared", "shared_bases", "offsets" or "cache_rows".
   mlir::Value contextPart(llvm::StringRef part);
-  /// The tensor as an operand of a matrix product: rounded to the products'
-  /// element type where it is not stored in it.
+  /// The tensor as an operand of a matrix product or of attention: rounded to
+  /// the products' element type where it is not stored in it.
   mlir::Value operand(mlir::Value value);
   mlir::Value asOperand(mlir::Value tensor, mlir::Location loc);
-  /// The tensor as attention takes it.
-  mlir::Value attended(mlir::Value value);
   /// The type in which a result is stored: the products' element type if nobody
   /// reads it in more digits.
   mlir::RankedTensorType stored(mlir::Value result);

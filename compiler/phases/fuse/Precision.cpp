@@ -25,7 +25,7 @@ static StringRef savedName(DictionaryAttr attributes) {
 
 Precision::Precision(ModuleOp module, StringRef model) {
   Builder b(module.getContext());
-  products = attention = b.getF32Type();
+  products = gradients = b.getF32Type();
   auto declared = module.lookupSymbol<lm::ModelOp>(model);
   auto bf16 =
       declared ? declared.getConfig().getAs<BoolAttr>("bf16") : BoolAttr();
@@ -40,10 +40,9 @@ Precision::Precision(ModuleOp module, StringRef model) {
   products = b.getBF16Type();
   auto target = module->getAttrOfType<StringAttr>(targetAttribute);
   if (target && target.getValue() == "cuda")
-    attention = products;
-  remark::passed(declared.getLoc(), kind) << remark::add(
-      "matrix products read bfloat16, attention {0}",
-      attention == products ? "too" : "float32, as on every CPU");
+    gradients = products;
+  remark::passed(declared.getLoc(), kind)
+      << remark::add("matrix products and attention read bfloat16");
 
   // Saved values are narrow if all their readers agree, in the functions that
   // give them and in those that take them.
@@ -74,7 +73,6 @@ bool Precision::isNarrow(OpOperand &use) const {
   auto is = [&](OpOperand &operand) {
     return operand.getOperandNumber() == use.getOperandNumber();
   };
-  bool narrowAttention = attention == products;
   return TypeSwitch<Operation *, bool>(use.getOwner())
       .Case<lm::LinearOp, lm::HeadOp, lm::HeadGradOp>(
           [&](auto op) { return is(op.getInputMutable()); })
@@ -89,11 +87,11 @@ bool Precision::isNarrow(OpOperand &use) const {
       .Case([&](lm::SiluMulGradOp op) {
         return is(op.getGateMutable()) || is(op.getUpMutable());
       })
-      .Case([&](lm::RopeOp) { return narrowAttention; })
-      .Case([&](lm::AttentionOp) { return narrowAttention; })
-      .Case([&](lm::AttentionGradOp op) {
-        return narrowAttention && !is(op.getLseMutable());
+      .Case([&](lm::RopeOp op) {
+        return !op.getInverse() || gradients == products;
       })
+      .Case([](lm::AttentionOp) { return true; })
+      .Case([&](lm::AttentionGradOp op) { return !is(op.getLseMutable()); })
       .Case([&](func::ReturnOp op) {
         auto function = op->getParentOfType<func::FuncOp>();
         StringRef name =

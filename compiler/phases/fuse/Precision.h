@@ -29,15 +29,18 @@ lm::SiluMulOp pairOf(lm::LinearOp op);
 llvm::StringRef whyUnpaired(lm::SiluMulOp gated);
 
 /// The element types of one model's tensors. Residuals, statistics and
-/// gradients of parameters are float32 always; what only matrix products (and
-/// on a GPU attention) read is stored as they read it, and so is what the
-/// forward saves for such readers: the same in every function of the model.
+/// gradients of parameters are float32 always; what only matrix products and
+/// attention read is stored as they read it, and so is what the forward saves
+/// for such readers: the same in every function of the model.
 class Precision {
 public:
   Precision(mlir::ModuleOp module, llvm::StringRef model);
 
-  mlir::Type products;  ///< of operands of matrix products: f32 or bf16
-  mlir::Type attention; ///< of queries, keys, values and their gradients
+  /// Of operands of matrix products and of attention: f32 or bf16.
+  mlir::Type products;
+  /// Of the gradients of queries, keys and values as attention gives them. On
+  /// a CPU they are f32: there, sums grow in the results.
+  mlir::Type gradients;
 
   /// Whether every reader of the value takes it as `products`.
   bool isNarrow(mlir::Value value) const;

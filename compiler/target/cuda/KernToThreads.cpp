@@ -60,14 +60,17 @@ struct KernToThreadsPass
   static bool onTensorCores(kernels::Kernel &k, Op op) {
     auto type = cast<RankedTensorType>(op.getQ().getType());
     int64_t width = type.getDimSize(1) / op.getHeads();
-    if (kernels::isAttentionSm90(type.getElementType(), type.getDimSize(1),
-                                 op.getHeads(), op.getKvHeads(),
-                                 op.getScale().convertToDouble())) {
+    bool isWide =
+        kern::elementTypeOf(op->getResult(0)) != type.getElementType();
+    if (!isWide && kernels::isAttentionSm90(
+                       type.getElementType(), type.getDimSize(1), op.getHeads(),
+                       op.getKvHeads(), op.getScale().convertToDouble())) {
       k.explain("tensor cores, heads of " + Twine(width));
       return true;
     }
     k.explain("by threads, without tensor cores",
               type.getElementType().isF32() ? Twine("float32")
+              : isWide                      ? Twine("gradients in float32")
               : width != 64 && width != 128
                   ? "heads of " + Twine(width) + ", not 64 or 128"
                   : Twine("more than 64 heads to a key head, or no positive "
