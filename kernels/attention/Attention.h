@@ -30,6 +30,55 @@ struct BackwardGrid {
   int64_t rows, keys;
 };
 
+/// Cuts [first, end) into runs of at most `limit` neighbours that go
+/// `together`; calls body(first, end, number of the run).
+void cutRows(Emit &e, Value first, Value end, Value limit,
+             llvm::function_ref<Value(Value, Value)> together,
+             llvm::function_ref<void(Value, Value, Value)> body);
+
+/// Calls body for each unit [first, last) and key head of which this worker of
+/// a backward has a share. What a unit costs is the square of its rows; it lies
+/// from `start` on a line that is cut at `from` and `to`. `whole`: no other
+/// worker has a share of it.
+void shareUnits(
+    Kernel &k, kern::AttentionBackwardOp op,
+    llvm::function_ref<void(Value first, Value last, Value group, Value start,
+                            Value from, Value to, Value whole)>
+        body);
+
+/// How the forward's query rows are dealt to workers, and which keys they see.
+struct Runs {
+  explicit Runs(Kernel &k);
+
+  /// Cuts the rows into runs of neighbours that see the same keys, or at least
+  /// the same first block, at most `rowsAtOnce`, and calls body(first row, end,
+  /// key head) for this worker's. `fetches`: before a row alone, a part of what
+  /// the worker's next row will read of keys and values is fetched.
+  void share(int64_t rowsAtOnce, bool fetches,
+             llvm::function_ref<void(Value, Value, Value)> body);
+
+  /// Keys [from, to) by position, at most as many as each row sees, of rows
+  /// [first, end): key p lies in row p + sharedBase before `shared`, in row
+  /// p + base from there on.
+  struct Span {
+    Value base, shared, sharedBase, first, end, from, to;
+  };
+  /// What rows [first, end) of a run see, first to last.
+  void spans(Value first, Value end,
+             llvm::function_ref<void(const Span &)> body);
+  /// An element of a tensor of i32.
+  Value number(Value tensor, Value row);
+
+private:
+  Value equal(Value tensor, Value a, Value b);
+  Value same(Value a, Value b);
+  void fetch(Value row, Value group);
+
+  Kernel &k;
+  Emit &e;
+  kern::AttentionOp op;
+};
+
 /// Vectors of one head in registers: parts of 16 lanes, f32, the last one
 /// filled up with zeros.
 struct Head {

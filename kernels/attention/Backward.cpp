@@ -11,7 +11,7 @@
 // order: two of the products are then done twice.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/attention/Attention.h"
+#include "kernels/attention/Amx.h"
 #include "kernels/matmul/Matmul.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -147,63 +147,17 @@ struct Backward {
     gather = k.outline("gather", {pointer, pointer, pointer, i64, i64, i64},
                        [&](ValueRange a) { gatherBody(a); });
     Value scratch = e.scratch(bytes);
-    share([&](Value first, Value last, Value group, Value start, Value from,
-              Value to, Value whole) {
-      auto inTwo = [&] { two(scratch, first, last, group, start, from, to); };
-      if (!inPlace)
-        return inTwo();
-      e.when(whole, [&] { one(scratch, first, last, group); });
-      e.when(e.equal(whole, e.splatInt(whole.getType(), 0)), inTwo);
-    });
-  }
-
-  /// Calls body for each unit [first, last) and key head of which this worker
-  /// has a share. What a unit costs is the square of its rows; it lies from
-  /// `start` on a line that is cut at `from` and `to`. `whole`: no other worker
-  /// has a share of it.
-  void share(function_ref<void(Value, Value, Value, Value, Value, Value, Value)>
-                 body) {
-    Value offsets = k.pointer(op.getOffsets());
-    auto bounds = [&](Value unit) {
-      auto offset = [&](Value i) {
-        return e.toI64(e.load(e.at(offsets, i, i32), i32));
-      };
-      return std::pair(offset(unit), offset(e.add(unit, 1)));
-    };
-    auto cost = [&](Value first, Value last) {
-      Value rows = e.sub(last, first);
-      return e.mul(rows, rows);
-    };
-    Value total =
-        e.loop(e.i64(0), k.size, e.i64(1), e.i64(0),
-               [&](Value u, ValueRange sum) -> SmallVector<Value> {
-                 auto [first, last] = bounds(u);
-                 return {e.add(sum[0], e.mul(cost(first, last), kvHeads))};
-               })[0];
-    Value from = e.div(e.mul(total, k.worker), k.workers);
-    Value to = e.div(e.mul(total, e.add(k.worker, 1)), k.workers);
-    e.loop(e.i64(0), k.size, e.i64(1), e.i64(0),
-           [&](Value u, ValueRange before) -> SmallVector<Value> {
-             auto [first, last] = bounds(u);
-             Value each = cost(first, last);
-             // Small ones go to the worker in whose part they start.
-             Value small = e.less(e.mul(each, e.mul(k.workers, 8)), total);
-             e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
-               Value start = e.add(before[0], e.mul(each, group));
-               Value end = e.add(start, e.select(small, e.i64(1), each));
-               Value whole = both(e.less(from, e.add(start, 1)),
-                                  e.less(end, e.add(to, 1)));
-               Value some = both(e.less(start, to), e.less(from, end));
-               Value none = e.equal(each, e.i64(0));
-               some = e.select(none, e.equal(e.i64(0), e.i64(1)), some);
-               // Then no tile of it lies beyond.
-               Value upTo = e.select(whole, e.add(start, each), to);
-               e.when(some, [&] {
-                 body(first, last, group, start, from, upTo, whole);
+    shareUnits(k, op,
+               [&](Value first, Value last, Value group, Value start,
+                   Value from, Value to, Value whole) {
+                 auto inTwo = [&] {
+                   two(scratch, first, last, group, start, from, to);
+                 };
+                 if (!inPlace)
+                   return inTwo();
+                 e.when(whole, [&] { one(scratch, first, last, group); });
+                 e.when(e.equal(whole, e.splatInt(whole.getType(), 0)), inTwo);
                });
-             });
-             return {e.add(before[0], e.mul(each, kvHeads))};
-           });
   }
 
   /// Calls body(j0, keys) for the tiles of keys that queries [i0, iEnd) meet.
@@ -447,6 +401,11 @@ struct Backward {
 } // namespace
 
 LogicalResult r1c::kernels::buildAttentionBackwardCpu(Kernel &k) {
+  auto op = cast<kern::AttentionBackwardOp>(k.op);
+  auto type = cast<RankedTensorType>(op.getQ().getType());
+  if (isAttentionAmx(type.getElementType(),
+                     type.getDimSize(1) / int64_t(op.getHeads()), k.features))
+    return buildAttentionBackwardAmx(k);
   Backward{k}.build();
   return success();
 }

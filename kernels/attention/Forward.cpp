@@ -10,7 +10,7 @@
 // the order of every sum; it does not know about tiles.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/attention/Attention.h"
+#include "kernels/attention/Amx.h"
 #include "kernels/matmul/Matmul.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -68,6 +68,7 @@ struct Forward {
   Chains chains{k, head, scoreTiles, blockKeys};
   int64_t restAt = piece(chains.restFloats() * 4);
   func::FuncOp sweep = {};
+  Runs runs{k};
 
   Value f(double v) { return e.splat(f32, v); }
   Value sub(Value a, Value b) {
@@ -87,12 +88,6 @@ struct Forward {
   Value in(Value scratch, int64_t offset) {
     return e.at(scratch, offset, e.b.getI8Type());
   }
-  Value number(Value tensor, Value row) {
-    return e.toI64(e.load(e.at(k.pointer(tensor), row, i32), i32));
-  }
-  Value equal(Value tensor, Value a, Value b) {
-    return e.equal(number(tensor, a), number(tensor, b));
-  }
   Value both(Value a, Value b) {
     return arith::AndIOp::create(e.b, e.loc, a, b);
   }
@@ -104,74 +99,10 @@ struct Forward {
         "sweep", {pointer, pointer, pointer, i64, i64, i64, i64, i64, i64, i64},
         [&](ValueRange arguments) { sweepBody(arguments); });
     Value scratch = e.scratch(bytes);
-    // A row's keys are read from end to end if one worker takes all its heads.
-    Value many = e.less(e.mul(k.workers, 8), k.size);
-    // Fewer rows at once where workers would go without.
-    Value fair = e.div(e.mul(k.size, kvHeads), e.mul(k.workers, 4));
-    Value limit = e.max(e.min(fair, e.i64(rowsAtOnce)), e.i64(1));
-    runs(
-        e.i64(0), k.size, limit, [&](Value a, Value b) { return same(a, b); },
-        [&](Value first, Value end, Value index) {
-          e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
-            Value item =
-                e.select(many, index, e.add(e.mul(index, kvHeads), group));
-            e.when(e.equal(e.rem(item, k.workers), k.worker), [&] {
-              if (fitsRegisters)
-                e.when(e.less(end, e.add(first, 2)),
-                       [&] { fetch(first, group); });
-              rows(scratch, first, end, group);
-            });
-          });
-        });
-  }
-
-  /// Decoding waits for memory: a part of what this worker's next row will read
-  /// of the cache.
-  void fetch(Value row, Value group) {
-    Value next = e.min(e.add(row, k.workers), e.add(k.size, -1));
-    int64_t stride = kvHeads * width;
-    Value part = e.mul(e.add(number(op.getPositions(), next), 1), width);
-    Value from = e.mul(number(op.getBases(), next), stride);
-    for (Value tensor : {op.getK(), op.getV()}) {
-      Value start = e.at(e.at(k.pointer(tensor), from, element),
-                         e.mul(part, group), element);
-      e.loop(0, part, 64 / bytesOf(element), [&](Value c) {
-        e.prefetch(e.at(start, c, element), /*write=*/false, /*locality=*/2);
-      });
-    }
-  }
-
-  /// Cuts [first, end) into runs of at most `limit` neighbours that go
-  /// `together`; calls body(first, end, number of the run).
-  void runs(Value first, Value end, Value limit,
-            function_ref<Value(Value, Value)> together,
-            function_ref<void(Value, Value, Value)> body) {
-    Value lastRow = e.add(end, -1);
-    e.loop(first, end, e.i64(1), {first, e.i64(0)},
-           [&](Value row, ValueRange carried) -> SmallVector<Value> {
-             Value next = e.add(row, 1);
-             Value goesOn = both(together(row, e.min(next, lastRow)),
-                                 both(e.less(next, end),
-                                      e.less(e.sub(next, carried[0]), limit)));
-             return e.choose(
-                 goesOn, {i64, i64},
-                 [&] { return SmallVector<Value>(carried); },
-                 [&]() -> SmallVector<Value> {
-                   body(carried[0], next, carried[1]);
-                   return {next, e.add(carried[1], 1)};
-                 });
-           });
-  }
-
-  /// Whether two rows see the same keys, or at least the same first block.
-  Value same(Value a, Value b) {
-    Value base = equal(op.getBases(), a, b);
-    if (!op.getShared())
-      return base;
-    Value prompt =
-        both(equal(op.getShared(), a, b), equal(op.getSharedBases(), a, b));
-    Value block = e.less(e.i64(blockKeys - 1), number(op.getShared(), a));
-    return both(prompt, arith::OrIOp::create(e.b, e.loc, base, block));
+    runs.share(rowsAtOnce, /*fetches=*/fitsRegisters,
+               [&](Value first, Value end, Value group) {
+                 rows(scratch, first, end, group);
+               });
   }
 
   /// The heads of `group` in rows of a run.
@@ -200,7 +131,7 @@ struct Forward {
         e.store(zero, e.at(at(outAt, v, outStride), c, f32), f32);
       e.store(f(-INFINITY), at(topAt, v, 1), f32);
       e.store(f(0), at(sumAt, v, 1), f32);
-      e.store(e.add(number(op.getPositions(), row), 1),
+      e.store(e.add(runs.number(op.getPositions(), row), 1),
               e.at(in(scratch, countAt), v, i64), i64);
     });
 
@@ -208,30 +139,13 @@ struct Forward {
     Value keys = e.at(k.pointer(op.getK()), offset, element),
           values = e.at(k.pointer(op.getV()), offset, element);
     auto vector = [&](Value row) { return e.mul(e.sub(row, first), each); };
-    auto call = [&](Value from, Value to, Value rowFrom, Value rowEnd) {
-      Value base = number(op.getBases(), rowFrom), none = e.i64(0);
-      bool shares = bool(op.getShared());
-      func::CallOp::create(
-          e.b, e.loc, sweep,
-          ValueRange{scratch, keys, values, base,
-                     shares ? number(op.getShared(), rowFrom) : none,
-                     shares ? number(op.getSharedBases(), rowFrom) : none,
-                     vector(rowFrom), vector(rowEnd), from, to});
-    };
-    Value all = e.i64(std::numeric_limits<int32_t>::max());
-    if (!op.getShared()) {
-      call(e.i64(0), all, first, end);
-    } else {
-      // Whole blocks of the prompt with all rows; then those that see the same
-      // keys of their own.
-      Value shared = number(op.getShared(), first);
-      Value own = e.sub(shared, e.rem(shared, blockKeys));
-      call(e.i64(0), own, first, end);
-      runs(
-          first, end, all,
-          [&](Value a, Value b) { return equal(op.getBases(), a, b); },
-          [&](Value a, Value b, Value) { call(own, all, a, b); });
-    }
+    runs.spans(first, end, [&](const Runs::Span &span) {
+      func::CallOp::create(e.b, e.loc, sweep,
+                           ValueRange{scratch, keys, values, span.base,
+                                      span.shared, span.sharedBase,
+                                      vector(span.first), vector(span.end),
+                                      span.from, span.to});
+    });
 
     eachVector([&](Value row, Value h, Value v) {
       Value top = e.load(at(topAt, v, 1), f32),
@@ -550,6 +464,11 @@ struct Forward {
 } // namespace
 
 LogicalResult r1c::kernels::buildAttentionCpu(Kernel &k) {
+  auto op = cast<kern::AttentionOp>(k.op);
+  auto type = cast<RankedTensorType>(op.getQ().getType());
+  if (isAttentionAmx(type.getElementType(),
+                     type.getDimSize(1) / int64_t(op.getHeads()), k.features))
+    return buildAttentionAmx(k);
   Forward{k}.build();
   return success();
 }

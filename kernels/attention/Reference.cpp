@@ -7,7 +7,7 @@
 // Scalars and small arrays, the same order of every sum as the vector builder.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/attention/Attention.h"
+#include "kernels/attention/Amx.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -67,6 +67,35 @@ struct Scalar {
     }
     return total;
   }
+  /// start + sum over i < count of x(i) * y(i), as matrix tiles do it
+  /// (matmul/README.md): 32 terms a step, of which the even and the odd ones
+  /// are a chain each.
+  Value tileChain(Value start, Value count, function_ref<Value(Value)> x,
+                  function_ref<Value(Value)> y) {
+    return e.loop(
+        e.i64(0), count, e.i64(amxDepth), start,
+        [&](Value first, ValueRange carried) -> SmallVector<Value> {
+          Value end = e.min(e.add(first, amxDepth), count);
+          SmallVector<Value> sums = e.loop(
+              first, end, e.i64(2), {f(0), f(0)},
+              [&](Value i, ValueRange c) -> SmallVector<Value> {
+                auto step = [&](Value i, Value sum) {
+                  return e.fma(x(i), y(i), sum);
+                };
+                Value odd = e.add(i, 1);
+                return {step(i, c[0]),
+                        e.choose(
+                            e.less(odd, end), f32,
+                            [&]() -> SmallVector<Value> {
+                              return {step(odd, c[1])};
+                            },
+                            [&]() -> SmallVector<Value> { return {c[1]}; })[0]};
+              });
+          return {add(carried[0], add(sums[0], sums[1]))};
+        })[0];
+  }
+  /// An f32 as tiles take it.
+  Value rounded(Value v) { return e.widen(e.narrow(v, e.b.getBF16Type())); }
   /// The same in 16 lanes.
   Value dot(function_ref<Value(Value)> x, function_ref<Value(Value)> y) {
     e.loop(0, e.i64(16), 1,
@@ -92,6 +121,7 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
   Value scores = e.scratch(64 * 4), folds = e.scratch(16 * 4),
         out = e.scratch(width * 4);
   Scalar s{e, element, width, e.scratch(16 * 4)};
+  bool amx = isAttentionAmx(element, width, k.features);
   e.loop(k.worker, k.size, k.workers, [&](Value row) {
     Value keys = e.add(
         e.toI64(e.load(e.at(k.pointer(op.getPositions()), row, i32), i32)), 1);
@@ -126,9 +156,15 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
             clear(-INFINITY);
             e.loop(0, count, 1, [&](Value c) {
               Value kRow = keyRow(op.getK(), e.add(first, c));
+              auto key = [&](Value x) { return s.get(kRow, x); };
               Value score =
-                  s.chain([&](Value x) { return s.mul(s.get(q, x), scale); },
-                          [&](Value x) { return s.get(kRow, x); });
+                  amx ? s.mul(s.tileChain(
+                                  s.f(0), e.i64(width),
+                                  [&](Value x) { return s.get(q, x); }, key),
+                              scale)
+                      : s.chain(
+                            [&](Value x) { return s.mul(s.get(q, x), scale); },
+                            key);
               e.store(score, e.at(scores, c, f32), f32);
               Value lane = e.at(folds, e.rem(c, 16), f32);
               e.store(arith::MaximumFOp::create(e.b, e.loc, e.load(lane, f32),
@@ -149,14 +185,20 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
             Value l = e.fma(carried[1], shrink, s.fold(folds, 16, false));
             e.loop(0, e.i64(width), 1, [&](Value c) {
               Value start = s.mul(e.load(e.at(out, c, f32), f32), shrink);
-              Value sum =
-                  e.loop(e.i64(0), count, e.i64(1), start,
-                         [&](Value i, ValueRange o) -> SmallVector<Value> {
-                           Value p = e.load(e.at(scores, i, f32), f32);
-                           Value v =
-                               s.get(keyRow(op.getV(), e.add(first, i)), c);
-                           return {e.fma(p, v, o[0])};
-                         })[0];
+              auto p = [&](Value i) {
+                return e.load(e.at(scores, i, f32), f32);
+              };
+              auto v = [&](Value i) {
+                return s.get(keyRow(op.getV(), e.add(first, i)), c);
+              };
+              Value sum = amx ? s.tileChain(
+                                    start, count,
+                                    [&](Value i) { return s.rounded(p(i)); }, v)
+                              : e.loop(e.i64(0), count, e.i64(1), start,
+                                       [&](Value i,
+                                           ValueRange o) -> SmallVector<Value> {
+                                         return {e.fma(p(i), v(i), o[0])};
+                                       })[0];
               e.store(sum, e.at(out, c, f32), f32);
             });
             return {m, l};
@@ -164,8 +206,13 @@ LogicalResult r1c::kernels::buildAttentionReference(Kernel &k) {
       Value inverse = arith::DivFOp::create(e.b, e.loc, s.f(1), state[1]);
       Value target = e.at(k.pointer(op.getOut()), at, element);
       e.loop(0, e.i64(width), 1, [&](Value c) {
-        s.put(s.mul(e.load(e.at(out, c, f32), f32), inverse), target, c,
-              element);
+        Value x = s.mul(e.load(e.at(out, c, f32), f32), inverse);
+        if (amx)
+          x = e.select(arith::CmpFOp::create(
+                           e.b, e.loc, arith::CmpFPredicate::OLT,
+                           math::AbsFOp::create(e.b, e.loc, x), s.f(0x1p-126)),
+                       s.f(0), x);
+        s.put(x, target, c, element);
       });
       if (op.getLse())
         e.store(s.add(state[0], math::LogOp::create(e.b, e.loc, state[1])),
@@ -201,7 +248,8 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
   auto number = [&](Value tensor, Value row) {
     return e.toI64(e.load(e.at(k.pointer(tensor), row, i32), i32));
   };
-  bool shares = bool(op.getShared());
+  bool shares = bool(op.getShared()),
+       amx = isAttentionAmx(element, width, k.features);
   // Rows of the unit from `first`: where the keys that row i shares end, and
   // where its own begin.
   auto sharedEnd = [&](Value i, Value first) {
@@ -217,14 +265,23 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
   auto pair = [&](Value i, Value j, Value h, Value first) {
     Value g = e.div(h, each);
     Value qi = query(op.getQ(), i, h), kj = key(op.getK(), j, g);
-    Value score = s.chain([&](Value c) { return s.mul(s.get(qi, c), scale); },
-                          [&](Value c) { return s.get(kj, c); });
+    auto keyOf = [&](Value c) { return s.get(kj, c); };
+    Value columns = e.i64(width);
+    Value score =
+        amx ? s.mul(s.tileChain(
+                        s.f(0), columns, [&](Value c) { return s.get(qi, c); },
+                        keyOf),
+                    scale)
+            : s.chain([&](Value c) { return s.mul(s.get(qi, c), scale); },
+                      keyOf);
     Value lse = e.load(
         e.at(k.pointer(op.getLse()), e.add(e.mul(i, heads), h), f32), f32);
     Value gi = query(op.getDOut(), i, h), oi = query(op.getOut(), i, h),
           vj = key(op.getV(), j, g);
     auto seed = [&](Value c) { return s.get(gi, c); };
-    Value dp = s.chain(seed, [&](Value c) { return s.get(vj, c); });
+    auto valueOf = [&](Value c) { return s.get(vj, c); };
+    Value dp = amx ? s.tileChain(s.f(0), columns, seed, valueOf)
+                   : s.chain(seed, valueOf);
     Value mean = s.dot(seed, [&](Value c) { return s.get(oi, c); });
     Value seen = e.less(j, e.add(i, 1));
     if (shares) {
@@ -234,6 +291,8 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
     }
     Value p = s.exp(s.sub(score, lse));
     Value ds = s.mul(p, s.sub(dp, mean));
+    if (amx)
+      p = s.rounded(p), ds = s.rounded(s.mul(ds, scale));
     return std::pair(e.select(seen, p, s.f(0)), e.select(seen, ds, s.f(0)));
   };
   auto clear = [&](Value memory) {
@@ -272,10 +331,128 @@ LogicalResult r1c::kernels::buildAttentionBackwardReference(Kernel &k) {
     Value within = e.sub(row, first);
     return e.add(first, e.sub(within, e.rem(within, size)));
   };
+  // On matrix tiles: tiles begin where a prompt or a sequence does.
+  Value steps = e.scratch(4 * width * 4);
+  int64_t queryRows = amxQueryRows(each);
+  auto sequence = [&](Value row, Value first) {
+    return shares ? ownFrom(row) : first;
+  };
+  auto tiles = [&](Value from, Value last, Value first, int64_t limit,
+                   function_ref<void(Value, Value)> body) {
+    cutRows(
+        e, from, last, e.i64(limit),
+        [&](Value a, Value b) {
+          return e.equal(sequence(a, first), sequence(b, first));
+        },
+        [&](Value from, Value end, Value) { body(from, end); });
+  };
+  auto mostShared = [&](Value i0, Value iEnd) {
+    if (!shares)
+      return e.i64(0);
+    return e.loop(i0, iEnd, e.i64(1), e.i64(0),
+                  [&](Value i, ValueRange most) -> SmallVector<Value> {
+                    return {e.max(most[0], number(op.getShared(), i))};
+                  })[0];
+  };
+  // sums[n] += what steps of 32 of `count` terms give; term(i, even[n]) adds
+  // one to what is given, of each sum.
+  auto inSteps = [&](ArrayRef<Value> sums, Value count,
+                     function_ref<void(Value, ArrayRef<Value>)> term) {
+    e.loop(0, count, amxDepth, [&](Value i0) {
+      e.loop(0, e.i64(4 * width), 1,
+             [&](Value c) { e.store(s.f(0), e.at(steps, c, f32), f32); });
+      e.loop(i0, e.min(e.add(i0, amxDepth), count), e.i64(1), [&](Value i) {
+        SmallVector<Value> chains;
+        for (size_t n = 0; n < sums.size(); ++n)
+          chains.push_back(
+              e.at(steps, e.mul(e.add(e.rem(i, 2), 2 * n), width), f32));
+        term(i, chains);
+      });
+      for (auto [n, sum] : llvm::enumerate(sums))
+        e.loop(0, e.i64(width), 1, [&, n = n, sum = sum](Value c) {
+          auto chain = [&](int64_t odd) {
+            return e.load(e.at(e.at(steps, (2 * n + odd) * width, f32), c, f32),
+                          f32);
+          };
+          Value place = e.at(sum, c, f32);
+          e.store(s.add(e.load(place, f32), s.add(chain(0), chain(1))), place,
+                  f32);
+        });
+    });
+  };
+  auto buildTiles = [&](Value first, Value last) {
+    auto mine = [&](Value row, function_ref<void()> body) {
+      e.when(e.equal(e.rem(row, k.workers), k.worker), body);
+    };
+    auto keysOf = [&](Value i0, Value iEnd,
+                      function_ref<void(Value, Value)> body) {
+      auto sweep = [&](Value from, Value to) {
+        e.loop(from, to, e.i64(amxKeys), [&](Value j0) {
+          body(j0, e.min(e.i64(amxKeys), e.sub(to, j0)));
+        });
+      };
+      if (shares)
+        sweep(first, e.add(first, mostShared(i0, iEnd)));
+      sweep(sequence(i0, first), iEnd);
+    };
+    tiles(first, last, first, queryRows, [&](Value i0, Value iEnd) {
+      e.loop(i0, iEnd, e.i64(1), [&](Value row) {
+        mine(row, [&] {
+          e.loop(0, e.i64(heads), 1, [&](Value h) {
+            clear(sum);
+            keysOf(i0, iEnd, [&](Value j0, Value count) {
+              inSteps(sum, count, [&](Value j, ArrayRef<Value> chains) {
+                Value jRow = e.add(j0, j);
+                Value ds = pair(row, jRow, h, first).second;
+                Value kj = key(op.getK(), jRow, e.div(h, each));
+                accumulate(chains[0], ds,
+                           [&](Value c) { return s.get(kj, c); });
+              });
+            });
+            write(sum, s.f(1), query(op.getDq(), row, h));
+          });
+        });
+      });
+    });
+    e.loop(first, last, e.i64(1), [&](Value row) {
+      mine(row, [&] {
+        e.loop(0, e.i64(kvHeads), 1, [&](Value group) {
+          clear(sum);
+          clear(sum2);
+          Value from = sequence(row, first);
+          tiles(from, last, first, queryRows, [&](Value i0, Value iEnd) {
+            Value isOwn = e.equal(sequence(i0, first), from);
+            // Where this tile's part of the row's tile of keys ends.
+            Value end =
+                e.select(isOwn, iEnd,
+                         e.select(e.equal(from, first),
+                                  e.add(first, mostShared(i0, iEnd)), from));
+            e.when(e.less(row, end), [&] {
+              Value n = e.mul(e.sub(iEnd, i0), each);
+              inSteps({sum, sum2}, n, [&](Value v, ArrayRef<Value> chains) {
+                Value i = e.add(i0, e.div(v, each)),
+                      h = e.add(e.mul(group, each), e.rem(v, each));
+                auto [p, ds] = pair(i, row, h, first);
+                Value qi = query(op.getQ(), i, h),
+                      gi = query(op.getDOut(), i, h);
+                accumulate(chains[0], ds,
+                           [&](Value c) { return s.get(qi, c); });
+                accumulate(chains[1], p, [&](Value c) { return s.get(gi, c); });
+              });
+            });
+          });
+          write(sum, s.f(1), key(op.getDk(), row, group));
+          write(sum2, s.f(1), key(op.getDv(), row, group));
+        });
+      });
+    });
+  };
   Value offsets = k.pointer(op.getOffsets());
   e.loop(0, k.size, 1, [&](Value unit) {
     Value first = e.toI64(e.load(e.at(offsets, unit, i32), i32));
     Value last = e.toI64(e.load(e.at(offsets, e.add(unit, 1), i32), i32));
+    if (amx)
+      return buildTiles(first, last);
     e.loop(e.add(first, k.worker), last, k.workers, [&](Value row) {
       e.loop(0, e.i64(heads), 1, [&](Value h) {
         clear(sum);

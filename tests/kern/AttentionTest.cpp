@@ -7,6 +7,7 @@
 
 #include "tests/kern/Harness.h"
 #include <algorithm>
+#include <optional>
 
 using namespace r1c::test;
 
@@ -24,12 +25,26 @@ struct Shape {
   bool onTensorCores() const {
     return width % 64 == 0 && r1c::test::onTensorCores(type);
   }
+  /// Chains of 32 instead of one: other bits than without.
+  bool onMatrixTiles() const {
+    return type == std::string("bf16") && width % 32 == 0 && hasMatrixTiles();
+  }
   std::string name() const {
     return std::to_string(heads) + "_" + std::to_string(kvHeads) + "_" +
            std::to_string(width) + "_" + type +
            (type == std::string(gradients) ? "" : "_f32");
   }
 };
+
+/// Each with each number of workers.
+std::vector<std::pair<const Kernels *, int>>
+runs(const std::vector<const Kernels *> &family, std::vector<int> workers) {
+  std::vector<std::pair<const Kernels *, int>> all;
+  for (const Kernels *kernels : family)
+    for (int n : workers)
+      all.emplace_back(kernels, n);
+  return all;
+}
 
 std::string text(Shape s) {
   auto tensor = [&](int64_t columns, const std::string &type) {
@@ -112,6 +127,18 @@ protected:
 TEST_P(Attention, ForwardAndBackward) {
   Kernels tuned(text(s)), naive(text(s), true),
       narrow(text(s), false, "x86-64-v3");
+  // What must have the same bits; last the tuned ones for this machine.
+  std::vector<std::vector<const Kernels *>> families = {{&tuned}};
+  std::optional<Kernels> vectors, naiveVectors;
+  if (!s.onTensorCores())
+    families[0].push_back(&naive);
+  if (s.onMatrixTiles()) {
+    vectors.emplace(text(s), false, "native,-amx-bf16");
+    naiveVectors.emplace(text(s), true, "x86-64-v3");
+    families.insert(families.begin(), {&*vectors, &*naiveVectors, &narrow});
+  } else if (!s.onTensorCores()) {
+    families[0].push_back(&narrow);
+  }
   std::vector<int32_t> offsets = {0, 1, 34, 34, 164, 180}, positions, bases;
   for (size_t i = 0; i + 1 < offsets.size(); ++i)
     for (int32_t r = offsets[i]; r < offsets[i + 1]; ++r)
@@ -165,11 +192,11 @@ TEST_P(Attention, ForwardAndBackward) {
   Buffer Q = of(q), K = of(k), V = of(v), G = of(g), P = Buffer::of(positions),
          B = Buffer::of(bases), O = Buffer::of(offsets);
   std::vector<float> firstOut, firstDq, firstDk, firstDv, firstLse;
-  std::vector<const Kernels *> alike = {&tuned};
-  if (!s.onTensorCores())
-    alike.insert(alike.end(), {&naive, &narrow});
-  for (const Kernels *kernels : alike)
-    for (int workers : {1, 3}) {
+  std::vector<std::vector<float>> outs; // of each family
+  for (const auto &family : families) {
+    firstOut.clear();
+    bool tiles = &family == &families.back() && s.onMatrixTiles();
+    for (auto [kernels, workers] : runs(family, {1, 3})) {
       Buffer Y = poisoned(rows * qc),
              L = Buffer::poisoned<float>(rows * s.heads);
       kernels->run("forward", {&Q, &K, &V, &P, &B, &Y, &L}, rows, workers);
@@ -183,9 +210,9 @@ TEST_P(Attention, ForwardAndBackward) {
         EXPECT_LE(worst(firstOut, out, 1), tolerance);
         EXPECT_LE(worst(firstLse, lse, 1), 5e-6);
         compute(&firstOut);
-        // Tensor cores take p and ds in bf16: half a unit in the last place of
-        // each term comes to what the results' own rounding costs.
-        double ofTerms = s.onTensorCores() ? 0x1p-9 : 0;
+        // Tensor cores and tiles take p and ds in bf16: half a unit in the last
+        // place of each term comes to what the results' own rounding costs.
+        double ofTerms = s.onTensorCores() || tiles ? 0x1p-9 : 0;
         EXPECT_LE(worst(firstDq, dq, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(firstDk, dk, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(firstDv, dv, 2 * tolerance, ofTerms), 1);
@@ -197,6 +224,8 @@ TEST_P(Attention, ForwardAndBackward) {
       EXPECT_TRUE(sameBits(gradient(dK), firstDk));
       EXPECT_TRUE(sameBits(gradient(dV), firstDv));
     }
+    outs.push_back(firstOut);
+  }
 
   // Decoding from a cache: other bases, one row or a mixture, other keys
   // around, NaN behind the last key.
@@ -225,11 +254,14 @@ TEST_P(Attention, ForwardAndBackward) {
                 q.begin() + (first + p + 1) * qc);
     Buffer Q2 = of(q2), K2 = of(ck2), V2 = of(cv2), P2 = Buffer::of(at),
            B2 = Buffer::of(base), Y = poisoned(at.size() * qc);
-    tuned.run("decode", {&Q2, &K2, &V2, &P2, &B2, &Y}, at.size(), 2);
-    for (size_t i = 0; i < at.size(); ++i)
-      EXPECT_TRUE(
-          sameBits(floats(Y), i * qc, firstOut, (first + at[i]) * qc, qc))
-          << "position " << at[i];
+    for (size_t f = 0; f < families.size(); ++f) {
+      families[f][0]->run("decode", {&Q2, &K2, &V2, &P2, &B2, &Y}, at.size(),
+                          2);
+      for (size_t i = 0; i < at.size(); ++i)
+        EXPECT_TRUE(
+            sameBits(floats(Y), i * qc, outs[f], (first + at[i]) * qc, qc))
+            << "position " << at[i];
+    }
   }
 
   // One sequence alone has the gradients that it has among others.

@@ -8,6 +8,7 @@
 #include "tests/kern/Harness.h"
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 using namespace r1c::test;
 
@@ -25,6 +26,10 @@ struct Shape {
   bool onTensorCores() const {
     return width % 64 == 0 && r1c::test::onTensorCores(type);
   }
+  /// Chains of 32 instead of one: other bits than without.
+  bool onMatrixTiles() const {
+    return type == std::string("bf16") && width % 32 == 0 && hasMatrixTiles();
+  }
   std::string name() const {
     return std::to_string(heads) + "_" + std::to_string(kvHeads) + "_" +
            std::to_string(width) + "_" + type +
@@ -35,6 +40,16 @@ struct Shape {
   /// results'.
   float scale() const { return 1.2f / std::sqrt(float(width)); }
 };
+
+/// Each with each number of workers.
+std::vector<std::pair<const Kernels *, int>>
+runs(const std::vector<const Kernels *> &family, std::vector<int> workers) {
+  std::vector<std::pair<const Kernels *, int>> all;
+  for (const Kernels *kernels : family)
+    for (int n : workers)
+      all.emplace_back(kernels, n);
+  return all;
+}
 
 std::string text(Shape s) {
   auto tensor = [&](int64_t columns, const std::string &type) {
@@ -193,6 +208,18 @@ protected:
 TEST_P(SharedPrompt, AsIfEachSequenceHadItsOwn) {
   Kernels tuned(text(s)), naive(text(s), true),
       narrow(text(s), false, "x86-64-v3");
+  // What must have the same bits; last the tuned ones for this machine.
+  std::vector<std::vector<const Kernels *>> families = {{&tuned}};
+  std::optional<Kernels> vectors, naiveVectors;
+  if (!s.onTensorCores())
+    families[0].push_back(&naive);
+  if (s.onMatrixTiles()) {
+    vectors.emplace(text(s), false, "native,-amx-bf16");
+    naiveVectors.emplace(text(s), true, "x86-64-v3");
+    families.insert(families.begin(), {&*vectors, &*naiveVectors, &narrow});
+  } else if (!s.onTensorCores()) {
+    families[0].push_back(&narrow);
+  }
   std::vector<Unit> units = {{77, {1, 30, 64, 65}},
                              {3, {5, 9}},
                              {70, {}},
@@ -208,11 +235,10 @@ TEST_P(SharedPrompt, AsIfEachSequenceHadItsOwn) {
          S = Buffer::of(rows.shared), SB = Buffer::of(rows.sharedBases),
          O = Buffer::of(rows.offsets);
   std::vector<float> out, lse, dq, dk, dv;
-  std::vector<const Kernels *> alike = {&tuned};
-  if (!s.onTensorCores())
-    alike.insert(alike.end(), {&naive, &narrow});
-  for (const Kernels *kernels : alike)
-    for (int workers : {1, 2, 5}) {
+  for (const auto &family : families) {
+    out.clear();
+    bool tiles = &family == &families.back() && s.onMatrixTiles();
+    for (auto [kernels, workers] : runs(family, {1, 2, 5})) {
       Buffer Y = poisoned(n * qc), L = Buffer::poisoned<float>(n * s.heads);
       kernels->run("shared", {&Q, &K, &V, &P, &B, &S, &SB, &Y, &L}, n, workers);
       Buffer dQ = poisonedGradient(n * qc), dK = poisonedGradient(n * kc),
@@ -226,7 +252,7 @@ TEST_P(SharedPrompt, AsIfEachSequenceHadItsOwn) {
         EXPECT_LE(worst(out, of.out, 1), tolerance);
         EXPECT_LE(worst(lse, of.lse, 1), 5e-6);
         // As in AttentionTest.
-        double ofTerms = s.onTensorCores() ? 0x1p-9 : 0;
+        double ofTerms = s.onTensorCores() || tiles ? 0x1p-9 : 0;
         EXPECT_LE(worst(dq, of.dq, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(dk, of.dk, 2 * tolerance, ofTerms), 1);
         EXPECT_LE(worst(dv, of.dv, 2 * tolerance, ofTerms), 1);
@@ -238,6 +264,7 @@ TEST_P(SharedPrompt, AsIfEachSequenceHadItsOwn) {
       EXPECT_TRUE(sameBits(gradient(dK), dk));
       EXPECT_TRUE(sameBits(gradient(dV), dv));
     }
+  }
 
   // Every sequence with a copy of its prompt, on kernels that know nothing of
   // sharing; and the same keys elsewhere: responses in front of the prompt,
