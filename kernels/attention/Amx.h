@@ -36,6 +36,10 @@ struct AmxPanels {
              Value to);
 };
 
+/// 16 floats as bf16 for a tile: numbers too small for a normal one, which a
+/// tile takes as zero, may become zero. One instruction where there is one.
+Value roundForTile(Kernel &k, Value v);
+
 /// Rows of queries of a tile of the backward, each with the heads of a key
 /// head: at most 64, and 128 vectors. Part of the meaning.
 inline int64_t amxQueryRows(int64_t headsOfKey) {

@@ -421,8 +421,8 @@ struct Backward {
             math::ExpOp::create(e.b, e.loc, e.select(seen, sub(s, lse), zero));
         Value t = e.load(line(tAt, key, v, f32), f32, 16);
         Value z = mul(mul(p, sub(t, mean)), scale);
-        p = e.narrow(e.select(seen, p, zero), bf16);
-        ds[i] = e.narrow(e.select(seen, z, zero), bf16);
+        p = roundForTile(k, e.select(seen, p, zero));
+        ds[i] = roundForTile(k, e.select(seen, z, zero));
         e.store(p, line(pAt, key, v, bf16), bf16);
         e.store(ds[i], line(zAt, key, v, bf16), bf16);
       }

@@ -441,7 +441,7 @@ struct Forward {
       Value total = groups(i, zero, [&](Value c, Value mask, Value so) {
         Value p = e.select(mask, exp(e.select(mask, sub(score(i, c), m), zero)),
                            zero);
-        e.store(e.narrow(p, bf16), e.at(to, c, bf16), bf16);
+        e.store(roundForTile(k, p), e.at(to, c, bf16), bf16);
         return add(so, p);
       });
       e.store(total, fold(i), f32);

@@ -7,10 +7,22 @@
 
 #include "kernels/attention/Amx.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
+
+Value r1c::kernels::roundForTile(Kernel &k, Value v) {
+  Emit &e = k.e;
+  if (!k.features.avx512Bf16)
+    return e.narrow(v, e.b.getBF16Type());
+  return LLVM::CallIntrinsicOp::create(
+             e.b, e.loc, lanesOf(e.b.getBF16Type(), 16),
+             e.b.getStringAttr("llvm.x86.avx512bf16.cvtneps2bf16.512"),
+             ValueRange{v})
+      .getResult(0);
+}
 
 void AmxPanels::columns(function_ref<Value(Value)> row, Value count, Value to) {
   Value last = e.add(count, -1);
