@@ -74,7 +74,7 @@ def main():
         direction, dtype, threads, shape = name.split(" ", 3)
         rows.append(common.row(f"attention {direction} {dtype}", f"{threads} {shape}", "s", seconds,
                                ours[name]["seconds"], 1.5, way=way,
-                               share=ours[name]["GF/s"] / peak[f"f32 {threads}"]))
+                               share=ours[name]["GF/s"] / peak.get(f"{dtype} {threads}", peak[f"f32 {threads}"])))
     common.report("attention", f"PyTorch {torch.__version__}", rows, peak=peak, rounds=options.rounds)
 
 

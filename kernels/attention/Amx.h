@@ -19,6 +19,10 @@ inline bool isAttentionAmx(Type element, int64_t width, const CpuFeatures &f) {
   return f.amxBf16 && element.isBF16() && width % amxDepth == 0;
 }
 
+/// The same for a kernel, with a remark.
+bool choosesAttentionAmx(Kernel &k, mlir::RankedTensorType queries,
+                         int64_t heads);
+
 /// Rows of bf16, `width` wide and given by their addresses, as operands B of
 /// tiles.
 struct AmxPanels {

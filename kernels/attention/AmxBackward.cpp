@@ -130,10 +130,11 @@ struct Backward {
     pairTiles.make(k);
     keyTiles.make(k);
     queryTiles.make(k);
-    loadQueries = outline("load_queries", {i64, i64, i64, i64},
-                          [&](Value scratch, ValueRange a) {
-                            loadQueriesBody(scratch, a[0], a[1], a[2], a[3]);
-                          });
+    loadQueries =
+        outline("load_queries", {i64, i64, i64, i64, i64},
+                [&](Value scratch, ValueRange a) {
+                  loadQueriesBody(scratch, a[0], a[1], a[2], a[3], a[4]);
+                });
     pair = outline(
         "pair", {i64, i64, i64, i64, i64, i64, i64, i64, pointer, pointer, i64},
         [&](Value scratch, ValueRange a) { pairBody(scratch, a); });
@@ -209,7 +210,7 @@ struct Backward {
       results.store(zero, key(op.getDv(), row, group));
     });
     tiles(first, last, first, queryRows, [&](Value i0, Value iEnd) {
-      call(loadQueries, {scratch, k.args, first, group, i0, iEnd});
+      call(loadQueries, {scratch, k.args, first, group, i0, iEnd, e.i64(1)});
       clear(at(scratch, dqAt), vectors * width);
       keysOf(scratch, first, group, i0, iEnd, [&](Value j0) {
         return Sums{true, true, key(op.getDk(), j0, group),
@@ -224,16 +225,21 @@ struct Backward {
            Value from, Value to) {
     Value rows = e.sub(last, first), square = e.mul(rows, rows);
     Value dk = at(scratch, dkAt), dv = at(scratch, dvAt), stride = e.i64(width);
-    // The first sweep does three products of seven. Late queries see many keys,
-    // late keys are seen by few queries.
+    // The first sweep does three products of seven. In one long sequence late
+    // queries see many keys, late keys are seen by few queries; of several
+    // sequences each costs the same, and their prompt a quarter of all.
+    Value several =
+        e.less(rows, e.mul(e.sub(ownFrom(e.add(last, -1), first), first), 2));
     auto whenMine = [&](Value position, function_ref<void()> body) {
       Value p = e.add(start, position);
       e.when(both(e.less(from, e.add(p, 1)), e.less(p, to)), body);
     };
     tiles(first, last, first, queryRows, [&](Value i0, Value iEnd) {
       Value r = e.sub(i0, first);
-      whenMine(e.div(e.mul(e.mul(r, r), 3), 7), [&] {
-        call(loadQueries, {scratch, k.args, first, group, i0, iEnd});
+      Value position = e.select(several, e.div(e.mul(r, rows), 2),
+                                e.div(e.mul(e.mul(r, r), 3), 7));
+      whenMine(position, [&] {
+        call(loadQueries, {scratch, k.args, first, group, i0, iEnd, e.i64(0)});
         clear(at(scratch, dqAt), vectors * width);
         keysOf(scratch, first, group, i0, iEnd,
                [&](Value) { return Sums{true, false, dk, dv, stride}; });
@@ -244,7 +250,13 @@ struct Backward {
     tiles(first, last, first, amxKeys, [&](Value j0, Value jEnd) {
       Value r = e.sub(last, j0);
       Value done = e.div(e.mul(e.sub(square, e.mul(r, r)), 4), 7);
-      whenMine(e.add(half, done), [&] {
+      Value within = e.sub(rows, r);
+      Value behind =
+          e.add(e.div(square, 2),
+                e.select(e.equal(within, e.i64(0)), within,
+                         e.div(e.mul(e.add(rows, within), rows), 4)));
+      Value position = e.select(several, behind, e.add(half, done));
+      whenMine(position, [&] {
         clear(dk, amxKeys * width);
         clear(dv, amxKeys * width);
         Value sequence = ownFrom(j0, first);
@@ -253,7 +265,8 @@ struct Backward {
           auto some = [&](Value end, bool own, Value condition) {
             Value count = e.min(e.sub(jEnd, j0), e.sub(end, j0));
             e.when(both(condition, e.less(e.i64(0), count)), [&] {
-              call(loadQueries, {scratch, k.args, first, group, i0, iEnd});
+              call(loadQueries,
+                   {scratch, k.args, first, group, i0, iEnd, e.i64(1)});
               meet(scratch, first, group, i0, iEnd, j0, count, own,
                    {false, true, dk, dv, stride});
             });
@@ -286,8 +299,9 @@ struct Backward {
     });
   }
 
+  /// `forKeys`: 1 if keys will get something.
   void loadQueriesBody(Value scratch, Value first, Value group, Value i0,
-                       Value iEnd) {
+                       Value iEnd, Value forKeys) {
     // What is not there sees nothing.
     e.loop(0, e.i64(vectors), 16, [&](Value v) {
       for (int64_t bound : {ownAt, sharedAt})
@@ -326,7 +340,8 @@ struct Backward {
                      e.add(e.mul(group, each), e.rem(v, each)));
       };
       panels.columns(row, n, at(scratch, columns));
-      panels.depth(row, n, vectors, at(scratch, rows));
+      e.when(e.equal(forKeys, e.i64(1)),
+             [&] { panels.depth(row, n, vectors, at(scratch, rows)); });
     }
   }
 

@@ -13,6 +13,22 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+bool r1c::kernels::choosesAttentionAmx(Kernel &k, RankedTensorType queries,
+                                       int64_t heads) {
+  Type element = queries.getElementType();
+  int64_t width = queries.getDimSize(1) / heads;
+  if (isAttentionAmx(element, width, k.features)) {
+    k.explain("matrix tiles, heads of " + Twine(width));
+    return true;
+  }
+  k.explain("vectors, without matrix tiles",
+            element.isF32() ? Twine("float32 has no matrix tiles")
+            : !k.features.amxBf16
+                ? Twine("the CPU has no matrix tiles")
+                : "heads of " + Twine(width) + ", no multiple of 32");
+  return false;
+}
+
 Value r1c::kernels::roundForTile(Kernel &k, Value v) {
   Emit &e = k.e;
   if (!k.features.avx512Bf16)

@@ -402,9 +402,8 @@ struct Backward {
 
 LogicalResult r1c::kernels::buildAttentionBackwardCpu(Kernel &k) {
   auto op = cast<kern::AttentionBackwardOp>(k.op);
-  auto type = cast<RankedTensorType>(op.getQ().getType());
-  if (isAttentionAmx(type.getElementType(),
-                     type.getDimSize(1) / int64_t(op.getHeads()), k.features))
+  if (choosesAttentionAmx(k, cast<RankedTensorType>(op.getQ().getType()),
+                          op.getHeads()))
     return buildAttentionBackwardAmx(k);
   Backward{k}.build();
   return success();

@@ -465,9 +465,8 @@ struct Forward {
 
 LogicalResult r1c::kernels::buildAttentionCpu(Kernel &k) {
   auto op = cast<kern::AttentionOp>(k.op);
-  auto type = cast<RankedTensorType>(op.getQ().getType());
-  if (isAttentionAmx(type.getElementType(),
-                     type.getDimSize(1) / int64_t(op.getHeads()), k.features))
+  if (choosesAttentionAmx(k, cast<RankedTensorType>(op.getQ().getType()),
+                          op.getHeads()))
     return buildAttentionAmx(k);
   Forward{k}.build();
   return success();

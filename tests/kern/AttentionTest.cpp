@@ -7,6 +7,7 @@
 
 #include "tests/kern/Harness.h"
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 using namespace r1c::test;
@@ -284,6 +285,31 @@ TEST_P(Attention, ForwardAndBackward) {
       sameBits(gradient(dK), 0, firstDk, first * kc, (last - first) * kc));
   EXPECT_TRUE(
       sameBits(gradient(dV), 0, firstDv, first * kc, (last - first) * kc));
+}
+
+// Values so small that what they add up to is none, or no normal number: what
+// other rows of a tile see must not show in zeros, their signs, or the rest.
+TEST_P(Attention, ARowAloneHasTheSameTinyNumbers) {
+  Kernels tuned(text(s));
+  int64_t rows = 100;
+  std::vector<int32_t> positions(rows), bases(rows);
+  std::iota(positions.begin(), positions.end(), 0);
+  auto q = random(rows * qc), k = random(rows * kc),
+       v = randomFloats(rows * kc, -0x1p-123, 0x1p-123);
+  for (size_t i = 0; i < v.size(); i += 3)
+    v[i] *= 0x1p-8;
+  Buffer Q = of(q), K = of(k), V = of(v), P = Buffer::of(positions),
+         B = Buffer::of(bases), Y = poisoned(rows * qc),
+         L = Buffer::poisoned<float>(rows * s.heads);
+  tuned.run("forward", {&Q, &K, &V, &P, &B, &Y, &L}, rows, 2);
+  for (int32_t row : {0, 5, 31, 32, 40, 63, 64, 99}) {
+    Buffer Q1 = of({q.begin() + row * qc, q.begin() + (row + 1) * qc}),
+           P1 = Buffer::of(std::vector<int32_t>{row}),
+           B1 = Buffer::of(std::vector<int32_t>{0}), Y1 = poisoned(qc);
+    tuned.run("decode", {&Q1, &K, &V, &P1, &B1, &Y1}, 1);
+    EXPECT_TRUE(sameBits(floats(Y1), 0, floats(Y), row * qc, qc))
+        << "position " << row;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -1,4 +1,4 @@
-// How a product is built, and why not otherwise: on Hopper, on CPUs with matrix tiles and without.
+// How products and attention are built, and why not otherwise: on Hopper, on CPUs with matrix tiles and without.
 // RUN: r1c-opt %s --kern-to-threads --remarks-filter=target -o /dev/null 2>&1 | FileCheck %s --check-prefix=SM90
 // RUN: r1c-opt %s --kern-to-loops=cpu=sapphirerapids --remarks-filter=target -o /dev/null 2>&1 | FileCheck %s --check-prefix=AMX
 // RUN: r1c-opt %s --kern-to-loops=cpu=x86-64-v3 --remarks-filter=target -o /dev/null 2>&1 | FileCheck %s --check-prefix=V3
@@ -23,4 +23,33 @@ func.func @odd(%a: tensor<?x100xbf16>, %b: !kern.packed<100x64xbf16>) -> tensor<
 func.func @full(%a: tensor<?x64xf32>, %b: !kern.packed<64x64xf32>) -> tensor<?x64xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x64xf32> -> (tensor<?x64xf32>)
   return %c : tensor<?x64xf32>
+}
+
+// SM90: Function=attention | {{.*}}tensor cores, heads of 64
+// AMX: Function=attention | {{.*}}matrix tiles, heads of 64
+// V3: Function=attention | {{.*}}Reason="the CPU has no matrix tiles", {{.*}}vectors, without matrix tiles
+func.func @attention(%q: tensor<?x256xbf16>, %k: tensor<?x128xbf16>, %v: tensor<?x128xbf16>, %p: tensor<?xi32>) -> tensor<?x256xbf16> attributes {kern.kernel} {
+  %0 = kern.attention %q, %k, %v at %p from %p {heads = 4, kv_heads = 2, scale = 0.1 : f32} : tensor<?x256xbf16>, tensor<?x128xbf16>, tensor<?x128xbf16>, tensor<?xi32>, tensor<?xi32> -> tensor<?x256xbf16>
+  return %0 : tensor<?x256xbf16>
+}
+
+// SM90: Function=narrow | {{.*}}Reason="heads of 48, not 64 or 128", {{.*}}by threads, without tensor cores
+// AMX: Function=narrow | {{.*}}Reason="heads of 48, no multiple of 32", {{.*}}vectors, without matrix tiles
+func.func @narrow(%q: tensor<?x192xbf16>, %k: tensor<?x96xbf16>, %v: tensor<?x96xbf16>, %p: tensor<?xi32>) -> tensor<?x192xbf16> attributes {kern.kernel} {
+  %0 = kern.attention %q, %k, %v at %p from %p {heads = 4, kv_heads = 2, scale = 0.1 : f32} : tensor<?x192xbf16>, tensor<?x96xbf16>, tensor<?x96xbf16>, tensor<?xi32>, tensor<?xi32> -> tensor<?x192xbf16>
+  return %0 : tensor<?x192xbf16>
+}
+
+// SM90: Function=exact | {{.*}}Reason=float32, {{.*}}by threads, without tensor cores
+// AMX: Function=exact | {{.*}}Reason="float32 has no matrix tiles", {{.*}}vectors, without matrix tiles
+func.func @exact(%q: tensor<?x256xf32>, %k: tensor<?x128xf32>, %v: tensor<?x128xf32>, %p: tensor<?xi32>) -> tensor<?x256xf32> attributes {kern.kernel} {
+  %0 = kern.attention %q, %k, %v at %p from %p {heads = 4, kv_heads = 2, scale = 0.1 : f32} : tensor<?x256xf32>, tensor<?x128xf32>, tensor<?x128xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x256xf32>
+  return %0 : tensor<?x256xf32>
+}
+
+// SM90: Function=backward | {{.*}}Reason="gradients in float32", {{.*}}by threads, without tensor cores
+// AMX: Function=backward | {{.*}}matrix tiles, heads of 64
+func.func @backward(%q: tensor<?x128xbf16>, %k: tensor<?x64xbf16>, %l: tensor<?x2xf32>, %o: tensor<?xi32>) -> (tensor<?x128xf32>, tensor<?x64xf32>, tensor<?x64xf32>) attributes {kern.kernel} {
+  %0:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %o {heads = 2, kv_heads = 1, scale = 0.1 : f32} : tensor<?x128xbf16>, tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<?x128xbf16>, tensor<?x2xf32>, tensor<?x128xbf16>, tensor<?xi32> -> tensor<?x128xf32>, tensor<?x64xf32>, tensor<?x64xf32>
+  return %0#0, %0#1, %0#2 : tensor<?x128xf32>, tensor<?x64xf32>, tensor<?x64xf32>
 }
