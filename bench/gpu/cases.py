@@ -129,7 +129,7 @@ def invariance(kernels, cases):
             base = f"invariance {m}x{columns}x{depth}"
             for n in (1, *parts):
                 case = {"name": base, "what": f"row invariance, {m} row{'s' if m > 1 else ''}",
-                        "case": f"{m}x{columns}x{depth}", "goal": 0.9}
+                        "case": f"{m}x{columns}x{depth}", "goal": 0.95}
                 if n > 1:
                     case = {"name": f"{base} in {n}", "beside": base, "way": f"k in {n}"}
                 cases.append(case | {
