@@ -187,16 +187,20 @@ struct Fit {
 /// From the fastest to the smallest.
 static SmallVector<Fit> waysToFit(const DriverOptions &options) {
   SmallVector<Fit> ways;
+  const Fit least{1024, recomputeNames[std::size(recomputeNames) - 1]};
   if (options.target == "cpu" || options.chunkRows) {
     for (llvm::StringRef recompute : recomputeNames)
       ways.push_back({options.chunkRows, recompute});
+    // Chunks of whole groups may have up to twice as many rows.
+    if (!options.chunkRows)
+      ways.push_back(least);
     return ways;
   }
   // On a GPU rows weigh more than what a layer keeps of them.
   ways.push_back({0, recomputeNames[0]});
   for (llvm::StringRef recompute : recomputeNames)
     ways.push_back({4096, recompute});
-  ways.push_back({1024, recomputeNames[std::size(recomputeNames) - 1]});
+  ways.push_back(least);
   return ways;
 }
 

@@ -119,11 +119,8 @@ Value fuse::logitsGradient(OpBuilder &b, Location loc, Logits logits,
     return writeMatmul(b, loc, type, logits.x, logits.packed, /*paired=*/false,
                        operands, body)
         .getResult(0);
-  operands.insert(operands.begin(),
-                  logits.rows ? gather(logits.stored) : element(logits.stored));
-  return writeMap(b, loc, type, operands,
-                  logits.rows ? ValueRange(logits.rows) : ValueRange(), body)
-      .getResult(0);
+  operands.insert(operands.begin(), gather(logits.stored));
+  return writeMap(b, loc, type, operands, logits.rows, body).getResult(0);
 }
 
 /// The largest t in (0, 1], to the last bit or two, for which the elements of

@@ -44,7 +44,7 @@ struct Logits {
   Logits(mlir::Value x, mlir::Value packed, mlir::Value kept)
       : x(x), packed(packed), kept(kept) {}
   mlir::Value stored, x, packed;
-  /// Which rows of the stored ones are meant (i32); null: all.
+  /// Of stored ones, for their gradient: which rows are meant (i32).
   mlir::Value rows;
   /// The tokens that may be drawn (i1); null: all.
   mlir::Value kept;
