@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/kern/Harness.h"
+#include "tests/kern/AttentionShape.h"
 #include <algorithm>
 #include <numeric>
 #include <optional>
@@ -14,38 +14,7 @@ using namespace r1c::test;
 
 namespace {
 
-struct Shape {
-  int64_t heads, kvHeads, width;
-  const char *type, *gradients;
-  Shape(int64_t heads, int64_t kvHeads, int64_t width, const char *type,
-        const char *gradients = nullptr)
-      : heads(heads), kvHeads(kvHeads), width(width), type(type),
-        gradients(gradients ? gradients : type) {}
-
-  /// At least the forward is.
-  bool onTensorCores() const {
-    return width % 64 == 0 && r1c::test::onTensorCores(type);
-  }
-  /// Chains of 32 instead of one: other bits than without.
-  bool onMatrixTiles() const {
-    return type == std::string("bf16") && width % 32 == 0 && hasMatrixTiles();
-  }
-  std::string name() const {
-    return std::to_string(heads) + "_" + std::to_string(kvHeads) + "_" +
-           std::to_string(width) + "_" + type +
-           (type == std::string(gradients) ? "" : "_f32");
-  }
-};
-
-/// Each with each number of workers.
-std::vector<std::pair<const Kernels *, int>>
-runs(const std::vector<const Kernels *> &family, std::vector<int> workers) {
-  std::vector<std::pair<const Kernels *, int>> all;
-  for (const Kernels *kernels : family)
-    for (int n : workers)
-      all.emplace_back(kernels, n);
-  return all;
-}
+using Shape = AttentionShape;
 
 std::string text(Shape s) {
   auto tensor = [&](int64_t columns, const std::string &type) {
