@@ -261,6 +261,16 @@ void Emit::store(Value value, Value pointer, Type element, Value mask) {
                           bytesOf(element) * (aligned ? lanesIn(value) : 1));
 }
 
+void Emit::stream(Value value, Value pointer) {
+  LLVM::StoreOp::create(b, loc, value, pointer, /*alignment=*/64,
+                        /*isVolatile=*/false, /*isNonTemporal=*/true);
+}
+
+void Emit::streamed() {
+  LLVM::CallIntrinsicOp::create(b, loc, b.getStringAttr("llvm.x86.sse.sfence"),
+                                ValueRange());
+}
+
 static Value addresses(Emit &e, Value pointer, Value indices, Type element) {
   int64_t lanes = cast<VectorType>(indices.getType()).getNumElements();
   return LLVM::GEPOp::create(e.b, e.loc,

@@ -90,6 +90,10 @@ public:
   Value at(Value pointer, int64_t index, Type element);
   Value load(Value pointer, Type element, int64_t lanes = 1, Value mask = {});
   void store(Value value, Value pointer, Type element, Value mask = {});
+  /// Stores whole lines of 64 bytes past the caches (of CPUs). Whoever does
+  /// must end with `streamed`, or others may not see them.
+  void stream(Value value, Value pointer);
+  void streamed();
   /// Reads lane l from pointer + indices[l] (i32 vector, in elements).
   Value gather(Value pointer, Value indices, Type element, Value mask = {});
   void scatter(Value value, Value pointer, Value indices, Type element,

@@ -4,9 +4,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// Half a panel, 16 columns, at a time: a line of it is 64 bytes, one k of f32
-// or a pair of bf16. All of the weights are packed after every update, so this
-// should cost what reading and writing them does.
+// A line of half a panel, 16 columns, is 64 bytes: one k of f32 or a pair of
+// bf16. All of the weights are packed after every update, so this should cost
+// what reading and writing them does: sources are read in the order in which
+// they lie, and lines go past the caches, which would first read what is
+// there. Nothing of them is needed before the next forward pass.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Kernel.h"
@@ -70,34 +72,45 @@ struct VectorPacker {
     return LLVM::BitcastOp::create(e.b, e.loc, VectorType::get(lanes, i32),
                                    e.shuffle(x, y, order));
   }
+  /// Line `index` of half `half` of the result (two to a panel).
   void storeLine(Value line, Value half, Value index) {
-    e.store(line, e.at(half, e.mul(index, 128), i8), pairs ? i32 : f32);
+    int64_t panelBytes =
+        packed.getPanelElements() * bytesOf(packed.getElementType());
+    Value panel =
+        e.at(k.pointer(op.getResult()), e.mul(e.div(half, 2), panelBytes), i8);
+    Value offset = e.add(e.mul(e.rem(half, 2), 64), e.mul(index, 128));
+    e.stream(line, e.at(panel, offset, i8));
   }
 
-  /// Columns n ... n + 15 of a source into rows k0 ... of half a panel.
-  void copy(Value source, Value n, Value half, int64_t k0) {
+  /// Rows `line` * perLine ... of a source as line `at` of the halves from
+  /// `firstHalf` on, every `step`-th.
+  void rowsAsLine(Value source, Value line, Value at, int64_t firstHalf,
+                  int64_t step) {
     Type from = kern::elementTypeOf(source);
-    int64_t depth = depthOf(source), width = widthOf(source);
-    Value base = k.pointer(source);
-    Value firstLine = e.i64(k0 / perLine);
-    if (!transpose) {
-      Value start = e.at(base, n, from);
-      e.loop(0, e.i64(depth / perLine), 1, [&](Value line) {
-        Value row = e.at(start, e.mul(line, perLine * width), from);
-        Value x = load(row, from);
-        if (pairs)
-          x = join(x, load(e.at(row, width, from), from),
-                   /*interleaved=*/true);
-        storeLine(x, half, e.add(firstLine, line));
-      });
-      return;
-    }
-    // A source's rows are the panel's columns: 16 lines at once, transposed.
-    Value start = e.at(base, e.mul(n, depth), from);
+    int64_t width = widthOf(source);
+    Value row = e.at(k.pointer(source), e.mul(line, perLine * width), from);
+    e.loop(0, e.i64(width / lanes), 1, [&](Value i) {
+      Value place = e.at(row, e.mul(i, lanes), from);
+      Value x = load(place, from);
+      if (pairs)
+        x = join(x, load(e.at(place, width, from), from), /*interleaved=*/true);
+      storeLine(x, e.add(e.mul(i, step), firstHalf), at);
+    });
+  }
+
+  /// Rows n ... n + 15 of a source, the columns of a half, as its lines from
+  /// `firstLine` on: 16 at once, transposed.
+  void rowsAsColumns(Value source, Value n, Value half, int64_t firstLine) {
+    Type from = kern::elementTypeOf(source);
+    int64_t depth = depthOf(source);
+    Value start = e.at(k.pointer(source), e.mul(n, depth), from);
+    int64_t step = lanes * perLine, rest = depth % step;
     auto group = [&](Value kk, int64_t count) {
       SmallVector<Value> rows;
       for (int64_t r = 0; r < lanes; ++r) {
         Value row = e.at(e.at(start, r * depth, from), kk, from);
+        for (int64_t ahead = 0; ahead < step * bytesOf(from); ahead += 64)
+          e.prefetch(e.at(row, 1024 + ahead, i8));
         auto part = [&](int64_t i) {
           int64_t left = count - i * lanes;
           if (left <= 0) // not read beyond the end
@@ -109,50 +122,65 @@ struct VectorPacker {
                              : part(0));
       }
       e.transpose(rows);
-      Value line = e.add(firstLine, e.div(kk, perLine));
+      Value line = e.add(e.div(kk, perLine), firstLine);
       for (int64_t i = 0; i < count / perLine; ++i)
         storeLine(rows[i], half, e.add(line, i));
     };
-    int64_t step = lanes * perLine, rest = depth % step;
     e.loop(0, e.i64(depth - rest), step, [&](Value kk) { group(kk, step); });
     if (rest)
       group(e.i64(depth - rest), rest);
   }
 
-  /// Half `h` of panel `p`.
-  void half(Value p, int64_t h, Value to) {
-    if (op.getPaired())
-      return copy(op.getSources()[h], e.mul(p, lanes), to, 0);
-    Value n = e.add(e.mul(p, 2 * lanes), h * lanes);
-    int64_t k0 = 0, n0 = 0;
+  /// Calls `each` with a source, its first line and its first half, both of the
+  /// result, and how far apart its halves are there.
+  void forSources(function_ref<void(Value, int64_t, int64_t, int64_t)> each) {
+    int64_t line = 0, half = 0;
     for (Value source : op.getSources()) {
-      int64_t n1 = n0 + widthOf(source);
-      Value inside = arith::AndIOp::create(e.b, e.loc, e.less(e.i64(n0 - 1), n),
-                                           e.less(n, e.i64(n1)));
-      e.when(inside, [&] { copy(source, e.add(n, -n0), to, k0); });
-      (op.getAlongK() ? k0 : n0) +=
-          op.getAlongK() ? depthOf(source) : widthOf(source);
+      each(source, line, half, op.getPaired() ? 2 : 1);
+      if (op.getAlongK())
+        line += depthOf(source) / perLine;
+      else
+        half += op.getPaired() ? 1 : widthOf(source) / lanes;
     }
-    if (packed.getN() % (2 * lanes) == 0)
-      return;
-    e.when(e.less(e.i64(packed.getN() - 1), n), [&] {
-      Value zero = e.splatInt(VectorType::get(lanes, i32), 0);
-      e.loop(0, e.i64(packed.getK() / perLine), 1, [&](Value line) {
-        e.store(zero, e.at(to, e.mul(line, 128), i8), i32);
-      });
-    });
   }
 
+  /// Workers share the columns of the result where those are rows of the
+  /// sources, else the lines.
   void build() {
-    Value result = k.pointer(op.getResult());
-    int64_t panelBytes =
-        packed.getPanelElements() * bytesOf(packed.getElementType());
-    auto [from, to] = k.share(e.i64(packed.getPanels()));
-    e.loop(from, to, e.i64(1), [&](Value p) {
-      Value panel = e.at(result, e.mul(p, panelBytes), i8);
-      for (int64_t h : {0, 1})
-        half(p, h, e.at(panel, 64 * h, i8));
-    });
+    if (transpose) {
+      auto [from, to] = k.share(e.i64(packed.getPanels() * 2));
+      forSources([&](Value source, int64_t line, int64_t first, int64_t step) {
+        int64_t halves = widthOf(source) / lanes;
+        // Those of its halves that are in the worker's share.
+        auto inSource = [&](Value half) {
+          Value i = e.div(e.max(e.add(half, step - 1 - first), e.i64(0)), step);
+          return e.min(i, e.i64(halves));
+        };
+        e.loop(inSource(from), inSource(to), e.i64(1), [&](Value i) {
+          rowsAsColumns(source, e.mul(i, lanes), e.add(e.mul(i, step), first),
+                        line);
+        });
+      });
+    } else {
+      auto [from, to] = k.share(e.i64(packed.getK() / perLine));
+      forSources([&](Value source, int64_t line, int64_t first, int64_t step) {
+        auto inSource = [&](Value at) {
+          return e.min(e.max(e.add(at, -line), e.i64(0)),
+                       e.i64(depthOf(source) / perLine));
+        };
+        e.loop(inSource(from), inSource(to), e.i64(1), [&](Value i) {
+          rowsAsLine(source, i, e.add(i, line), first, step);
+        });
+      });
+    }
+    if (packed.getN() % (2 * lanes)) {
+      auto [from, to] = k.share(e.i64(packed.getK() / perLine));
+      Value zero = e.splatInt(VectorType::get(lanes, i32), 0);
+      e.loop(from, to, e.i64(1), [&](Value line) {
+        storeLine(zero, e.i64(packed.getPanels() * 2 - 1), line);
+      });
+    }
+    e.streamed();
   }
 };
 

@@ -479,6 +479,7 @@ TEST(Pack, VectorsGiveTheSameBytes) {
       {"transpose", {{90, 96}}, 90, 96},
       {"transpose", {{6, 16}}, 6, 16},
       {"paired, transpose", {{70, 48}, {70, 48}}, 70, 96},
+      {"paired", {{70, 48}, {70, 48}}, 70, 96},
       {"along_k", {{40, 64}, {20, 64}, {2, 64}}, 62, 64},
       {"along_k, transpose", {{40, 64}, {34, 64}}, 74, 64},
       {"transpose", {{33, 64}}, 33, 64},

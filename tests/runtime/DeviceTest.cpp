@@ -93,6 +93,24 @@ TEST_P(Conformance, CopiesAndZeroes) {
   }
 }
 
+// What is large may be shared by workers, in whole lines.
+TEST_P(Conformance, ZeroesWhatIsLargeAndNothingElse) {
+  const int64_t large = 20 << 20;
+  char *memory = device->allocate(large);
+  std::vector<char> host(large, 'x'), back(large);
+  for (auto [first, bytes] :
+       {std::pair<int64_t, int64_t>{64, 17 << 20},
+        {192, (18 << 20) + 44}, // a last line that is not full
+        {7, 18 << 20}}) {       // begins inside a line
+    device->upload(memory, host.data(), large);
+    device->zero(memory + first, bytes);
+    device->download(back.data(), memory, large);
+    std::vector<char> expected = host;
+    std::fill_n(expected.begin() + first, bytes, 0);
+    EXPECT_TRUE(back == expected) << first << " + " << bytes;
+  }
+}
+
 TEST_P(Conformance, DispatchComputesEveryRowOnce) {
   auto executable = device->load(GetParam().kernels());
   std::mt19937 random(3);
