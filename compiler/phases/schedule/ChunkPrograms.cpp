@@ -418,25 +418,45 @@ Models::sweep(OpBuilder &builder, Location loc, StringRef name, Axes &axes,
   return layersBackward(layers, loc, policy);
 }
 
+/// Whether a layer's backward has read the gradient of its output before it
+/// writes that of its input, so that one buffer serves both, and all layers.
+static bool readsBeforeItWrites(func::FuncOp backward) {
+  Operation *ret = backward.getBody().front().getTerminator(), *writer = {};
+  for (auto [i, value] : llvm::enumerate(ret->getOperands()))
+    if (roleOf(backward.getResultAttrDict(i)) == "gradient")
+      writer = value.getDefiningOp();
+  return writer && llvm::all_of(backward.getArguments(), [&](Value argument) {
+           auto role = backward.getArgAttrDict(
+               cast<BlockArgument>(argument).getArgNumber());
+           return roleOf(role) != "gradient" ||
+                  llvm::all_of(argument.getUsers(), [&](Operation *user) {
+                    return isa<kern::KernDialect>(user->getDialect()) &&
+                           user->isBeforeInBlock(writer);
+                  });
+         });
+}
+
 /// Gradients of the inputs of the layers, and behind them that of the head's.
-rt::RefAttr Models::chunkGradients(Location loc, Policy &policy) {
+void Models::makeGradients(Location loc, Policy &policy) {
   Chunk &chunk = chunkOf(policy);
-  if (!chunk.gradients) {
-    int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
-    chunk.gradients = buffers.allocate(
-        loc, (policy.model.getSymName() + ".chunk.gradients").str(),
-        "activations", bytes * (policy.layers + 1), "f32");
-  }
-  return chunk.gradients;
+  if (chunk.gradients)
+    return;
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  func::FuncOp backward = function(policy, "layer.backward");
+  chunk.gradientBytes = backward && readsBeforeItWrites(backward) ? 0 : bytes;
+  chunk.gradients = buffers.allocate(
+      loc, (policy.model.getSymName() + ".chunk.gradients").str(),
+      "activations", bytes + chunk.gradientBytes * policy.layers, "f32");
 }
 
 void Models::zeroLastGradient(OpBuilder &builder, Location loc,
                               Policy &policy) {
   // Rows that predict nothing get no gradient from the head.
-  int64_t bytes =
-      llvm::alignTo(chunkOf(policy).capacity * policy.hidden * 4, 64);
+  Chunk &chunk = chunkOf(policy);
+  int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
+  makeGradients(loc, policy);
   rt::ZeroOp::create(builder, loc,
-                     part(chunkGradients(loc, policy), bytes, policy.layers),
+                     part(chunk.gradients, chunk.gradientBytes, policy.layers),
                      bytes);
 }
 
@@ -448,7 +468,8 @@ LogicalResult Models::headBackward(OpBuilder &slice, Location loc,
   Type f64 = slice.getF64Type(), f32 = slice.getF32Type();
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   Slot last{part(chunk.activations, bytes, policy.layers), chunk.rows};
-  Slot lastGradient{part(chunkGradients(loc, policy), bytes, policy.layers),
+  makeGradients(loc, policy);
+  Slot lastGradient{part(chunk.gradients, chunk.gradientBytes, policy.layers),
                     chunk.rows};
   bool hasEntropy = bool(seeds.entropy.ref);
   Slot g = seeds.logp.ref ? gather(slice, kernels, loc, chunk, seeds.logp, f64)
@@ -504,12 +525,13 @@ LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
                                      Policy &policy) {
   Chunk &chunk = chunkOf(policy);
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
-  rt::RefAttr gradients = chunkGradients(loc, policy);
+  makeGradients(loc, policy);
+  rt::RefAttr gradients = chunk.gradients;
   auto loop = rt::LoopOp::create(inside, loc, policy.layers - 1, -1, -1);
   OpBuilder layer = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
   Slot in{perLayer(chunk.activations, bytes), chunk.rows};
-  Slot gradientOut{perLayer(gradients, bytes, 1), chunk.rows};
-  Slot gradientIn{perLayer(gradients, bytes), chunk.rows};
+  Slot gradientOut{perLayer(gradients, chunk.gradientBytes, 1), chunk.rows};
+  Slot gradientIn{perLayer(gradients, chunk.gradientBytes), chunk.rows};
   if (failed(call(
           layer, policy, "layer.backward",
           [&](DictionaryAttr role, Type) -> Slot {
@@ -543,7 +565,7 @@ LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
                      "{1} layers, begun behind its backward",
                      bytesText(4 * llvm::sum_of(counts)), policy.layers);
   rt::ReduceStartOp::create(layer, loc, layer.getArrayAttr(final), counts);
-  Slot firstGradient{part(gradients, bytes, 0), chunk.rows};
+  Slot firstGradient{gradients, chunk.rows};
   if (failed(call(
           inside, policy, "embed.backward",
           [&](DictionaryAttr role, Type) {

@@ -36,8 +36,10 @@ struct Chunk {
   /// A flag a token of the vocabulary for each target: its kept set. Made when
   /// a pass over a filtered set first asks for it.
   rt::RefAttr kept;
-  /// [layers + 1] inputs of the layers, and their gradients.
+  /// [layers + 1] inputs of the layers, and their gradients: those lie
+  /// gradientBytes apart, or (0) take turns in one place.
   rt::RefAttr activations, gradients;
+  int64_t gradientBytes = 0;
   /// What `.layer.train` saves, [layers] each, by name.
   llvm::StringMap<Slot> saved;
 };
@@ -169,7 +171,7 @@ private:
                                    Slot logits);
   llvm::LogicalResult layersBackward(mlir::OpBuilder &inside,
                                      mlir::Location loc, Policy &policy);
-  rt::RefAttr chunkGradients(mlir::Location loc, Policy &policy);
+  void makeGradients(mlir::Location loc, Policy &policy);
   void zeroLastGradient(mlir::OpBuilder &builder, mlir::Location loc,
                         Policy &policy);
 
