@@ -234,8 +234,11 @@ static ArrayAttr packKey(DictionaryAttr role) {
 }
 
 /// Every packed operand that the policy's functions read, made from the plain
-/// weights: one layer after the other where they are stacked.
+/// weights: one layer after the other where they are stacked, and what is made
+/// from the same weights together, while a cache still has them.
 LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
+  using Packed = std::pair<DictionaryAttr, kern::PackedType>;
+  llvm::MapVector<ArrayAttr, SmallVector<Packed, 2>> ofParameters;
   DenseSet<Attribute> seen;
   for (auto function : module.getOps<func::FuncOp>()) {
     std::string prefix = (policy.model.getSymName() + ".").str();
@@ -244,16 +247,20 @@ LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
     StringRef name = function.getSymName().drop_front(prefix.size());
     if (!policy.isTrained && name.contains("backward"))
       continue; // nothing reads these
-    for (unsigned i = 0; i < function.getNumArguments(); ++i) {
-      DictionaryAttr role = function.getArgAttrDict(i);
-      if (!role || roleOf(role) != "packed" ||
-          !seen.insert(packKey(role)).second)
-        continue;
-      Location loc = policy.op.getLoc();
-      auto type = cast<kern::PackedType>(function.getArgument(i).getType());
+    for (BlockArgument argument : function.getArguments()) {
+      DictionaryAttr role = function.getArgAttrDict(argument.getArgNumber());
+      if (role && roleOf(role) == "packed" && seen.insert(packKey(role)).second)
+        ofParameters[cast<ArrayAttr>(role.get(role::parameter))].push_back(
+            {role, cast<kern::PackedType>(argument.getType())});
+    }
+  }
+
+  Location loc = policy.op.getLoc();
+  llvm::MapVector<int64_t, OpBuilder> loops; // by the number of layers
+  for (auto &[names, all] : ofParameters)
+    for (auto [role, type] : all) {
       rt::RefAttr target = weight(policy, role, type).ref;
       StringRef layout = cast<StringAttr>(role.get(role::layout)).getValue();
-      auto names = cast<ArrayAttr>(role.get(role::parameter));
       Scratch scratch(builder, kernels);
       SmallVector<Value> sources;
       int64_t layers = 0;
@@ -265,20 +272,19 @@ LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
             parameter.op.getType(),
             {at(policy.weights, parameter.offset, parameter.stride), {}}));
       }
-      OpBuilder inside = builder;
-      if (layers) {
+      auto [inside, isNew] = loops.insert({layers, builder});
+      if (layers && isNew) {
         auto loop = rt::LoopOp::create(builder, loc, 0, layers, 1);
-        inside.setInsertionPointToEnd(&loop.getBody().emplaceBlock());
+        inside->second.setInsertionPointToEnd(&loop.getBody().emplaceBlock());
       }
       bool isBackward = layout == "backward";
       Value packed = kern::PackOp::create(
           scratch.builder(), loc, type, sources, /*transpose=*/!isBackward,
           /*paired=*/layout == "paired",
           /*along_k=*/isBackward && sources.size() > 1);
-      scratch.retarget(inside);
+      scratch.retarget(inside->second);
       scratch.dispatch(packed, "", {Slot{target, {}}});
     }
-  }
   return success();
 }
 
