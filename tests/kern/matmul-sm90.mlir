@@ -20,9 +20,11 @@
 // CHECK-SAME: threads = 384
 // CHECK-NOT: llvm.load {{.*}}llvm.ptr<1>
 // CHECK: griddepcontrol.wait
-// CHECK-NEXT: griddepcontrol.launch_dependents
-// CHECK: nvvm.mbarrier.init
-// CHECK: nvvm.barrier
+// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
+// CHECK-COUNT-18: nvvm.mbarrier.init
+// CHECK-NOT: nvvm.mbarrier.init
+// CHECK: nvvm.fence.mbarrier.init
+// CHECK: nvvm.barrier{{$}}
 // CHECK: nvvm.setmaxregister increase 232
 // A warpgroup's step: 8 x 16 of k, one wait for the stage, one multiplication in flight when the stage before is released.
 // CHECK: scf.for {{.*}} iter_args
@@ -37,19 +39,59 @@
 // CHECK: nvvm.mbarrier.arrive
 // CHECK: scf.yield
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
-// CHECK: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 160, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
-// CHECK: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
 // CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 40, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
-// The thread that copies.
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
+// CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
+// The thread that copies: for each tile a step's boxes of A and B.
 // CHECK: nvvm.setmaxregister decrease 40
 // CHECK: nvvm.mbarrier.try_wait.parity
-// CHECK: nvvm.mbarrier.arrive.expect_tx
-// CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-4: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-4: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
 func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> tensor<?x4864xbf16> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x896xbf16>, !kern.packed<896x4864xbf16> -> (tensor<?x4864xbf16>)
   return %c : tensor<?x4864xbf16>
@@ -61,24 +103,31 @@ func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> t
 // CHECK-SAME: overlap = true
 // CHECK-SAME: threads = 384
 // CHECK: griddepcontrol.wait
+// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-COUNT-20: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
+// CHECK: nvvm.fence.mbarrier.init
+// CHECK: nvvm.barrier{{$}}
 // CHECK: nvvm.setmaxregister increase 232
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: nvvm.fence.proxy
 // CHECK: nvvm.barrier id
+// CHECK: nvvm.wgmma.fence.aligned
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}}<col>{{.*}}<row>
 // CHECK-NOT: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
 // CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
 // A stage: a box of A and two of B.
 // CHECK: nvvm.setmaxregister decrease 40
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
 // CHECK-COUNT-3: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
 func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<896x896xf32>) -> tensor<896x896xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b transpose_a : tensor<?x896xbf16>, tensor<?x896xbf16> init(%w : tensor<896x896xf32>) -> (tensor<896x896xf32>)
   return %c : tensor<896x896xf32>
@@ -88,23 +137,36 @@ func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<89
 // The warpgroups take turns: one waits for the other's steps before its own.
 // CHECK-LABEL: func.func @chunks(
 // CHECK-SAME: overlap = true
+// CHECK: griddepcontrol.wait
+// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-COUNT-10: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
+// CHECK: nvvm.fence.mbarrier.init
+// CHECK: nvvm.barrier{{$}}
 // CHECK: nvvm.setmaxregister increase 232
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: scf.for {{.*}} iter_args
 // CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
-// CHECK: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
+// The other's turn, then the last stage.
+// CHECK: nvvm.mbarrier.arrive
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
 // CHECK: scf.for
 // CHECK-COUNT-16: arith.maximumf
 // CHECK: nvvm.shfl.sync bfly
 // CHECK: nvvm.setmaxregister decrease 40
-// CHECK: nvvm.mbarrier.arrive.expect_tx
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
 // CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
 func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tensor<?x4xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x64xbf16>, !kern.packed<64x1000xbf16> acc(%s) -> (chunk tensor<?x4xf32>) {
     %m = kern.reduce max %s : f32
@@ -115,15 +177,28 @@ func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tens
 
 // f32, and lines that are not a multiple of 16 bytes long, go another way.
 // CHECK-LABEL: func.func @full(
+// CHECK: griddepcontrol.wait
+// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-NOT: nvvm.wgmma
+// A step of k lies in shared memory between two barriers.
+// CHECK: nvvm.barrier0
 // CHECK: math.fma
+// CHECK: nvvm.barrier0
+// CHECK-NOT: nvvm.barrier0
 func.func @full(%a: tensor<?x64xf32>, %b: !kern.packed<64x64xf32>) -> tensor<?x64xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x64xf32> -> (tensor<?x64xf32>)
   return %c : tensor<?x64xf32>
 }
 // CHECK-LABEL: func.func @odd(
+// CHECK: griddepcontrol.wait
+// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-NOT: nvvm.wgmma
+// CHECK: nvvm.barrier0
 // CHECK: math.fma
+// CHECK: nvvm.barrier0
+// A last step is shorter.
+// CHECK: nvvm.barrier0
+// CHECK: nvvm.barrier0
 func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x64xbf16> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x66xbf16>, !kern.packed<66x64xbf16> -> (tensor<?x64xbf16>)
   return %c : tensor<?x64xbf16>
@@ -131,10 +206,30 @@ func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x
 
 // For the bench alone: k in four parts of 28 tiles of 32 columns, so that 112 multiprocessors have one, and additions to the result in any order.
 // CHECK-LABEL: func.func @split(
+// CHECK: griddepcontrol.wait
+// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
+// CHECK-COUNT-38: nvvm.mbarrier.init
+// CHECK-NOT: nvvm.mbarrier.init
+// CHECK: nvvm.fence.mbarrier.init
+// CHECK: nvvm.barrier{{$}}
+// CHECK: nvvm.setmaxregister increase 232
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
 // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 16, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK: nvvm.wgmma.commit.group.sync.aligned
+// CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: scf.yield
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
+// CHECK: nvvm.mbarrier.arrive
 // CHECK: llvm.atomicrmw fadd {{.*}} syncscope("device") monotonic
+// CHECK: nvvm.setmaxregister decrease 40
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
 // CHECK: return
 func.func @split(%a: tensor<?x896xbf16>, %b: !kern.packed<896x896xbf16>, %c: tensor<?x896xf32>) -> tensor<?x896xf32> attributes {kern.kernel, kern.unordered_splits = 4 : i64} {
   %r = kern.matmul %a, %b : tensor<?x896xbf16>, !kern.packed<896x896xbf16> init(%c : tensor<?x896xf32>) -> (tensor<?x896xf32>)
