@@ -147,7 +147,7 @@ def head(kernels, cases):
                "w2": bf16(width, vocabulary, scale=0.02), "target": i32(rows, below=vocabulary),
                "temperature": f32(1, value=1.0), "seed": f32(rows, scale=1e-4), "logp": buffer("f32", rows),
                "entropy": buffer("f32", rows), "lse": buffer("f32", rows), "g": buffer("bf16", slice_, vocabulary),
-               "logits": buffer("f32", slice_, vocabulary),
+               "logits": buffer("f32", slice_, vocabulary), "logit_rows": i32(slice_, times=1),
                "dx": buffer("f32", rows, width), "dw": buffer("f32", vocabulary, width)}
     buffers |= {f"chunk{i}": chunk for i, chunk in enumerate(chunks)}
     four = [f"chunk{i}" for i in range(4)]
@@ -162,7 +162,7 @@ def head(kernels, cases):
             {"kernel": "head_rows", "rows": slice_,
              "operands": [*four, number("logp"), number("entropy"), number("lse")]},
             {"kernel": "head_logits_gradient", "rows": slice_,
-             "operands": ["logits", number("target"), "temperature", number("lse"), number("seed"), "g"]},
+             "operands": ["logits", "logit_rows", number("target"), "temperature", number("lse"), number("seed"), "g"]},
             {"kernel": "head_hidden_gradient", "rows": slice_, "operands": ["g", "w2", ["dx", first * width * 4]]},
             {"kernel": "head_weight_gradient", "rows": slice_, "operands": ["g", x, "dw"]}]
     product_ = 2 * rows * width * vocabulary

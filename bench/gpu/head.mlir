@@ -93,8 +93,8 @@ func.func @head_rows(%arg0: tensor<?x512xf32>, %arg1: tensor<?x512xf32>, %arg2: 
   }
   return %0#0, %0#1, %0#2 : tensor<?xf32>, tensor<?xf32>, tensor<?xf32>
 }
-func.func @head_logits_gradient(%arg0: tensor<?x131072xf32>, %arg2: tensor<?xi32>, %arg3: tensor<f32>, %arg4: tensor<?xf32>, %arg5: tensor<?xf32>) -> tensor<?x131072xbf16> attributes {kern.kernel} {
-  %0 = kern.map (%arg6 = %arg0 : element tensor<?x131072xf32>, %arg7 = %arg2 : row tensor<?xi32>, %arg8 = %arg3 : one tensor<f32>, %arg9 = %arg4 : row tensor<?xf32>, %arg10 = %arg5 : row tensor<?xf32>) -> (element tensor<?x131072xbf16>) {
+func.func @head_logits_gradient(%arg0: tensor<?x131072xf32>, %arg1: tensor<?xi32>, %arg2: tensor<?xi32>, %arg3: tensor<f32>, %arg4: tensor<?xf32>, %arg5: tensor<?xf32>) -> tensor<?x131072xbf16> attributes {kern.kernel} {
+  %0 = kern.map (%arg6 = %arg0 : gather(0) tensor<?x131072xf32>, %arg7 = %arg2 : row tensor<?xi32>, %arg8 = %arg3 : one tensor<f32>, %arg9 = %arg4 : row tensor<?xf32>, %arg10 = %arg5 : row tensor<?xf32>) indices(%arg1 : tensor<?xi32>) -> (element tensor<?x131072xbf16>) {
     %cst = arith.constant 1.000000e+00 : f32
     %cst_0 = arith.constant 0.000000e+00 : f32
     %1 = arith.cmpf oeq, %arg8, %cst_0 : f32
