@@ -29,9 +29,9 @@ def LMDifferentiatePass : Pass<"lm-differentiate", "mlir::ModuleOp"> {
   }];
   let options = [
     Option<"recompute", "recompute", "std::string", "\"\"",
-           "what a layer's backward computes again: none, cheap (norms and "
-           "gates), all (everything, from the layer's input); without it what "
-           "the module's attribute r1c.recompute says, else none">];
+           "what a layer's backward computes again besides gates: none, cheap "
+           "(norms), all (everything, from the layer's input); without it "
+           "what the module's attribute r1c.recompute says, else none">];
   let dependentDialects = ["r1c::lm::LMDialect", "mlir::func::FuncDialect"];
 }
 

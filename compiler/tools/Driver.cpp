@@ -235,7 +235,7 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
       llvm::errs() << "remark: to fit into the memory, the backward pass "
                       "computes again "
                    << (way.recompute == "all" ? "whole layers"
-                                              : "norms and gates")
+                                              : "norms")
                    << "\n";
     return success();
   }

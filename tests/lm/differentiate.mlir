@@ -24,7 +24,7 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-SAME: r1c.name = "attention_residual"
 // CHECK-SAME: r1c.name = "gate_proj"
 // CHECK-SAME: r1c.name = "up_proj"
-// NONE-SAME: r1c.name = "gated"
+// CHECK-NOT: r1c.name = "gated"
 
 // ALL-NOT: .train
 // ALL: @m.layer.backward
@@ -33,7 +33,9 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 
 // CHECK-LABEL: func.func @m.layer.backward(
 // CHECK-NOT: lm.linear %
-// CHECK: lm.silu_mul_grad
+// CHECK: %[[GATED:.*]] = lm.silu_mul %
+// CHECK-NEXT: lm.silu_mul_grad
+// CHECK-NEXT: lm.linear_weight_grad %{{.*}}, %[[GATED]]
 // CHECK-NOT: lm.attention %
 // CHECK: lm.attention_grad
 // CHECK: lm.rope {{.*}} inverse

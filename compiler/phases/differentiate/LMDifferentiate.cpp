@@ -168,6 +168,26 @@ Value Differentiator::inBackward(Value value, OpBuilder &b) {
   return mapping.lookup(value);
 }
 
+/// A gate that is computed again waits for its derivative, and what reads it
+/// for both: one pass over their operands can then give them.
+static void bringTogether(Block &backward) {
+  for (auto grad :
+       llvm::make_early_inc_range(backward.getOps<lm::SiluMulGradOp>())) {
+    lm::SiluMulOp gated;
+    for (Operation *user : grad.getGate().getUsers())
+      if (auto op = dyn_cast<lm::SiluMulOp>(user);
+          op && op.getUp() == grad.getUp() && op->isBeforeInBlock(grad))
+        gated = op;
+    if (!gated || !llvm::all_of(gated->getUsers(), [](Operation *reader) {
+          return isa<lm::LinearWeightGradOp>(reader) && reader->use_empty();
+        }))
+      continue;
+    gated->moveBefore(grad);
+    for (Operation *reader : gated->getUsers())
+      reader->moveAfter(grad);
+  }
+}
+
 LogicalResult Differentiator::writeBackward() {
   FunctionWriter f(module, forward.getLoc(), model(),
                    (function() + ".backward" + suffix).str());
@@ -210,6 +230,8 @@ LogicalResult Differentiator::writeBackward() {
       if (gradient)
         add(operand, gradient);
   }
+
+  bringTogether(*b.getInsertionBlock());
 
   for (BlockArgument argument : forward.getArguments()) {
     Value gradient = gradients.lookup(argument);

@@ -20,10 +20,11 @@ namespace r1c {
 inline constexpr llvm::StringLiteral recomputeAttribute = "r1c.recompute";
 
 enum class Recompute {
-  /// Save all that the rules read.
+  /// Save all that the rules read, but what a gate gives: its derivative reads
+  /// the same operands, so one pass over them yields both.
   none,
   /// Compute again what costs a pass over memory and no matrix product: a norm
-  /// or a gate in the place of rows × hidden or rows × intermediate floats.
+  /// in the place of rows × hidden floats.
   cheap,
   /// Save nothing: the backward starts from the layer's input.
   all,
@@ -43,10 +44,11 @@ inline std::optional<Recompute> parseRecompute(llvm::StringRef text) {
 
 /// Whether `value`, a result of an op inside the forward function, is saved.
 inline bool isSaved(mlir::Value value, Recompute recompute) {
-  if (recompute == Recompute::cheap)
-    return !llvm::isa<lm::RMSNormOp, lm::SiluMulOp, lm::GatherOp>(
-        value.getDefiningOp());
-  return recompute == Recompute::none;
+  mlir::Operation *op = value.getDefiningOp();
+  if (recompute == Recompute::all || llvm::isa<lm::SiluMulOp>(op))
+    return false;
+  return recompute == Recompute::none ||
+         !llvm::isa<lm::RMSNormOp, lm::GatherOp>(op);
 }
 
 } // namespace r1c

@@ -76,6 +76,14 @@ Value fuse::siluMul(Scalars &s, Value gate, Value up) {
   return s.mul(s.mul(gate, s.sigmoid(gate)), up);
 }
 
+SmallVector<Value> fuse::siluMulGradient(Scalars &s, Value gradient, Value gate,
+                                         Value up) {
+  Value sigma = s.sigmoid(gate), one = s.number(1);
+  Value slope = s.mul(sigma, s.add(one, s.mul(gate, s.sub(one, sigma))));
+  return {s.mul(s.mul(gradient, up), slope),
+          s.mul(gradient, s.mul(gate, sigma))};
+}
+
 Value fuse::logitsGradient(OpBuilder &b, Location loc, Logits logits,
                            Value targets, Value temperature, Value entropy,
                            Value lse, Value logpGradient, Value entropyGradient,

@@ -32,6 +32,10 @@ RMSNormGradient rmsNormGradient(mlir::OpBuilder &b, mlir::Location loc,
 
 /// The body of silu(gate) · up, for an epilogue or a map.
 mlir::Value siluMul(Scalars &s, mlir::Value gate, mlir::Value up);
+/// That of its derivatives with respect to gate and up.
+llvm::SmallVector<mlir::Value> siluMulGradient(Scalars &s, mlir::Value gradient,
+                                               mlir::Value gate,
+                                               mlir::Value up);
 
 /// 1 / T; T = 0, which means "take the maximum", leaves the logits as they
 /// are. A factor: divisions a column would cost as much as exp.

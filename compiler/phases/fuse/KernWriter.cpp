@@ -141,10 +141,19 @@ kern::RowOp fuse::writeRow(OpBuilder &b, Location loc, TypeRange types,
 kern::MapOp fuse::writeMap(OpBuilder &b, Location loc, TypeRange types,
                            ArrayRef<Operand> operands, ValueRange indices,
                            Body body, AccessKind rankTwo) {
-  auto op = kern::MapOp::create(
-      b, loc, types, tensors(operands), indices, ValueRange(),
-      accesses(b, operands),
-      resultAccesses(b, types, rankTwo, AccessKind::element));
+  SmallVector<Attribute> results;
+  for (Type type : types) {
+    auto sizes = cast<RankedTensorType>(type).getShape();
+    bool wider =
+        rankTwo == AccessKind::beside &&
+        sizes !=
+            cast<RankedTensorType>(operands[0].tensor.getType()).getShape();
+    results.push_back(kern::AccessAttr::get(
+        b.getContext(), wider ? rankTwo : AccessKind::element));
+  }
+  auto op = kern::MapOp::create(b, loc, types, tensors(operands), indices,
+                                ValueRange(), accesses(b, operands),
+                                b.getArrayAttr(results));
   SmallVector<Type> yielded;
   for (auto [result, part] : op.getPlaces())
     yielded.push_back(types[result]);

@@ -83,7 +83,8 @@ kern::RowOp writeRow(mlir::OpBuilder &b, mlir::Location loc,
                      kern::AccessKind rankTwo = kern::AccessKind::element);
 
 /// An elementwise map; `indices` are what gather operands refer to. What is
-/// yielded goes to results of its own, or (`rankTwo`) beside each other.
+/// yielded goes to results of its own, or (`rankTwo`) beside each other in
+/// those that are wider than the first operand.
 kern::MapOp writeMap(mlir::OpBuilder &b, mlir::Location loc,
                      mlir::TypeRange types, llvm::ArrayRef<Operand> operands,
                      mlir::ValueRange indices, Body body,

@@ -261,6 +261,8 @@ LogicalResult Fuser::write(lm::LinearOp op) {
 }
 
 LogicalResult Fuser::write(lm::SiluMulOp op) {
+  if (derivativeOf(op))
+    return success(); // written with it
   auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
   bool isPaired = gate && pairOf(gate) == op;
   explainGated(op, isPaired);
@@ -458,25 +460,29 @@ LogicalResult Fuser::write(lm::SiluMulGradOp op) {
   JointGradient *joint = jointOf(op);
   if (joint)
     types.assign(1, besideType(*joint));
+  lm::SiluMulOp gated = gatedWith(op);
+  if (gated)
+    types.push_back(stored(gated.getResult()));
   auto grad = writeMap(
       b, op.getLoc(), types,
       {element(lookup(op.getGradient())), element(lookup(op.getGate())),
        element(lookup(op.getUp()))},
       {},
-      [](Scalars &s, Arguments v) -> Values {
-        Value sigma = s.sigmoid(v[1]);
-        Value one = s.number(1);
-        Value slope = s.mul(sigma, s.add(one, s.mul(v[1], s.sub(one, sigma))));
-        return {s.mul(s.mul(v[0], v[2]), slope),
-                s.mul(v[0], s.mul(v[1], sigma))};
+      [&](Scalars &s, Arguments v) {
+        Values yielded = siluMulGradient(s, v[0], v[1], v[2]);
+        if (gated)
+          yielded.push_back(siluMul(s, v[1], v[2]));
+        return yielded;
       },
       joint ? kern::AccessKind::beside : kern::AccessKind::element);
+  if (gated)
+    map[gated.getResult()] = grad.getResults().back();
   if (joint) {
     joint->beside = grad.getResult(0);
-    return success();
+  } else {
+    map[op.getGateGradient()] = grad.getResult(0);
+    map[op.getUpGradient()] = grad.getResult(1);
   }
-  map[op.getGateGradient()] = grad.getResult(0);
-  map[op.getUpGradient()] = grad.getResult(1);
   return success();
 }
 

@@ -79,10 +79,11 @@ bool Precision::isNarrow(OpOperand &use) const {
       .Case(
           [&](lm::LinearInputGradOp op) { return is(op.getGradientMutable()); })
       .Case([](lm::LinearWeightGradOp) { return true; })
-      // Written with the product that gives its operands, it reads none.
+      // Written with the product that gives its operands, it reads none; with
+      // its derivative, what that reads.
       .Case([](lm::SiluMulOp op) {
         auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
-        return gate && pairOf(gate) == op;
+        return (gate && pairOf(gate) == op) || derivativeOf(op);
       })
       .Case([&](lm::SiluMulGradOp op) {
         return is(op.getGateMutable()) || is(op.getUpMutable());
@@ -135,6 +136,29 @@ StringRef fuse::whyUnpaired(lm::SiluMulOp gated) {
       llvm::all_of(up->getUsers(), later))
     return "";
   return "others read them before";
+}
+
+lm::SiluMulGradOp fuse::derivativeOf(lm::SiluMulOp gated) {
+  auto gate = gated.getGate().getDefiningOp<lm::LinearOp>();
+  if (gate && pairOf(gate) == gated)
+    return {};
+  for (Operation *user : gated.getGate().getUsers())
+    if (auto grad = dyn_cast<lm::SiluMulGradOp>(user);
+        grad && grad.getGate() == gated.getGate() &&
+        grad.getUp() == gated.getUp() &&
+        llvm::all_of(gated->getUsers(), [&](Operation *reader) {
+          return grad->isBeforeInBlock(reader);
+        }))
+      return grad;
+  return {};
+}
+
+lm::SiluMulOp fuse::gatedWith(lm::SiluMulGradOp grad) {
+  for (Operation *user : grad.getGate().getUsers())
+    if (auto gated = dyn_cast<lm::SiluMulOp>(user);
+        gated && derivativeOf(gated) == grad)
+      return gated;
+  return {};
 }
 
 lm::SiluMulOp fuse::pairOf(lm::LinearOp op) {

@@ -22,6 +22,12 @@ inline constexpr llvm::StringLiteral targetAttribute = "r1c.target";
 
 namespace r1c::fuse {
 
+/// The derivative that a gate which is computed again, from saved operands, is
+/// written together with, if any: it comes before all that read the gate.
+lm::SiluMulGradOp derivativeOf(lm::SiluMulOp gated);
+/// The other way round.
+lm::SiluMulOp gatedWith(lm::SiluMulGradOp grad);
+
 /// The lm.silu_mul that `op` is written together with, if any.
 lm::SiluMulOp pairOf(lm::LinearOp op);
 /// Why gate and up are not written together with what reads them; empty if they
