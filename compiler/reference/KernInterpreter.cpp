@@ -28,196 +28,6 @@ using kern::AccessKind;
 using Lane = std::vector<double>;
 
 //===----------------------------------------------------------------------===//
-// Regions
-//===----------------------------------------------------------------------===//
-
-static double compare(arith::CmpFPredicate predicate, double x, double y) {
-  switch (predicate) {
-  case arith::CmpFPredicate::OEQ:
-    return x == y;
-  case arith::CmpFPredicate::OLT:
-    return x < y;
-  case arith::CmpFPredicate::OLE:
-    return x <= y;
-  case arith::CmpFPredicate::OGT:
-    return x > y;
-  case arith::CmpFPredicate::OGE:
-    return x >= y;
-  case arith::CmpFPredicate::UNO:
-    return std::isnan(x) || std::isnan(y);
-  default:
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-}
-
-static double reduce(kern::ReduceKind kind, const Lane &values) {
-  double result = 0;
-  switch (kind) {
-  case kern::ReduceKind::add:
-    for (double value : values)
-      result += value;
-    return result;
-  case kern::ReduceKind::max:
-    result = -std::numeric_limits<double>::infinity();
-    for (double value : values)
-      result = std::max(result, value);
-    return result;
-  case kern::ReduceKind::min:
-    result = std::numeric_limits<double>::infinity();
-    for (double value : values)
-      result = std::min(result, value);
-    return result;
-  case kern::ReduceKind::argmax: {
-    double best = -std::numeric_limits<double>::infinity();
-    for (size_t j = 0; j < values.size(); ++j)
-      if (values[j] > best) {
-        best = values[j];
-        result = j;
-      }
-    return result;
-  }
-  default:
-    return std::numeric_limits<double>::quiet_NaN();
-  }
-}
-
-bool reference::evaluateRegion(Block &body, const std::vector<Lane> &columns,
-                               int64_t row, int64_t first, int64_t count,
-                               std::vector<Lane> &yielded) {
-  std::map<const void *, Lane> lanes;
-  auto get = [&](Value value) -> const Lane & {
-    return lanes.at(value.getAsOpaquePointer());
-  };
-  auto set = [&](Value value, Lane lane) {
-    lanes[value.getAsOpaquePointer()] = std::move(lane);
-  };
-  auto word = [&](Operation *op, unsigned i, int64_t j) {
-    return uint32_t(int64_t(get(op->getOperand(i))[j]));
-  };
-  auto each = [&](Operation *op, auto function) {
-    Lane lane(count);
-    for (int64_t j = 0; j < count; ++j) {
-      double x = get(op->getOperand(0))[j];
-      double y = op->getNumOperands() > 1 ? get(op->getOperand(1))[j] : 0;
-      lane[j] = function(x, y);
-    }
-    set(op->getResult(0), std::move(lane));
-    return true;
-  };
-  for (auto [argument, lane] : llvm::zip(body.getArguments(), columns))
-    set(argument, lane);
-
-  for (Operation &op : body.without_terminator()) {
-    bool known =
-        TypeSwitch<Operation *, bool>(&op)
-            .Case([&](arith::ConstantOp op) {
-              double value;
-              if (auto number = dyn_cast<FloatAttr>(op.getValue()))
-                value = number.getValueAsDouble();
-              else
-                value = cast<IntegerAttr>(op.getValue()).getInt();
-              set(op.getResult(), Lane(count, value));
-              return true;
-            })
-            .Case([&](arith::AddFOp op) { return each(op, std::plus()); })
-            .Case([&](arith::SubFOp op) { return each(op, std::minus()); })
-            .Case([&](arith::MulFOp op) { return each(op, std::multiplies()); })
-            .Case([&](arith::DivFOp op) { return each(op, std::divides()); })
-            .Case([&](arith::NegFOp op) {
-              return each(op, [](double x, double) { return -x; });
-            })
-            .Case([&](arith::AddIOp op) {
-              return each(op, [](double x, double y) {
-                return double(
-                    int32_t(uint32_t(int64_t(x)) + uint32_t(int64_t(y))));
-              });
-            })
-            // Exact: how a tensor is stored is not part of what a formula
-            // means.
-            .Case<arith::TruncFOp, arith::ExtFOp>([&](auto op) {
-              return each(op, [](double x, double) { return x; });
-            })
-            .Case([&](arith::UIToFPOp op) {
-              return each(op, [](double x, double) {
-                return double(uint32_t(int64_t(x)));
-              });
-            })
-            .Case([&](math::ExpOp op) {
-              return each(op, [](double x, double) { return std::exp(x); });
-            })
-            .Case([&](math::LogOp op) {
-              return each(op, [](double x, double) { return std::log(x); });
-            })
-            .Case([&](math::SqrtOp op) {
-              return each(op, [](double x, double) { return std::sqrt(x); });
-            })
-            .Case([&](arith::CmpFOp op) {
-              return each(op, [&](double x, double y) {
-                return compare(op.getPredicate(), x, y);
-              });
-            })
-            .Case([&](arith::CmpIOp op) {
-              return op.getPredicate() == arith::CmpIPredicate::eq &&
-                     each(op, [](double x, double y) { return x == y; });
-            })
-            .Case([&](arith::SelectOp op) {
-              Lane lane(count);
-              for (int64_t j = 0; j < count; ++j)
-                lane[j] = get(op.getCondition())[j] != 0
-                              ? get(op.getTrueValue())[j]
-                              : get(op.getFalseValue())[j];
-              set(op.getResult(), std::move(lane));
-              return true;
-            })
-            .Case([&](kern::ReduceOp op) {
-              double value = reduce(op.getKind(), get(op.getValue()));
-              if (kern::ReduceOp::isArg(op.getKind()))
-                value += first;
-              set(op.getResult(), Lane(count, value));
-              return true;
-            })
-            .Case([&](kern::IndexOp op) {
-              Lane lane(count, row);
-              if (op.getKind() == kern::IndexKind::column)
-                for (int64_t j = 0; j < count; ++j)
-                  lane[j] = first + j;
-              set(op.getResult(), std::move(lane));
-              return true;
-            })
-            .Case([&](kern::NoiseOp op) {
-              Lane words(count);
-              for (int64_t j = 0; j < count; ++j)
-                words[j] =
-                    int32_t(noise({word(op, 0, j), word(op, 1, j)},
-                                  word(op, 2, j), word(op, 3, j), first + j));
-              set(op.getResult(), std::move(words));
-              return true;
-            })
-            .Case([&](kern::RandomOp op) {
-              Lane words[4] = {Lane(count), Lane(count), Lane(count),
-                               Lane(count)};
-              for (int64_t j = 0; j < count; ++j) {
-                auto drawn = philox({word(op, 0, j), word(op, 1, j)},
-                                    {word(op, 2, j), word(op, 3, j),
-                                     word(op, 4, j), word(op, 5, j)});
-                for (int i = 0; i < 4; ++i)
-                  words[i][j] = int32_t(drawn[i]);
-              }
-              for (int i = 0; i < 4; ++i)
-                set(op->getResult(i), words[i]);
-              return true;
-            })
-            .Default(false);
-    if (!known)
-      return false;
-  }
-  yielded.clear();
-  for (Value value : body.getTerminator()->getOperands())
-    yielded.push_back(get(value));
-  return true;
-}
-
-//===----------------------------------------------------------------------===//
 // Structures
 //===----------------------------------------------------------------------===//
 
@@ -399,21 +209,74 @@ bool evaluateColumnSum(kern::ColumnSumOp op, Frame &f) {
   return true;
 }
 
+/// Turns and cuts rows; `inputs` lie side by side.
+void evaluateTurn(const kern::Turn &turn, llvm::ArrayRef<Tensor> inputs,
+                  const Tensor &angles, bool inverse, Frame &f) {
+  int64_t rows = angles.rows();
+  std::vector<Tensor> results;
+  for (auto [i, value] : llvm::enumerate(turn.results)) {
+    size_t plain = turn.results.size() - turn.inits.size();
+    results.push_back(i < plain ? emptyLike(value, rows)
+                                : f.tensor(turn.inits[i - plain]));
+  }
+  int64_t half = turn.half;
+  for (int64_t i = 0; i < rows; ++i)
+    for (const kern::Turn::Part &part : turn.getParts()) {
+      const Tensor &x = inputs[part.input];
+      Tensor &y = results[part.result];
+      int64_t row =
+          turn.isScattered(part.result) ? int64_t(f.tensor(turn.to)(i)) : i;
+      for (int64_t pair = 0; pair < part.count * half; ++pair) {
+        int64_t head = pair / half, j = pair % half;
+        double c = angles(i, j), s = angles(i, half + j);
+        if (inverse)
+          s = -s;
+        int64_t from = (part.inputHead + head) * 2 * half + j;
+        int64_t to = (part.resultHead + head) * 2 * half + j;
+        double a = x(i, from), b = x(i, from + half);
+        y(row, to) = part.turned ? a * c - b * s : a;
+        y(row, to + half) = part.turned ? b * c + a * s : b;
+      }
+    }
+  for (auto [value, result] : llvm::zip(turn.results, results))
+    f.set(value, result);
+}
+
+bool evaluateRope(kern::RopeOp op, Frame &f) {
+  std::vector<Tensor> inputs;
+  for (Value input : op.getInputs())
+    inputs.push_back(f.tensor(input));
+  evaluateTurn(op.getTurn(), inputs,
+               anglesOf(f.tensor(op.getPositions()), op.getFrequencies()),
+               op.getInverse(), f);
+  return true;
+}
+
 bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
   const Tensor &a = f.tensor(op.getA());
   Tensor product = multiply(a, f.tensor(op.getB()), op.getTransposeA(), false);
   if (op.getInit())
     product = add(f.tensor(op.getInit()), product);
+  std::optional<kern::Turn> turn = op.getTurn();
   if (op.getBody().empty()) {
-    f.set(op.getResult(0), product);
+    if (turn)
+      evaluateTurn(*turn, product, f.tensor(op.getAngles()), false, f);
+    else
+      f.set(op.getResult(0), product);
     return true;
   }
   Space space{f, op.getInputs(), op.getAccess(), {}};
   space.rows = product.rows();
   space.columns = op.getColumns();
   std::vector<Tensor> results;
-  for (Value result : op.getResults())
-    results.push_back(emptyLike(result, space.rows));
+  ArrayAttr access = op.getResultAccess();
+  if (turn) { // of all columns, before the turn
+    results.push_back(Tensor({space.rows, space.columns}));
+    access = ArrayAttr::get(op.getContext(), access[0]);
+  } else {
+    for (Value result : op.getResults())
+      results.push_back(emptyLike(result, space.rows));
+  }
   for (int64_t i = 0; i < space.rows; ++i) {
     std::vector<Lane> sums(op.getPaired() ? 2 : 1, Lane(space.columns));
     for (int64_t j = 0; j < space.columns; ++j) {
@@ -423,9 +286,12 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
       if (op.getPaired())
         sums[1][j] = product(i, first + 16);
     }
-    if (!space.runChunks(op.getBody().front(), i, sums, op.getResultAccess(),
-                         results))
+    if (!space.runChunks(op.getBody().front(), i, sums, access, results))
       return false;
+  }
+  if (turn) {
+    evaluateTurn(*turn, results, f.tensor(op.getAngles()), false, f);
+    return true;
   }
   for (auto [value, result] : llvm::zip(op.getResults(), results))
     f.set(value, result);
@@ -434,41 +300,6 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
 
 std::vector<int64_t> integers(const Tensor &x) {
   return {x.values.begin(), x.values.end()};
-}
-
-bool evaluateRope(kern::RopeOp op, Frame &f) {
-  const Tensor &positions = f.tensor(op.getPositions());
-  int64_t rows = positions.count();
-  std::vector<Tensor> results;
-  for (auto [i, value] : llvm::enumerate(op.getResults())) {
-    size_t plain = op.getNumResults() - op.getInits().size();
-    results.push_back(i < plain ? emptyLike(value, rows)
-                                : f.tensor(op.getInits()[i - plain]));
-  }
-  ArrayRef<float> frequencies = op.getFrequencies();
-  int64_t half = frequencies.size();
-  for (int64_t i = 0; i < rows; ++i)
-    for (const kern::RopeOp::Part &part : op.getParts()) {
-      const Tensor &x = f.tensor(op.getInputs()[part.input]);
-      Tensor &y = results[part.result];
-      int64_t row =
-          op.isScattered(part.result) ? int64_t(f.tensor(op.getTo())(i)) : i;
-      for (int64_t pair = 0; pair < part.count * half; ++pair) {
-        int64_t head = pair / half, j = pair % half;
-        double angle =
-            part.turned ? positions(i) * double(frequencies[j]) : 0.0;
-        double c = std::cos(angle),
-               s = std::sin(op.getInverse() ? -angle : angle);
-        int64_t from = (part.inputHead + head) * 2 * half + j;
-        int64_t to = (part.resultHead + head) * 2 * half + j;
-        double a = x(i, from), b = x(i, from + half);
-        y(row, to) = part.turned ? a * c - b * s : a;
-        y(row, to + half) = part.turned ? b * c + a * s : b;
-      }
-    }
-  for (auto [value, result] : llvm::zip(op.getResults(), results))
-    f.set(value, result);
-  return true;
 }
 
 bool evaluateAttention(kern::AttentionOp op, Frame &f) {
@@ -557,6 +388,11 @@ bool reference::evaluateKern(Operation *op, Frame &f) {
       .Case([&](kern::ColumnSumOp op) { return evaluateColumnSum(op, f); })
       .Case([&](kern::MatmulOp op) { return evaluateMatmul(op, f); })
       .Case([&](kern::RopeOp op) { return evaluateRope(op, f); })
+      .Case([&](kern::AnglesOp op) {
+        f.set(op.getResult(),
+              anglesOf(f.tensor(op.getPositions()), op.getFrequencies()));
+        return true;
+      })
       .Case([&](kern::AttentionOp op) { return evaluateAttention(op, f); })
       .Case([&](kern::AttentionBackwardOp op) {
         return evaluateAttentionBackward(op, f);

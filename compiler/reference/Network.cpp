@@ -128,6 +128,18 @@ Tensor rope(const Tensor &x, const Context &context, int64_t heads,
   return result;
 }
 
+Tensor anglesOf(const Tensor &positions, llvm::ArrayRef<float> frequencies) {
+  int64_t half = frequencies.size();
+  Tensor result({positions.count(), 2 * half});
+  for (int64_t i = 0; i < positions.count(); ++i)
+    for (int64_t j = 0; j < half; ++j) {
+      double angle = positions(i) * double(frequencies[j]);
+      result(i, j) = std::cos(angle);
+      result(i, half + j) = std::sin(angle);
+    }
+  return result;
+}
+
 //===----------------------------------------------------------------------===//
 // Attention
 //===----------------------------------------------------------------------===//

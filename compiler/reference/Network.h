@@ -38,6 +38,9 @@ Tensor multiply(const Tensor &a, const Tensor &b, bool transposeA,
 Tensor linear(const Tensor &x, const Tensor &weight, const Tensor *bias);
 Tensor columnSum(const Tensor &x);
 
+/// Of kern.angles: a row a position, the cosines and then the sines.
+Tensor anglesOf(const Tensor &positions, llvm::ArrayRef<float> frequencies);
+
 Tensor rope(const Tensor &x, const Context &context, int64_t heads,
             llvm::ArrayRef<double> frequencies, bool inverse);
 

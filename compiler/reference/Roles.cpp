@@ -7,6 +7,7 @@
 
 #include "compiler/reference/Roles.h"
 #include "compiler/phases/expand/FunctionWriter.h"
+#include "compiler/reference/Network.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -63,6 +64,14 @@ std::optional<Datum> reference::bind(DictionaryAttr attributes,
   auto found = environment.find(key);
   if (found != environment.end())
     return found->second;
+  if (key == "angles") {
+    auto positions =
+        bind(makeRole(attributes.getContext(), "positions"), environment);
+    if (!positions)
+      return std::nullopt;
+    return anglesOf(std::get<Tensor>(*positions),
+                    attributes.getAs<DenseF32ArrayAttr>(role::frequencies));
+  }
   // In the interpreter of kern the parts of the context are tensors.
   auto context = environment.find("context");
   if (context == environment.end())

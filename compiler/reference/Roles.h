@@ -24,7 +24,8 @@ std::string keyOf(mlir::DictionaryAttr attributes);
 
 /// The value of an argument with these attributes: of its key, or made from
 /// others. Packed operands are made from parameters, "positions", "bases",
-/// "shared", "shared_bases" and "offsets" from "context". None if a value is
+/// "shared", "shared_bases" and "offsets" from "context", "angles" from
+/// "positions". None if a value is
 /// missing.
 std::optional<Datum> bind(mlir::DictionaryAttr attributes,
                           const Environment &environment);

@@ -29,21 +29,25 @@ llvm::SetVector<Value> r1c::kernelArguments(Operation *op) {
 
 llvm::SmallDenseMap<Value, unsigned> r1c::kernelInits(Operation *op) {
   llvm::SmallDenseMap<Value, unsigned> inits;
+  auto last = [&](ValueRange values) {
+    unsigned first = op->getNumResults() - values.size();
+    for (auto [i, init] : llvm::enumerate(values))
+      inits[init] = first + i;
+  };
   if (auto map = dyn_cast<kern::MapOp>(op)) {
     unsigned next = 0;
     for (auto [i, access] : llvm::enumerate(map.getResultAccess()))
       if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::scatter)
         inits[map.getInits()[next++]] = i;
   } else if (auto rope = dyn_cast<kern::RopeOp>(op)) {
-    unsigned first = rope->getNumResults() - rope.getInits().size();
-    for (auto [i, init] : llvm::enumerate(rope.getInits()))
-      inits[init] = first + i;
+    last(rope.getInits());
   } else if (auto sum = dyn_cast<kern::ColumnSumOp>(op)) {
     if (sum.getInit())
       inits[sum.getInit()] = 0;
   } else if (auto product = dyn_cast<kern::MatmulOp>(op)) {
     if (product.getInit())
       inits[product.getInit()] = 0;
+    last(product.getCaches());
   } else if (auto scatter = dyn_cast<kern::ScatterAddOp>(op)) {
     inits[scatter.getInit()] = 0;
   }
@@ -192,7 +196,8 @@ static int64_t sizeOf(Operation *op,
         return space(op.getInputs(), op.getAccess(), op.getIndices());
       })
       .Case([&](kern::MatmulOp op) { return rows(op.getA()); })
-      .Case([&](kern::RopeOp op) { return rows(op.getPositions()); })
+      .Case<kern::RopeOp, kern::AnglesOp>(
+          [&](auto op) { return rows(op.getPositions()); })
       .Case([&](kern::ScatterAddOp op) { return rows(op.getIds()); })
       .Case([&](kern::AttentionOp op) { return rows(op.getQ()); })
       .Case([&](kern::AttentionBackwardOp op) {

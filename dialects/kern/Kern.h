@@ -23,6 +23,43 @@
 #include "dialects/kern/KernAttrs.h.inc"
 #define GET_TYPEDEF_CLASSES
 #include "dialects/kern/KernTypes.h.inc"
+
+namespace r1c::kern {
+
+/// How rows of heads are turned and cut: the meaning of `kern.rope`, which a
+/// `kern.matmul` may have behind its sums.
+struct Turn {
+  llvm::SmallVector<mlir::RankedTensorType> inputs; ///< side by side
+  mlir::ValueRange results;
+  mlir::Value to;         ///< rows of the scattered results, or null
+  mlir::ValueRange inits; ///< of the last results
+  int64_t heads;          ///< that are turned: the first
+  int64_t half;           ///< columns of a head that have a partner beyond them
+  int64_t rows;           ///< kDynamic or static
+
+  /// Columns of a head.
+  int64_t width() const { return 2 * half; }
+  /// Whether a result's rows are scattered.
+  bool isScattered(unsigned result) const {
+    return result + inits.size() >= results.size();
+  }
+  /// Heads that lie beside each other in an input and in a result, all turned
+  /// or none.
+  struct Part {
+    unsigned input, result;        ///< their numbers
+    int64_t head;                  ///< first of them, in the row
+    int64_t inputHead, resultHead; ///< and in the two tensors
+    int64_t count;
+    bool turned;
+  };
+  /// The whole row, in order.
+  llvm::SmallVector<Part> getParts() const;
+  /// Complains about `op`, which it belongs to.
+  llvm::LogicalResult verify(mlir::Operation *op) const;
+};
+
+} // namespace r1c::kern
+
 #define GET_OP_CLASSES
 #include "dialects/kern/KernOps.h.inc"
 

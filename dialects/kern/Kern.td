@@ -269,7 +269,11 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
     A `chunk` result holds one value for 256 columns of a row, as in `kern.row`: `kern.reduce` in the region reduces over them
     in that op's order, and may wait for other reductions. Nothing else need be stored. Not with `paired`.
 
-    ABI: a, b, extra operands in the order of the function's arguments; results; `rows`.
+    `turned(%angles) scatter(%to) caches(...)`, the first `heads` heads: the results are those that a `kern.rope` with these
+    `kern.angles` (and with `caches` as its inits) makes of C. The region then yields one value, f32 or bf16, which is what is
+    turned; without a region C is f32. All results have one element type.
+
+    ABI: a, b, extra operands, angles, to in the order of the function's arguments; results; `rows`.
 
     ```mlir
     %c = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x128xf32>
@@ -282,24 +286,39 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
       %t = kern.reduce max %s : f32
       kern.yield %t : f32
     }
+    %q, %k = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x48xf32>
+        turned(%angles : tensor<?x8xf32>) scatter(%to : tensor<?xi32>) caches(%cache : tensor<99x16xf32>)
+        -> (tensor<?x32xf32>, tensor<99x16xf32>) attributes {heads = 5 : i64}
     ```
   }];
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$a, AnyType:$b,
                        Optional<RankedTensorOf<[F32]>>:$init,
                        Variadic<AnyRankedTensor>:$inputs,
+                       Optional<RankedTensorOf<[F32]>>:$angles, Optional<1DTensorOf<[I32]>>:$to,
+                       Variadic<RankedTensorOf<[F32, BF16]>>:$caches,
                        Kern_AccessArray:$access, Kern_AccessArray:$result_access,
-                       UnitAttr:$transpose_a, UnitAttr:$paired);
+                       UnitAttr:$transpose_a, UnitAttr:$paired,
+                       OptionalAttr<I64Attr>:$heads);
   let results = (outs Variadic<AnyRankedTensor>:$results);
   let regions = (region MaxSizedRegion<1>:$body);
   let extraClassDeclaration = [{
     /// Rows of C: kDynamic, or static.
     int64_t getRows();
-    /// Columns of the results.
+    /// Columns of the results; with `turned`, of all of them together.
     int64_t getColumns();
+    /// What `turned` says, or nothing.
+    std::optional<Turn> getTurn();
+    /// In which the sums are turned: f32 or bf16.
+    ::mlir::Type getSumType();
     /// Whether the region has reductions or results of chunks.
     bool isChunked();
     /// Length of the sum; kDynamic with transpose_a.
     int64_t getDepth();
+
+  private:
+    /// Of A and B; of what `turned` says.
+    ::llvm::LogicalResult verifyFactors();
+    ::llvm::LogicalResult verifyTurned();
   }];
 }
 
@@ -356,22 +375,24 @@ def Kern_RopeOp : Kern_Op<"rope", [Pure, AttrSizedOperandSegments]> {
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// Heads that lie beside each other in an input and in a result, all
-    /// turned or none.
-    struct Part {
-      unsigned input, result;        ///< their numbers
-      int64_t head;                  ///< first of them, in the row
-      int64_t inputHead, resultHead; ///< and in the two tensors
-      int64_t count;
-      bool turned;
-    };
-    /// The whole row, in order.
-    ::llvm::SmallVector<Part> getParts();
-    /// Whether a result's rows are scattered.
-    bool isScattered(unsigned result) {
-      return result + getInits().size() >= getResults().size();
-    }
+    Turn getTurn();
   }];
+}
+
+def Kern_AnglesOp : Kern_Op<"angles", [Pure]> {
+  let summary = "cosines and sines of positions, for what turns rows";
+  let description = [{
+    Row r holds cos a for each of the `frequencies`, then sin a, with a = f32(positions[r]) * frequency (in f32): the numbers by which
+    `kern.rope` turns, once for all layers of a pass.
+
+    ABI: positions; result; `rows`.
+
+    `kern.angles %positions {frequencies = array<f32: 1.0, 0.1>} : tensor<?xi32> -> tensor<?x4xf32>`
+  }];
+  let arguments = (ins 1DTensorOf<[I32]>:$positions, DenseF32ArrayAttr:$frequencies);
+  let results = (outs RankedTensorOf<[F32]>:$result);
+  let assemblyFormat = "$positions attr-dict `:` type($positions) `->` type($result)";
+  let hasVerifier = 1;
 }
 
 def Kern_ScatterAddOp : Kern_Op<"scatter_add", [Pure, AllTypesMatch<["init", "result"]>]> {

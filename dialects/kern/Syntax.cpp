@@ -281,7 +281,7 @@ void ColumnSumOp::print(OpAsmPrinter &p) {
 ParseResult MatmulOp::parse(OpAsmParser &parser, OperationState &result) {
   Unresolved a, b;
   Type aType, bType;
-  Clause init, inputs;
+  Clause init, inputs, angles, to, caches;
   SmallVector<OpAsmParser::Argument> accumulators, arguments;
   if (parser.parseOperand(a) || parser.parseComma() || parser.parseOperand(b))
     return failure();
@@ -305,14 +305,21 @@ ParseResult MatmulOp::parse(OpAsmParser &parser, OperationState &result) {
       return failure();
   }
   SmallVector<Attribute> resultAccess;
-  if (parseResults(parser, result, resultAccess, /*defaultElement=*/true) ||
+  if (parseClause(parser, "turned", angles) ||
+      parseClause(parser, "scatter", to) ||
+      parseClause(parser, "caches", caches) ||
+      parseResults(parser, result, resultAccess, /*defaultElement=*/true) ||
       parser.resolveOperand(a, aType, result.operands) ||
       parser.resolveOperand(b, bType, result.operands) ||
-      init.resolve(parser, result) || inputs.resolve(parser, result))
+      init.resolve(parser, result) || inputs.resolve(parser, result) ||
+      angles.resolve(parser, result) || to.resolve(parser, result) ||
+      caches.resolve(parser, result))
     return failure();
   result.addAttribute("access", builder.getArrayAttr(inputs.access));
   result.addAttribute("result_access", builder.getArrayAttr(resultAccess));
-  setSegments<MatmulOp>(parser, result, {1, 1, init.size(), inputs.size()});
+  setSegments<MatmulOp>(parser, result,
+                        {1, 1, init.size(), inputs.size(), angles.size(),
+                         to.size(), caches.size()});
   if (region) {
     accumulators.append(arguments);
     return parseBody(parser, result, accumulators);
@@ -343,6 +350,10 @@ void MatmulOp::print(OpAsmPrinter &p) {
           SmallVector<BlockArgument>(arguments.drop_front(accumulators)));
     }
   }
+  printClause(p, "turned",
+              getAngles() ? ValueRange(getAngles()) : ValueRange());
+  printClause(p, "scatter", getTo() ? ValueRange(getTo()) : ValueRange());
+  printClause(p, "caches", getCaches());
   printResults(p, getResultTypes(), getResultAccess(), /*defaultElement=*/true);
   StringRef elided[] = {"access", "result_access", "transpose_a", "paired"};
   if (!getBody().empty())

@@ -474,59 +474,17 @@ LogicalResult ReduceOp::verify() {
 // MatmulOp
 //===----------------------------------------------------------------------===//
 
-int64_t MatmulOp::getRows() {
-  return tensorOf(getA()).getDimSize(getTransposeA() ? 1 : 0);
-}
-
-int64_t MatmulOp::getDepth() {
-  return tensorOf(getA()).getDimSize(getTransposeA() ? 0 : 1);
-}
-
-int64_t MatmulOp::getColumns() {
-  if (getTransposeA())
-    return tensorOf(getB()).getDimSize(1);
-  int64_t n = cast<PackedType>(getB().getType()).getN();
-  return getPaired() ? n / 2 : n;
-}
-
 LogicalResult MatmulOp::verify() {
-  RankedTensorType a = tensorOf(getA());
-  if (a.getRank() != 2 || a.isDynamicDim(1))
-    return emitOpError("a must be tensor<?xKx...> with static columns, not ")
-           << a;
-  if (getTransposeA()) {
-    auto b = dyn_cast<RankedTensorType>(getB().getType());
-    if (!b || b.getRank() != 2 || b.isDynamicDim(1))
-      return emitOpError(
-                 "b must be a plain tensor<?xNx...> with transpose_a, not ")
-             << getB().getType();
-    if (b.getElementType() != a.getElementType())
-      return emitOpError("a and b differ in element type");
-    if (b.getDimSize(0) != a.getDimSize(0))
-      return emitOpError("a and b differ in rows");
-    if (getPaired())
-      return emitOpError("paired and transpose_a exclude each other");
-  } else {
-    auto b = dyn_cast<PackedType>(getB().getType());
-    if (!b)
-      return emitOpError("b must be !kern.packed<...>, not ")
-             << getB().getType() << ": pack it with kern.pack";
-    if (b.getElementType() != a.getElementType())
-      return emitOpError("a and b differ in element type");
-    if (b.getK() != a.getDimSize(1))
-      return emitOpError("a has ")
-             << a.getDimSize(1) << " columns but b has K = " << b.getK();
-    if (a.getElementType().isBF16() && b.getK() % 2)
-      return emitOpError("bf16 needs an even K, not ") << b.getK();
-    if (getPaired() && b.getN() % 32)
-      return emitOpError("paired needs columns in multiples of 32, not ")
-             << b.getN();
-  }
+  if (failed(verifyFactors()))
+    return failure();
   if (getResults().empty())
     return emitOpError("needs a result");
   if (failed(verifyCounts(*this, getResults().size(), getResultAccess(),
                           "results")))
     return failure();
+  if (failed(verifyTurned()))
+    return failure();
+  bool turned = getAngles() != nullptr;
   int64_t shape[] = {getRows(), getColumns()};
   for (auto [i, v] : llvm::enumerate(getResults())) {
     AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
@@ -534,6 +492,8 @@ LogicalResult MatmulOp::verify() {
       return emitOpError() << "result #" << i << " cannot be "
                            << stringifyAccessKind(kind)
                            << ": write element or chunk";
+    if (turned)
+      continue;
     int64_t expected[] = {
         shape[0], kind == AccessKind::chunk ? chunksOf(shape[1]) : shape[1]};
     if (tensorOf(v).getShape() != ArrayRef(expected))
@@ -557,7 +517,7 @@ LogicalResult MatmulOp::verify() {
   if (getBody().empty()) {
     if (!getInputs().empty())
       return emitOpError("extra operands without a region that reads them");
-    if (getPaired() || getResults().size() != 1)
+    if (getPaired() || (getResults().size() != 1 && !turned))
       return emitOpError("needs a region: it is paired or has several results");
     if (isChunked())
       return emitOpError("needs a region that reduces: it has a result of "
@@ -581,8 +541,10 @@ LogicalResult MatmulOp::verify() {
         !getBody().getArgument(i).getType().isF32())
       return emitOpError("accumulators are f32");
   ValueRange accumulators(getOperands().take_front(getPaired() ? 2 : 1));
-  if (failed(verifyBody(*this, accumulators, getInputs(),
-                        elementTypes(getResults()))))
+  SmallVector<Type> yielded = elementTypes(getResults());
+  if (turned)
+    yielded = {getSumType()};
+  if (failed(verifyBody(*this, accumulators, getInputs(), yielded)))
     return failure();
   if (getPaired() && isChunked())
     return emitOpError("paired takes no reductions: reduce the stored result "

@@ -47,68 +47,89 @@ LogicalResult PackOp::verify() {
   return success();
 }
 
-LogicalResult RopeOp::verify() {
-  int64_t d = 2 * (int64_t)getFrequencies().size();
-  if (d == 0)
-    return emitOpError("needs frequencies, one for two columns of a head");
-  int64_t rows = tensorOf(getPositions()).getDimSize(0);
-  auto check = [&](ValueRange values, StringRef what,
-                   int64_t &columns) -> LogicalResult {
-    bool areResults = what == "result";
-    if (values.empty())
-      return emitOpError("needs inputs and results");
-    for (auto [i, v] : llvm::enumerate(values)) {
-      RankedTensorType type = tensorOf(v);
-      if (type.getRank() != 2 || type.isDynamicDim(1) || type.getDimSize(1) % d)
-        return emitOpError() << what << " #" << i << ", " << type
-                             << ", is not cut between heads of " << d
-                             << " columns (twice the number of frequencies)";
-      if (type.getDimSize(0) != rows && !(areResults && isScattered(i)))
-        return emitOpError()
-               << what << " #" << i << " and positions differ in rows";
-      columns += type.getDimSize(1);
-    }
-    return success();
-  };
-  int64_t from = 0, to = 0;
-  if (getInits().size() > getResults().size())
-    return emitOpError() << getInits().size() << " inits for "
-                         << getResults().size() << " results";
-  if (failed(check(getInputs(), "input", from)) ||
-      failed(check(getResults(), "result", to)))
-    return failure();
-  if (from != to)
-    return emitOpError() << "inputs have " << from / d << " heads of " << d
-                         << ", results " << to / d;
-  if (getHeads() * d > (uint64_t)from)
-    return emitOpError() << getHeads() << " heads of " << d
-                         << " to be turned are more than the " << from / d
-                         << " that there are";
-  if (!getTo() != getInits().empty())
-    return emitOpError("scattered rows and inits stand together or not at all");
-  if (getTo() && tensorOf(getTo()).getDimSize(0) != rows)
-    return emitOpError("scattered rows and positions differ in rows");
-  for (auto [init, result] :
-       llvm::zip(getInits(), getResults().take_back(getInits().size())))
-    if (init.getType() != result.getType())
-      return emitOpError() << "init " << init.getType() << " and result "
-                           << result.getType() << " differ in type";
+LogicalResult RopeOp::verify() { return getTurn().verify(*this); }
+
+Turn RopeOp::getTurn() {
+  return {llvm::map_to_vector(getInputs(), tensorOf),
+          getResults(),
+          getTo(),
+          getInits(),
+          (int64_t)getHeads(),
+          (int64_t)getFrequencies().size(),
+          tensorOf(getPositions()).getDimSize(0)};
+}
+
+LogicalResult AnglesOp::verify() {
+  int64_t shape[] = {tensorOf(getPositions()).getDimSize(0),
+                     2 * (int64_t)getFrequencies().size()};
+  if (shape[1] == 0)
+    return emitOpError("needs frequencies");
+  if (tensorOf(getResult()).getShape() != ArrayRef(shape))
+    return emitOpError("result must have a row a position and two columns a "
+                       "frequency, not ")
+           << getResult().getType();
   return success();
 }
 
-SmallVector<RopeOp::Part> RopeOp::getParts() {
-  int64_t d = 2 * (int64_t)getFrequencies().size();
-  auto headsOf = [&](Value v) { return tensorOf(v).getDimSize(1) / d; };
-  int64_t turned = getHeads();
+LogicalResult Turn::verify(Operation *op) const {
+  int64_t d = width();
+  if (d == 0)
+    return op->emitOpError("needs frequencies, one for two columns of a head");
+  auto check = [&](RankedTensorType type, StringRef what, unsigned i, bool free,
+                   int64_t &columns) -> LogicalResult {
+    if (type.getRank() != 2 || type.isDynamicDim(1) || type.getDimSize(1) % d)
+      return op->emitOpError() << what << " #" << i << ", " << type
+                               << ", is not cut between heads of " << d
+                               << " columns (twice the number of frequencies)";
+    if (type.getDimSize(0) != rows && !free)
+      return op->emitOpError()
+             << what << " #" << i << " and positions differ in rows";
+    columns += type.getDimSize(1);
+    return success();
+  };
+  if (inits.size() > results.size())
+    return op->emitOpError()
+           << inits.size() << " inits for " << results.size() << " results";
+  if (inputs.empty() || results.empty())
+    return op->emitOpError("needs inputs and results");
+  int64_t from = 0, columns = 0;
+  for (auto [i, type] : llvm::enumerate(inputs))
+    if (failed(check(type, "input", i, false, from)))
+      return failure();
+  for (auto [i, result] : llvm::enumerate(results))
+    if (failed(check(tensorOf(result), "result", i, isScattered(i), columns)))
+      return failure();
+  if (from != columns)
+    return op->emitOpError() << "inputs have " << from / d << " heads of " << d
+                             << ", results " << columns / d;
+  if (heads * d > from || heads < 0)
+    return op->emitOpError()
+           << heads << " heads of " << d << " to be turned are more than the "
+           << from / d << " that there are";
+  if (!to != inits.empty())
+    return op->emitOpError(
+        "scattered rows and inits stand together or not at all");
+  if (to && tensorOf(to).getDimSize(0) != rows)
+    return op->emitOpError("scattered rows and positions differ in rows");
+  for (auto [init, result] : llvm::zip(inits, results.take_back(inits.size())))
+    if (init.getType() != result.getType())
+      return op->emitOpError() << "init " << init.getType() << " and result "
+                               << result.getType() << " differ in type";
+  return success();
+}
+
+SmallVector<Turn::Part> Turn::getParts() const {
+  int64_t d = width();
+  auto headsOf = [&](RankedTensorType type) { return type.getDimSize(1) / d; };
   SmallVector<Part> parts;
   Part at{0, 0, 0, 0, 0, 0, false};
-  while (at.input < getInputs().size() && at.result < getResults().size()) {
-    int64_t inputLeft = headsOf(getInputs()[at.input]) - at.inputHead;
-    int64_t resultLeft = headsOf(getResults()[at.result]) - at.resultHead;
-    at.turned = at.head < turned;
+  while (at.input < inputs.size() && at.result < results.size()) {
+    int64_t inputLeft = headsOf(inputs[at.input]) - at.inputHead;
+    int64_t resultLeft = headsOf(tensorOf(results[at.result])) - at.resultHead;
+    at.turned = at.head < heads;
     at.count = std::min(inputLeft, resultLeft);
     if (at.turned)
-      at.count = std::min(at.count, turned - at.head);
+      at.count = std::min(at.count, heads - at.head);
     if (at.count)
       parts.push_back(at);
     at.head += at.count;

@@ -26,6 +26,8 @@ static SmallVector<Value> initsOf(Operation *op) {
     return llvm::to_vector_of<Value>(map.getInits());
   if (auto rope = dyn_cast<kern::RopeOp>(op))
     return llvm::to_vector_of<Value>(rope.getInits());
+  if (auto matmul = dyn_cast<kern::MatmulOp>(op); matmul && matmul.getTurn())
+    return llvm::to_vector_of<Value>(matmul.getCaches());
   Value init;
   if (auto sum = dyn_cast<kern::ColumnSumOp>(op))
     init = sum.getInit();
@@ -67,6 +69,8 @@ static std::optional<int64_t> sizeOf(Operation *op) {
     return leading(add.getIds());
   if (auto rope = dyn_cast<kern::RopeOp>(op))
     return leading(rope.getPositions());
+  if (auto angles = dyn_cast<kern::AnglesOp>(op))
+    return leading(angles.getPositions());
   if (auto attention = dyn_cast<kern::AttentionOp>(op))
     return leading(attention.getQ());
   if (auto backward = dyn_cast<kern::AttentionBackwardOp>(op)) {

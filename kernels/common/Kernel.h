@@ -228,6 +228,10 @@ SmallVector<Value> identity(Emit &e, kern::ReduceKind kind, Type element,
 /// Whether the rows and columns of a map may be walked as one dimension.
 bool isFlat(kern::MapOp op);
 
+/// Why no builder for the target turns heads of `width` columns behind a
+/// product by `b` (kern.matmul's `turned`); empty if there is one.
+llvm::StringRef whyNotTurned(bool cuda, kern::PackedType b, int64_t width);
+
 // The builders. Each emits the whole kernel; `reference` is the naive lowering
 // that defines the meaning, `cpu` the tuned one, of equal bits.
 mlir::LogicalResult buildRowReference(Kernel &k);
@@ -237,6 +241,7 @@ mlir::LogicalResult buildMapCpu(Kernel &k);
 mlir::LogicalResult buildColumnSumReference(Kernel &k);
 mlir::LogicalResult buildColumnSumCpu(Kernel &k);
 mlir::LogicalResult buildRope(Kernel &k);
+mlir::LogicalResult buildAngles(Kernel &k);
 mlir::LogicalResult buildPackReference(Kernel &k);
 mlir::LogicalResult buildPackCpu(Kernel &k);
 mlir::LogicalResult buildScatterAdd(Kernel &k);
@@ -255,6 +260,7 @@ mlir::LogicalResult buildRowCuda(Kernel &k);
 mlir::LogicalResult buildMapCuda(Kernel &k);
 mlir::LogicalResult buildColumnSumCuda(Kernel &k);
 mlir::LogicalResult buildRopeCuda(Kernel &k);
+mlir::LogicalResult buildAnglesCuda(Kernel &k);
 mlir::LogicalResult buildPackCuda(Kernel &k);
 mlir::LogicalResult buildScatterAddCuda(Kernel &k);
 mlir::LogicalResult buildMatmulCuda(Kernel &k);

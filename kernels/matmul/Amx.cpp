@@ -42,14 +42,10 @@ struct AmxEmitter {
   int64_t innerSteps =
       llvm::divideCeil(partSteps, llvm::divideCeil(partSteps, amxSteps));
 
-  int64_t unit = op.isChunked() ? kern::chunkColumns / 32 : 1;
   /// Half of a second-level cache of 2 MiB, and at most a block of sums that
   /// leaves the other half of it to A.
-  int64_t blockPanels =
-      op.isChunked()
-          ? unit
-          : std::clamp<int64_t>((1 << 20) / (partSteps * 2048), 4, 16);
-  bool direct = op.getBody().empty() && columns % 32 == 0 &&
+  int64_t blockPanels = panelsOfBlock(op, (1 << 20) / (partSteps * 2048));
+  bool direct = op.getBody().empty() && !op.getTurn() && columns % 32 == 0 &&
                 kern::elementTypeOf(op.getResult(0)).isF32();
   bool init = op.getInit() != nullptr;
   int64_t sumRows = parts == 1 ? amxRows : 256;
@@ -124,7 +120,8 @@ struct AmxEmitter {
         parts > 1
             ? sumRows
             : std::max<int64_t>((4 << 20) / (rowBytes * amxRows), 1) * amxRows;
-    Share share = shareProduct(k, k.size, packed.getPanels(), amxRows, unit);
+    Share share =
+        shareProduct(k, k.size, packed.getPanels(), amxRows, panelUnit(op));
     e.loop(share.firstRow, share.lastRow, e.i64(blockRows), [&](Value m0) {
       Value m1 = e.min(e.add(m0, blockRows), share.lastRow);
       e.loop(

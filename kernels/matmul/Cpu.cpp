@@ -35,6 +35,13 @@ static void explain(Kernel &k, kern::MatmulOp op) {
 
 LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   auto op = cast<kern::MatmulOp>(k.op);
+  if (auto turn = op.getTurn()) {
+    StringRef why = whyNotTurned(
+        /*cuda=*/false, cast<kern::PackedType>(op.getB().getType()),
+        turn->width());
+    if (!why.empty())
+      return op.emitOpError() << why;
+  }
   explain(k, op);
   if (usesAmx(op, k.features))
     return op.getTransposeA() ? buildTransposeAAmx(k) : buildMatmulAmx(k);
@@ -50,7 +57,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   int64_t panelBytes = packed.getPanelElements() * bytesOf(element);
   int64_t columns = op.getColumns();
   // Sums may go straight to the result if nothing happens to them.
-  bool direct = op.getBody().empty() && columns % 32 == 0 &&
+  bool direct = op.getBody().empty() && !op.getTurn() && columns % 32 == 0 &&
                 kern::elementTypeOf(op.getResult(0)).isF32();
   bool init = op.getInit() != nullptr;
   // A long k, of the head's backward: more than few rows of A, or a panel of B,
@@ -61,11 +68,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   int64_t partDepth = partSteps * (pairs ? 2 : 1);
   // Half of a second-level cache of 1 MiB, at most what the block of sums
   // can take in the first level.
-  int64_t blockPanels = std::clamp<int64_t>((4 << 10) / partSteps, 4, 16);
-  // Reductions want the columns of a chunk together.
-  int64_t unit = op.isChunked() ? kern::chunkColumns / 32 : 1;
-  if (op.isChunked())
-    blockPanels = unit;
+  int64_t blockPanels = panelsOfBlock(op, (4 << 10) / partSteps);
 
   // Rows a multiple of 4096 bytes apart fall on the same few sets of the first
   // cache: such tiles of A are copied, each row padded by one line.
@@ -90,7 +93,8 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   int64_t aStride = copies ? partDepth + pad : depth;
   Value aCopy =
       copies ? e.scratch(blockRows * aStride * bytesOf(element)) : Value();
-  Share share = shareProduct(k, k.size, packed.getPanels(), height, unit);
+  Share share =
+      shareProduct(k, k.size, packed.getPanels(), height, panelUnit(op));
   Value a = k.pointer(op.getA()), b = k.pointer(op.getB()),
         c = k.pointer(op.getResult(0));
   // Rows m0 ... m1 over one part of k.

@@ -10,16 +10,24 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Reductions.h"
+#include "kernels/common/Turn.h"
 #include "kernels/matmul/Matmul.h"
+#include "kernels/matmul/Sm90.h"
+
+#include <numeric>
 
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+static constexpr int64_t lanes = 16;
+/// The most panels that a block has: as many as fit, 14 rows of them, in the
+/// first-level cache.
+static constexpr int64_t mostPanels = 16;
+
 namespace {
 
 struct EpilogueEmitter {
-  static constexpr int64_t lanes = 16;
   Kernel &k;
   int64_t blockPanels;
   Emit &e = k.e;
@@ -29,6 +37,7 @@ struct EpilogueEmitter {
   int64_t perPanel = paired ? 16 : 32;
   Type f32 = e.b.getF32Type(), i8 = e.b.getI8Type();
   Value next = {}; ///< what is read of B after this block
+  Value angles = op.getAngles();
 
   void body(ValueRange arguments) {
     Value x = arguments[1], rows = arguments[2], firstRow = arguments[3],
@@ -51,6 +60,11 @@ struct EpilogueEmitter {
     Value count =
         e.min(e.mul(panels, perPanel), e.sub(e.i64(columns), column0));
     Value full = e.sub(count, e.rem(count, lanes));
+    if (op.getBody().empty() && angles)
+      return e.loop(0, rows, 1, [&](Value r) {
+        turn(r, e.at(x, e.mul(r, blockPanels * 32), f32), firstRow, column0,
+             count);
+      });
     if (op.getBody().empty())
       return identity(x, rows, firstRow, column0, count, full);
 
@@ -67,8 +81,9 @@ struct EpilogueEmitter {
       at.startRow(e.add(firstRow, r));
       for (Value value : yield.getValues())
         region.prepare(value);
-      for (Value result : op.getResults())
-        at.resultRow(result, element);
+      if (!angles)
+        for (Value result : op.getResults())
+          at.resultRow(result, element);
       Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
       auto group = [&](Value c, Value mask) {
         region.startGroup();
@@ -82,6 +97,8 @@ struct EpilogueEmitter {
         SmallVector<Value> values;
         for (Value value : yield.getValues())
           values.push_back(region.group(value));
+        if (angles) // back to where the sum was
+          return e.store(e.widen(values[0]), start, f32);
         for (auto [value, result] : llvm::zip(values, op.getResults()))
           at.store(value, result, element);
       };
@@ -89,7 +106,20 @@ struct EpilogueEmitter {
       if (columns % lanes)
         e.when(e.less(full, count),
                [&] { group(full, e.mask(lanes, columns % lanes)); });
+      if (angles)
+        turn(r, line, firstRow, column0, count);
     });
+  }
+
+  /// Turns row `r` of the block, which holds whole heads, and stores it.
+  void turn(Value r, Value line, Value firstRow, Value column0, Value count) {
+    TurnEmitter turn(k, *op.getTurn(), lanes);
+    turn.types = {f32}; // rounded already
+    int64_t width = turn.turn.width();
+    // The row's first column lies before the block.
+    Value source = e.at(line, e.sub(e.i64(0), column0), f32);
+    turn.row(e.add(firstRow, r), source, angles, e.div(column0, width),
+             e.div(e.add(column0, count), width));
   }
 
   /// Reduces `count` columns of each row of the block, then stores what is one
@@ -177,6 +207,23 @@ struct EpilogueEmitter {
 
 } // namespace
 
+int64_t r1c::kernels::panelUnit(kern::MatmulOp op) {
+  if (op.isChunked())
+    return kern::chunkColumns / 32;
+  if (auto turn = op.getTurn())
+    return std::lcm<int64_t>(turn->width(), 32) / 32;
+  return 1;
+}
+
+int64_t r1c::kernels::panelsOfBlock(kern::MatmulOp op, int64_t wanted) {
+  int64_t unit = panelUnit(op);
+  if (op.isChunked())
+    return unit;
+  return std::max<int64_t>(std::clamp<int64_t>(wanted, 4, mostPanels) / unit,
+                           1) *
+         unit;
+}
+
 func::FuncOp r1c::kernels::makeEpilogue(Kernel &k, int64_t blockPanels) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
   return k.outline("epilogue", {pointer, pointer, i64, i64, i64, i64, pointer},
@@ -185,4 +232,17 @@ func::FuncOp r1c::kernels::makeEpilogue(Kernel &k, int64_t blockPanels) {
                      EpilogueEmitter{k, blockPanels}.body(arguments);
                      k.putBack(std::move(old));
                    });
+}
+
+StringRef r1c::kernels::whyNotTurned(bool cuda, kern::PackedType b,
+                                     int64_t width) {
+  if (!cuda)
+    return std::lcm<int64_t>(width, 32) / 32 > mostPanels
+               ? "whole heads are more columns than a block of sums has"
+               : "";
+  if (!servesMatmulSm90(b))
+    return "a product without tensor cores has no turn behind it";
+  if (!holdsPairs(16, width) || width > 256)
+    return "heads are no multiple of 16 columns, or more than 256";
+  return "";
 }

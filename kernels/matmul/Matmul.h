@@ -38,6 +38,12 @@ struct Tiles {
   void call(Kernel &k, Value rows, ValueRange arguments);
 };
 
+/// Panels of which blocks and workers' shares have whole multiples: those of a
+/// chunk, or of whole heads; else 1.
+int64_t panelUnit(kern::MatmulOp op);
+/// Panels of a block, about `wanted` of the most 16.
+int64_t panelsOfBlock(kern::MatmulOp op, int64_t wanted);
+
 /// (args, x, rows, firstRow, firstPanel, panels, next): applies the op's region
 /// to a block of accumulators x, rows `blockPanels` * 32 floats apart; `next`
 /// points at what will be read of B after it.

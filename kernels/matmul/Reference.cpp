@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Reductions.h"
+#include "kernels/common/Turn.h"
 #include "kernels/matmul/Amx.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -135,15 +136,27 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
     return e.at(k.pointer(result), e.add(e.mul(row, columns), column),
                 kern::elementTypeOf(result));
   };
+  // With a turn: the row before it, in memory; then what kern.rope does.
+  std::optional<TurnEmitter> turn;
+  Value whole;
+  if (auto meaning = op.getTurn()) {
+    turn.emplace(k, *meaning, 16);
+    turn->types = {f32};
+    whole = e.scratch(columns * 4);
+  }
+  auto turnRow = [&](Value row) { turn->row(row, whole, op.getAngles()); };
   if (op.getBody().empty()) {
     Value result = op.getResult(0);
-    Type type = kern::elementTypeOf(result);
+    Type type = turn ? f32 : kern::elementTypeOf(result);
     e.loop(from, to, e.i64(1), [&](Value row) {
       e.loop(0, e.i64(columns), 1, [&](Value column) {
-        Value target = address(result, row, column);
+        Value target =
+            turn ? e.at(whole, column, f32) : address(result, row, column);
         Value start = op.getInit() ? e.load(target, f32) : zero;
         e.store(e.narrow(sum(row, column, start), type), target, type);
       });
+      if (turn)
+        turnRow(row);
     });
     return success();
   }
@@ -202,11 +215,15 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
         SmallVector<Value> values;
         for (Value value : yield.getValues())
           values.push_back(region.group(value));
+        if (turn)
+          return e.store(e.widen(values[0]), e.at(whole, at.column, f32), f32);
         for (auto [i, value] : llvm::enumerate(values))
           if (accessOf(i).getKind() == kern::AccessKind::element)
             at.store(value, op.getResult(i), accessOf(i));
       });
     });
+    if (turn)
+      turnRow(row);
   });
   return success();
 }

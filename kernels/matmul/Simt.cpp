@@ -320,6 +320,13 @@ LogicalResult r1c::kernels::buildMatmulSimt(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildMatmulCuda(Kernel &k) {
-  return servesMatmulSm90(cast<kern::MatmulOp>(k.op)) ? buildMatmulSm90(k)
-                                                      : buildMatmulSimt(k);
+  auto op = cast<kern::MatmulOp>(k.op);
+  if (auto turn = op.getTurn()) {
+    StringRef why = whyNotTurned(
+        /*cuda=*/true, cast<kern::PackedType>(op.getB().getType()),
+        turn->width());
+    if (!why.empty())
+      return op.emitOpError() << why;
+  }
+  return servesMatmulSm90(op) ? buildMatmulSm90(k) : buildMatmulSimt(k);
 }

@@ -77,6 +77,7 @@ private:
   int64_t barriers = 0, ring = 0; ///< offset of the barriers, most stages
   Value shared, rows, depth;      ///< i32: rows of C, length of the sums
   int64_t width = 0;              ///< columns of B
+  int64_t head = 0;               ///< of a turn: columns of a head, or 0
   Value thread, form;             ///< i32: number of the tile taken
 };
 
@@ -245,11 +246,20 @@ void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
   }
   // A box has at most 256 rows.
   int64_t box = std::min<int64_t>(tile.width(), 256);
+  bool splits = tile.splits(head);
+  if (splits)
+    box = tile.columns / 2;
   for (int64_t i = 0; i < tile.depth / 64; ++i)
-    for (int64_t part = 0; part < tile.width(); part += box)
+    for (int64_t part = 0; part < tile.width(); part += box) {
+      Value first = w.add(column, part);
+      if (splits) { // of a warpgroup: first what is turned with what follows
+        first = w.add(column, part / tile.columns * tile.columns);
+        first = e.sub(first, w.div(w.rem(first, head), 2));
+        first = w.add(first, part % tile.columns ? head / 2 : 0);
+      }
       w.copyBox(w.sharedAt(to, w.c((i * tile.width() + part) * 128)),
-                map(op.getB(), 64, box),
-                {w.add(k0, 64 * i), w.add(column, part)}, barrier);
+                map(op.getB(), 64, box), {w.add(k0, 64 * i), first}, barrier);
+    }
 }
 
 void Sm90Matmul::produce(const Tile &tile) {
@@ -422,6 +432,9 @@ void Sm90Matmul::prologue() {
     depth = w.c(op.getDepth());
     width = cast<kern::PackedType>(op.getB().getType()).getN();
   }
+  if (auto turn = op.getTurn()) {
+    head = turn->width();
+  }
   for (const Sm90Plan::Choice &choice : plan.choices) {
     ring = std::max(ring, choice.tile.stages);
     barriers =
@@ -471,12 +484,15 @@ void Sm90Matmul::build() {
 // Interface
 //===----------------------------------------------------------------------===//
 
+bool r1c::kernels::servesMatmulSm90(kern::PackedType b) {
+  return b.getElementType().isBF16() && b.getK() % 8 == 0;
+}
+
 bool r1c::kernels::servesMatmulSm90(kern::MatmulOp op) {
-  if (!kern::elementTypeOf(op.getA()).isBF16())
-    return false;
-  if (op.getTransposeA())
-    return op.getRows() % 8 == 0 && op.getColumns() % 8 == 0;
-  return op.getDepth() % 8 == 0;
+  if (auto packed = dyn_cast<kern::PackedType>(op.getB().getType()))
+    return servesMatmulSm90(packed);
+  return kern::elementTypeOf(op.getA()).isBF16() && op.getRows() % 8 == 0 &&
+         op.getColumns() % 8 == 0;
 }
 
 void r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {

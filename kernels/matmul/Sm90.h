@@ -16,6 +16,9 @@
 #include "kernels/common/Kernel.h"
 #include "kernels/matmul/Sm90Words.h"
 
+#include <functional>
+#include <memory>
+
 namespace r1c::kernels {
 
 /// What a block computes at a time, and how.
@@ -38,6 +41,10 @@ struct Sm90Tile {
   int64_t bytesA() const { return rows() * depth * 2; }
   int64_t bytesB() const { return width() * depth * 2; }
   int64_t stageBytes() const { return bytesA() + bytesB(); }
+  /// Whether a warpgroup's columns are the first and second halves of parts of
+  /// a head, and not neighbours: its columns n, n + 1, ... stand for a part of
+  /// a head of `head` columns that is half as long, and the partners of it.
+  bool splits(int64_t head) const { return head && columns % head != 0; }
   /// As many stages as fit in `bytes`.
   Sm90Tile &fill(int64_t bytes) {
     stages = bytes / stageBytes();
@@ -75,6 +82,11 @@ inline constexpr llvm::StringLiteral splitAttribute = "kern.unordered_splits";
 /// Whether the product can be computed from tensor maps: bf16, lines of A and B
 /// a multiple of 16 bytes long.
 bool servesMatmulSm90(kern::MatmulOp op);
+bool servesMatmulSm90(kern::PackedType b); ///< with B packed
+/// Whether a warpgroup with so many columns can turn heads of `head` columns: a
+/// thread holds both of a pair if those are whole heads, or both halves of an
+/// equal part of one.
+bool holdsPairs(int64_t columns, int64_t head);
 /// The plan for a device of `processors` multiprocessors.
 Sm90Plan planMatmulSm90(kern::MatmulOp op, int64_t processors = 132);
 /// The plan for few rows with k divided among so many blocks. The op has an
@@ -103,12 +115,35 @@ private:
   struct Pair {
     Value low, high;
   };
-  struct Line; // a row of this thread
+  /// What belongs to a row of this thread.
+  struct Line {
+    Value row;     ///< i32
+    Value readRow; ///< i64: the same, or the last row if there is none such
+    Value valid;   ///< i1
+    Value column;  ///< i32: of the results, the thread's first
+    Value quad;    ///< i32: the thread's place in its quad
+    std::unique_ptr<RegionEmitter> region;
+    /// The sum of a block (of the product) and element of a pair.
+    std::function<Value(int64_t block, int64_t element)> sum;
+    /// The column that the region is at: block and element of a pair.
+    int64_t block = 0, element = 0;
+    /// Pairs of operands by (input, block).
+    llvm::DenseMap<std::pair<unsigned, int64_t>, Pair> loaded;
+    /// Four blocks of bf16 by (input, first block): words of one of them.
+    llvm::DenseMap<std::pair<unsigned, int64_t>, Value> fetched;
+    /// Blocks from this one on are `jump` columns further.
+    int64_t jumpBlock = 0, jump = 0;
+    /// From `column` to the block that the region is at.
+    int64_t offset() const {
+      return 8 * block + (block >= jumpBlock ? jump : 0);
+    }
+  };
 
   void storeLine(Line &line, mlir::ArrayRef<Value> sums, int64_t columns);
   void storeChunk(Line &line);
   void storeElements(Line &line, mlir::ArrayRef<unsigned> results,
                      int64_t blocks);
+  void storeTurned(Line &line, int64_t columns);
   void reduce(Line &line);
   Value ownScratch();
   SmallVector<Value>

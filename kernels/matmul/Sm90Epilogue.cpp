@@ -20,24 +20,6 @@ using namespace r1c;
 using namespace r1c::kernels;
 using kern::AccessKind;
 
-/// What belongs to a row of this thread.
-struct Sm90Epilogue::Line {
-  Value row;     ///< i32
-  Value readRow; ///< i64: the same, or the last row if there is none such
-  Value valid;   ///< i1
-  Value column;  ///< i32: of the results, the thread's first
-  Value quad;    ///< i32: the thread's place in its quad
-  std::unique_ptr<RegionEmitter> region;
-  /// The sum of a block (of the product) and element of a pair.
-  std::function<Value(int64_t block, int64_t element)> sum;
-  /// The column that the region is at: block and element of a pair.
-  int64_t block = 0, element = 0;
-  /// Pairs of operands by (input, block).
-  llvm::DenseMap<std::pair<unsigned, int64_t>, Pair> loaded;
-  /// Four blocks of bf16 by (input, first block): words of one of them.
-  llvm::DenseMap<std::pair<unsigned, int64_t>, Value> fetched;
-};
-
 Sm90Epilogue::Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows, Value scratch)
     : k(k), e(k.e), w(w), op(cast<kern::MatmulOp>(k.op)), rows(rows),
       scratch(scratch), paired(op.getPaired()), width(op.getColumns()) {}
@@ -166,7 +148,7 @@ void Sm90Epilogue::bind(Line &line) {
       argument.load = [this, &line, start, element, i] {
         Pair &pair = line.loaded[{i, line.block}];
         if (!pair.low)
-          pair = loadPair(start, w.add(line.column, 8 * line.block), element);
+          pair = loadPair(start, w.add(line.column, line.offset()), element);
         return line.element ? pair.high : pair.low;
       };
       continue;
@@ -187,7 +169,7 @@ void Sm90Epilogue::bind(Line &line) {
   }
   region.rowIndex = [&line] { return line.row; };
   region.columnIndex = [this, &line] {
-    return w.add(line.column, 8 * line.block + line.element);
+    return w.add(line.column, line.offset() + line.element);
   };
 }
 
@@ -499,6 +481,8 @@ void Sm90Epilogue::storeLine(Line &line, ArrayRef<Value> sums,
     line.sum = [&](int64_t block, int64_t element) {
       return sums[block * 2 + element];
     };
+    if (op.getTurn())
+      return storeTurned(line, columns);
     return storeElements(line, results, columns / (paired ? 16 : 8));
   }
   auto type = VectorType::get(2, e.b.getF32Type());

@@ -38,20 +38,27 @@ static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
   return tile.fill(bytes);
 }
 
-/// A tile of the given width, two warpgroups sharing rows: 64 high.
-static Sm90Tile lowTile(int64_t width, int64_t depth, int64_t bytes) {
+/// A tile of the given width, two warpgroups sharing rows: 64 high. Where half
+/// of its columns do not hold the pairs of a turn, they take turns.
+static Sm90Tile lowTile(int64_t width, int64_t depth, int64_t bytes,
+                        int64_t head = 0) {
   // A narrow one has little to do a step.
   int64_t step = width == 16 && depth >= 1024 ? 256 : 128;
   while (step > 64 && bytes / ((64 + width) * step * 2) < 4)
     step /= 2;
+  if (head && !holdsPairs(width / 2, head))
+    return tileOf(width, Sm90Tile::Turns, step, bytes);
   return tileOf(width / 2, Sm90Tile::Rows, step, bytes);
 }
 
 /// Up to 64 rows: B comes from memory once, and what counts is that all
 /// multiprocessors fetch it and none has a tile more than the others.
-static int64_t fewRowsWidth(int64_t width, int64_t unit, int64_t blocks) {
+static int64_t fewRowsWidth(int64_t width, int64_t unit, int64_t blocks,
+                            function_ref<bool(int64_t)> fits) {
   int64_t best = 0, bestCost = 0;
   for (int64_t columns = unit; columns <= 256; columns += unit) {
+    if (!fits(columns))
+      continue;
     int64_t tiles = llvm::divideCeil(width, columns);
     int64_t cost = llvm::divideCeil(tiles, blocks) * (columns + 32);
     if (!best || cost < bestCost) {
@@ -63,12 +70,15 @@ static int64_t fewRowsWidth(int64_t width, int64_t unit, int64_t blocks) {
 }
 
 /// The narrowest tile with which one round is enough for `high` tiles one below
-/// the other.
+/// the other; a very wide one if there is none.
 static int64_t oneRoundWidth(int64_t width, int64_t high, int64_t unit,
-                             int64_t blocks) {
+                             int64_t blocks, function_ref<bool(int64_t)> fits) {
   if (high > blocks)
     return width;
-  return llvm::alignTo(llvm::divideCeil(width, blocks / high), unit);
+  int64_t columns = llvm::alignTo(llvm::divideCeil(width, blocks / high), unit);
+  while (columns < width && !fits(columns))
+    columns += unit;
+  return columns;
 }
 
 static Sm90Plan planTransposed(kern::MatmulOp op, int64_t processors) {
@@ -133,11 +143,24 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
     return tileOf(columns, Sm90Tile::Columns, 64, bytes);
   };
 
-  int64_t few = fewRowsWidth(width, lowUnit, blocks);
-  add(lowTile(few, depth, bytes), 64);
+  // The columns of a high tile, and of a low one, hold whole pairs of a turn.
+  auto turn = op.getTurn();
+  int64_t head = turn ? turn->width() : 0;
+  auto fitsHigh = [&](int64_t columns) {
+    return !head || holdsPairs(columns, head);
+  };
+  auto fitsLow = [&](int64_t columns) {
+    return !head || holdsPairs(columns, head) || holdsPairs(columns / 2, head);
+  };
+
+  int64_t few = fewRowsWidth(width, lowUnit, blocks, fitsLow);
+  add(lowTile(few, depth, bytes, head), 64);
   // Many rows: wide tiles that leave little of the last one empty.
   int64_t wide = 0, least = 0;
-  for (int64_t columns = widest; columns > widest / 2; columns -= 32) {
+  for (int64_t columns = widest; columns > widest / 2;
+       columns -= head ? 16 : 32) {
+    if (!fitsHigh(columns))
+      continue;
     int64_t cost =
         llvm::divideCeil(width, columns) * costOf(high(columns), depth);
     if (!wide || cost < least) {
@@ -148,16 +171,16 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   add(high(wide));
   // Between: enough tiles for all multiprocessors from a hundred rows on.
   for (int64_t rows : {1024, 512, 256}) {
-    int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks);
+    int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks, fitsHigh);
     if (columns < wide) {
       add(high(columns));
       break;
     }
   }
   for (int64_t rows : {128, 256}) {
-    int64_t columns = oneRoundWidth(width, rows / 64, lowUnit, blocks);
+    int64_t columns = oneRoundWidth(width, rows / 64, lowUnit, blocks, fitsLow);
     if (columns > few && columns <= widest) {
-      add(lowTile(columns, depth, bytes));
+      add(lowTile(columns, depth, bytes, head));
       break;
     }
   }
@@ -169,7 +192,8 @@ Sm90Plan r1c::kernels::planSplitSm90(kern::MatmulOp op, int64_t splits,
   Sm90Plan plan;
   plan.splits = splits;
   int64_t width = cast<kern::PackedType>(op.getB().getType()).getN();
-  int64_t columns = fewRowsWidth(width, 16, processors / splits);
+  int64_t columns = fewRowsWidth(width, 16, processors / splits,
+                                 [](int64_t) { return true; });
   // A part of few steps is cut finer, so that none has much more than another.
   int64_t part = op.getDepth() / splits;
   Sm90Tile tile = part < 512

@@ -475,3 +475,101 @@ func.func @backward_shape(%q: tensor<?x8xf32>, %k: tensor<?x4xf32>, %y: tensor<?
   %0:3 = kern.attention_backward %q, %k, %k out %y lse %l seed %q offsets %o {heads = 2, kv_heads = 1, scale = 1.0 : f32} : tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x2xf32>, tensor<?x8xf32>, tensor<?xi32> -> tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>
   return
 }
+
+// -----
+
+func.func @turned_alone(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>) {
+  // expected-error@+1 {{turned and heads stand together, and scatter and caches behind turned alone}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> turned(%t : tensor<?x2xf32>) -> (tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @heads_alone(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>) {
+  // expected-error@+1 {{turned and heads stand together, and scatter and caches behind turned alone}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> -> (tensor<?x8xf32>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @scatter_alone(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>) {
+  // expected-error@+1 {{turned and heads stand together, and scatter and caches behind turned alone}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> scatter(%p : tensor<?xi32>) -> (tensor<?x8xf32>)
+  return
+}
+
+// -----
+
+func.func @turned_init(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>, %c: tensor<?x8xf32>) {
+  // expected-error@+1 {{turned excludes transpose_a, paired, init, and reductions}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> init(%c : tensor<?x8xf32>) turned(%t : tensor<?x2xf32>) -> (tensor<?x8xf32>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @turned_types(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>) {
+  // expected-error@+1 {{turned results differ in element type}}
+  %0:2 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> turned(%t : tensor<?x2xf32>) -> (tensor<?x4xf32>, tensor<?x4xbf16>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @turned_integers(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>) {
+  // expected-error@+1 {{turned results are f32 or bf16, not 'i32'}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> turned(%t : tensor<?x2xf32>) -> (tensor<?x8xi32>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @turned_columns(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x4xf32>) {
+  // expected-error@+1 {{inputs have 2 heads of 4, results 3}}
+  %0:2 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> turned(%t : tensor<?x4xf32>) -> (tensor<?x8xf32>, tensor<?x4xf32>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @turned_yield(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %p: tensor<?xi32>, %t: tensor<?x2xf32>) {
+  // expected-error@+1 {{region yields ('f32', 'f32') but the results hold ('f32')}}
+  %0:2 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> acc(%s) turned(%t : tensor<?x2xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>) attributes {heads = 1 : i64} {
+    kern.yield %s, %s : f32, f32
+  }
+  return
+}
+
+// -----
+
+func.func @turned_odd(%x: tensor<?x8xf32>, %w: !kern.packed<8x8xf32>, %t: tensor<?x3xf32>) {
+  // expected-error@+1 {{is turned by rows of as many cosines as sines, not by 'tensor<?x3xf32>'}}
+  %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x8xf32> turned(%t : tensor<?x3xf32>) -> (tensor<?x8xf32>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @turned_rows(%x: tensor<4x8xf32>, %w: !kern.packed<8x8xf32>, %t: tensor<5x2xf32>) {
+  // expected-error@+1 {{input #0 and positions differ in rows}}
+  %0 = kern.matmul %x, %w : tensor<4x8xf32>, !kern.packed<8x8xf32> turned(%t : tensor<5x2xf32>) -> (tensor<4x8xf32>) attributes {heads = 1 : i64}
+  return
+}
+
+// -----
+
+func.func @angles_none(%p: tensor<?xi32>) {
+  // expected-error@+1 {{needs frequencies}}
+  %0 = kern.angles %p {frequencies = array<f32>} : tensor<?xi32> -> tensor<?x0xf32>
+  return
+}
+
+// -----
+
+func.func @angles_columns(%p: tensor<?xi32>) {
+  // expected-error@+1 {{result must have a row a position and two columns a frequency, not 'tensor<?x2xf32>'}}
+  %0 = kern.angles %p {frequencies = array<f32: 1.0, 0.5>} : tensor<?xi32> -> tensor<?x2xf32>
+  return
+}

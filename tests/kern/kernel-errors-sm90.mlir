@@ -21,3 +21,27 @@ func.func @gradient(%a: tensor<?x64xbf16>, %b: tensor<?x64xbf16>, %c: tensor<64x
   %r = kern.matmul %a, %b transpose_a : tensor<?x64xbf16>, tensor<?x64xbf16> init(%c : tensor<64x64xf32>) -> (tensor<64x64xf32>)
   return %r : tensor<64x64xf32>
 }
+
+// -----
+
+func.func @threads(%a: tensor<?x16xf32>, %b: !kern.packed<16x32xf32>, %t: tensor<?x32xf32>) -> tensor<?x32xf32> attributes {kern.kernel} {
+  // expected-error@+1 {{a product without tensor cores has no turn behind it}}
+  %0 = kern.matmul %a, %b : tensor<?x16xf32>, !kern.packed<16x32xf32> turned(%t : tensor<?x32xf32>) -> (tensor<?x32xf32>) attributes {heads = 1 : i64}
+  return %0 : tensor<?x32xf32>
+}
+
+// -----
+
+func.func @heads(%a: tensor<?x16xbf16>, %b: !kern.packed<16x40xbf16>, %t: tensor<?x40xf32>) -> tensor<?x40xbf16> attributes {kern.kernel} {
+  // expected-error@+1 {{heads are no multiple of 16 columns, or more than 256}}
+  %0 = kern.matmul %a, %b : tensor<?x16xbf16>, !kern.packed<16x40xbf16> turned(%t : tensor<?x40xf32>) -> (tensor<?x40xbf16>) attributes {heads = 1 : i64}
+  return %0 : tensor<?x40xbf16>
+}
+
+// -----
+
+func.func @wide(%a: tensor<?x16xbf16>, %b: !kern.packed<16x272xbf16>, %t: tensor<?x272xf32>) -> tensor<?x272xbf16> attributes {kern.kernel} {
+  // expected-error@+1 {{heads are no multiple of 16 columns, or more than 256}}
+  %0 = kern.matmul %a, %b : tensor<?x16xbf16>, !kern.packed<16x272xbf16> turned(%t : tensor<?x272xf32>) -> (tensor<?x272xbf16>) attributes {heads = 1 : i64}
+  return %0 : tensor<?x272xbf16>
+}

@@ -39,3 +39,12 @@ func.func @remainder(%x: tensor<?xf64>) -> tensor<?xf64> attributes {kern.kernel
   }
   return %0 : tensor<?xf64>
 }
+
+// -----
+
+// 17 panels of 32 columns are 16 heads.
+func.func @heads(%a: tensor<?x8xf32>, %b: !kern.packed<8x34xf32>, %t: tensor<?x34xf32>) -> tensor<?x34xf32> attributes {kern.kernel} {
+  // expected-error@+1 {{whole heads are more columns than a block of sums has}}
+  %0 = kern.matmul %a, %b : tensor<?x8xf32>, !kern.packed<8x34xf32> turned(%t : tensor<?x34xf32>) -> (tensor<?x34xf32>) attributes {heads = 1 : i64}
+  return %0 : tensor<?x34xf32>
+}

@@ -175,6 +175,30 @@ func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tens
   return %c : tensor<?x4xf32>
 }
 
+// Sums that are turned. Few rows: a warpgroup's 16 columns are 8 of the first half of a head and their 8 partners, two boxes; the warpgroups take turns.
+// Many rows: whole heads. Cosines and sines are read once for all heads that a thread has columns of, two at a time.
+// CHECK-LABEL: func.func @turned(
+// CHECK-SAME: {box = [64, 8], dtype = "bf16", operand = 1
+// CHECK-SAME: {box = [64, 256], dtype = "bf16", operand = 1
+// CHECK: scf.for {{.*}} iter_args
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.wgmma.fence.aligned
+// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 16, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK-COUNT-2: llvm.load {{.*}} {alignment = 8 : i64} : !llvm.ptr<1> -> vector<2xf32>
+// CHECK-NOT: llvm.load {{.*}} -> vector<2xf32>
+// CHECK: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 256, k = 16>
+// CHECK-COUNT-8: llvm.load {{.*}} {alignment = 8 : i64} : !llvm.ptr<1> -> vector<2xf32>
+// CHECK-NOT: llvm.load {{.*}} -> vector<2xf32>
+// CHECK: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 64, k = 16>
+func.func @turned(%a: tensor<?x576xbf16>, %b: !kern.packed<576x960xbf16>, %t: tensor<?x64xf32>) -> (tensor<?x576xbf16>, tensor<?x192xbf16>, tensor<?x192xbf16>) attributes {kern.kernel} {
+  %r:3 = kern.matmul %a, %b : tensor<?x576xbf16>, !kern.packed<576x960xbf16> acc(%s) turned(%t : tensor<?x64xf32>) -> (tensor<?x576xbf16>, tensor<?x192xbf16>, tensor<?x192xbf16>) attributes {heads = 12 : i64} {
+    %n = arith.truncf %s : f32 to bf16
+    kern.yield %n : bf16
+  }
+  return %r#0, %r#1, %r#2 : tensor<?x576xbf16>, tensor<?x192xbf16>, tensor<?x192xbf16>
+}
+
 // f32, and lines that are not a multiple of 16 bytes long, go another way.
 // CHECK-LABEL: func.func @full(
 // CHECK: griddepcontrol.wait

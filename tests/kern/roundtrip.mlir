@@ -97,6 +97,21 @@ func.func @chunks(%x: tensor<?x64xf32>, %w: !kern.packed<64x300xf32>, %z: tensor
   return
 }
 
+// CHECK-LABEL: func.func @turned
+func.func @turned(%x: tensor<?x64xf32>, %w: !kern.packed<64x48xf32>, %b: tensor<48xf32>, %p: tensor<?xi32>, %c: tensor<99x16xbf16>) {
+  // CHECK: kern.angles %{{.*}} {frequencies = array<f32: 1.000000e+00, 5.000000e-01>} : tensor<?xi32> -> tensor<?x4xf32>
+  %t = kern.angles %p {frequencies = array<f32: 1.0, 0.5>} : tensor<?xi32> -> tensor<?x4xf32>
+  // CHECK: kern.matmul {{.*}} turned(%{{.*}} : tensor<?x4xf32>) -> (tensor<?x48xf32>) attributes {heads = 9 : i64}{{$}}
+  %0 = kern.matmul %x, %w : tensor<?x64xf32>, !kern.packed<64x48xf32> turned(%t : tensor<?x4xf32>) -> (tensor<?x48xf32>) attributes {heads = 9 : i64}
+  // CHECK: kern.matmul {{.*}} acc(%{{.*}}) with (%{{.*}} = %{{.*}} : column tensor<48xf32>) turned(%{{.*}} : tensor<?x4xf32>) scatter(%{{.*}} : tensor<?xi32>) caches(%{{.*}} : tensor<99x16xbf16>) -> (tensor<?x32xbf16>, tensor<99x16xbf16>) attributes {heads = 12 : i64} {
+  %1:2 = kern.matmul %x, %w : tensor<?x64xf32>, !kern.packed<64x48xf32> acc(%s) with (%bv = %b : column tensor<48xf32>) turned(%t : tensor<?x4xf32>) scatter(%p : tensor<?xi32>) caches(%c : tensor<99x16xbf16>) -> (tensor<?x32xbf16>, tensor<99x16xbf16>) attributes {heads = 12 : i64} {
+    %v = arith.addf %s, %bv : f32
+    %n = arith.truncf %v : f32 to bf16
+    kern.yield %n : bf16
+  }
+  return
+}
+
 // CHECK-LABEL: func.func @rest
 func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>, %l: tensor<?x4xf32>, %dw: tensor<100x64xf32>, %x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<64xf32>) {
   // CHECK: kern.pack %{{.*}} {transpose} : tensor<128x64xf32> -> <64x128xf32>

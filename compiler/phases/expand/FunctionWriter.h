@@ -29,6 +29,8 @@ inline constexpr llvm::StringLiteral of = "r1c.of";
 inline constexpr llvm::StringLiteral name = "r1c.name";
 /// How a packed weight is packed: "forward", "backward" or "paired".
 inline constexpr llvm::StringLiteral layout = "r1c.layout";
+/// The frequencies by which angles grow with positions.
+inline constexpr llvm::StringLiteral frequencies = "r1c.frequencies";
 /// On a function: its model and which of the model's functions it is.
 inline constexpr llvm::StringLiteral model = "r1c.model";
 inline constexpr llvm::StringLiteral function = "r1c.function";

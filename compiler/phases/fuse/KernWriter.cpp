@@ -197,22 +197,40 @@ kern::MatmulOp fuse::writeMatmul(OpBuilder &b, Location loc, TypeRange types,
     results.push_back(kern::AccessAttr::get(
         b.getContext(), whole ? AccessKind::element : rankTwo));
   }
-  auto op = kern::MatmulOp::create(b, loc, types, a, packed, Value(),
-                                   tensors(operands), accesses(b, operands),
-                                   b.getArrayAttr(results), UnitAttr(),
-                                   paired ? b.getUnitAttr() : UnitAttr());
+  auto op = kern::MatmulOp::create(
+      b, loc, types, a, packed, /*init=*/Value(), tensors(operands),
+      /*angles=*/Value(), /*to=*/Value(), /*caches=*/ValueRange(),
+      accesses(b, operands), b.getArrayAttr(results), UnitAttr(),
+      paired ? b.getUnitAttr() : UnitAttr(), /*heads=*/IntegerAttr());
   if (body)
     writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, types, body);
   return op;
 }
 
+kern::MatmulOp fuse::writeTurned(OpBuilder &b, kern::RopeOp rope,
+                                 Value angles) {
+  auto product = rope.getInputs()[0].getDefiningOp<kern::MatmulOp>();
+  auto op = kern::MatmulOp::create(
+      b, product.getLoc(), rope.getResultTypes(), product.getA(),
+      product.getB(), /*init=*/Value(), product.getInputs(), angles,
+      rope.getTo(), rope.getInits(), product.getAccess(),
+      resultAccesses(b, rope.getResultTypes(), AccessKind::element,
+                     AccessKind::element),
+      UnitAttr(), UnitAttr(), rope.getHeadsAttr());
+  op.getBody().takeBody(product.getBody());
+  rope.erase();
+  product.erase();
+  return op;
+}
+
 Value fuse::writeWeightGradient(OpBuilder &b, Location loc, Value a, Value rhs,
                                 Value init) {
-  auto op = kern::MatmulOp::create(b, loc, TypeRange(init.getType()), a, rhs,
-                                   init, ValueRange(), b.getArrayAttr({}),
-                                   resultAccesses(b, init.getType(),
-                                                  AccessKind::element,
-                                                  AccessKind::element),
-                                   b.getUnitAttr(), UnitAttr());
+  auto op = kern::MatmulOp::create(
+      b, loc, TypeRange(init.getType()), a, rhs, init, ValueRange(),
+      /*angles=*/Value(), /*to=*/Value(), /*caches=*/ValueRange(),
+      b.getArrayAttr({}),
+      resultAccesses(b, init.getType(), AccessKind::element,
+                     AccessKind::element),
+      b.getUnitAttr(), UnitAttr(), /*heads=*/IntegerAttr());
   return op.getResult(0);
 }

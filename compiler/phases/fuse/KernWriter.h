@@ -107,6 +107,11 @@ writeMatmul(mlir::OpBuilder &b, mlir::Location loc, mlir::TypeRange types,
             llvm::ArrayRef<Operand> operands, Body body,
             kern::AccessKind rankTwo = kern::AccessKind::element);
 
+/// In the place of a rope and of the product that it alone reads: one product
+/// whose sums are turned by `angles`.
+kern::MatmulOp writeTurned(mlir::OpBuilder &b, kern::RopeOp rope,
+                           mlir::Value angles);
+
 /// init + aᵀ · b, both rows × columns.
 mlir::Value writeWeightGradient(mlir::OpBuilder &b, mlir::Location loc,
                                 mlir::Value a, mlir::Value rhs,

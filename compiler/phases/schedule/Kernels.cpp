@@ -38,9 +38,15 @@ namespace {
 /// The buffers that results share with operands: (result number, operand).
 SmallVector<std::pair<unsigned, Value>> initsOf(Operation *op) {
   SmallVector<std::pair<unsigned, Value>> inits;
+  auto last = [&](ValueRange values) {
+    unsigned first = op->getNumResults() - values.size();
+    for (auto [i, init] : llvm::enumerate(values))
+      inits.push_back({first + i, init});
+  };
   if (auto matmul = dyn_cast<kern::MatmulOp>(op)) {
     if (matmul.getInit())
       inits.push_back({0, matmul.getInit()});
+    last(matmul.getCaches());
   } else if (auto sum = dyn_cast<kern::ColumnSumOp>(op)) {
     if (sum.getInit())
       inits.push_back({0, sum.getInit()});
@@ -52,9 +58,7 @@ SmallVector<std::pair<unsigned, Value>> initsOf(Operation *op) {
       if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::scatter)
         inits.push_back({i, map.getInits()[next++]});
   } else if (auto rope = dyn_cast<kern::RopeOp>(op)) {
-    unsigned first = rope->getNumResults() - rope.getInits().size();
-    for (auto [i, init] : llvm::enumerate(rope.getInits()))
-      inits.push_back({first + i, init});
+    last(rope.getInits());
   }
   return inits;
 }
@@ -123,6 +127,10 @@ Extents extentsOf(Operation *op, const Kernels::Binding &binding,
         e.rows = of(rope.getInputs().front());
         e.results.assign(rope->getNumResults(), e.rows);
       })
+      .Case([&](kern::AnglesOp angles) {
+        e.rows = of(angles.getPositions());
+        e.results.assign(1, e.rows);
+      })
       .Case([&](kern::ScatterAddOp scatter) {
         e.rows = of(scatter.getIds());
         e.results.assign(1, {});
@@ -151,6 +159,8 @@ Extents extentsOf(Operation *op, const Kernels::Binding &binding,
 /// Formulas and index arithmetic: a few numbers a token at most. Everything
 /// else is worth all workers.
 bool isSmall(Operation *op) {
+  if (isa<kern::AnglesOp>(op)) // many sines of few positions
+    return false;
   return llvm::all_of(op->getOperandTypes(), [](Type type) {
     auto tensor = dyn_cast<RankedTensorType>(type);
     return tensor && tensor.getRank() <= 1 &&
@@ -165,7 +175,8 @@ struct Cost {
 /// Of ops whose every dynamic dimension is their rows; nothing is said of the
 /// others (attention, ragged rows, gathers).
 Cost costOf(Operation *op) {
-  bool byRows = isa<kern::MatmulOp, kern::RopeOp, kern::PackOp>(op);
+  bool byRows =
+      isa<kern::MatmulOp, kern::RopeOp, kern::AnglesOp, kern::PackOp>(op);
   if (auto row = dyn_cast<kern::RowOp>(op))
     byRows = !row.getOffsets() && row.getIndices().empty();
   if (auto map = dyn_cast<kern::MapOp>(op))
@@ -186,9 +197,13 @@ Cost costOf(Operation *op) {
     }
   };
   // Of a cache nothing is read.
-  auto rope = dyn_cast<kern::RopeOp>(op);
+  ValueRange caches;
+  if (auto rope = dyn_cast<kern::RopeOp>(op))
+    caches = rope.getInits();
+  else if (auto matmul = dyn_cast<kern::MatmulOp>(op))
+    caches = matmul.getCaches();
   for (Value operand : op->getOperands())
-    if (!rope || !llvm::is_contained(rope.getInits(), operand))
+    if (!llvm::is_contained(caches, operand))
       add(operand.getType());
   llvm::for_each(op->getResultTypes(), add);
   if (auto matmul = dyn_cast<kern::MatmulOp>(op)) {

@@ -91,6 +91,7 @@ struct KernToLoopsPass : PassWrapper<KernToLoopsPass, OperationPass<ModuleOp>> {
                            : buildAttentionBackwardCpu(k);
         })
         .Case([&](kern::RopeOp) { return buildRope(k); })
+        .Case([&](kern::AnglesOp) { return buildAngles(k); })
         .Case([&](kern::PackOp) {
           return reference ? buildPackReference(k) : buildPackCpu(k);
         })

@@ -104,6 +104,7 @@ struct KernToThreadsPass
                                       : buildAttentionBackwardCuda(k);
         })
         .Case([&](kern::RopeOp) { return buildRopeCuda(k); })
+        .Case([&](kern::AnglesOp) { return buildAnglesCuda(k); })
         .Case([&](kern::PackOp) { return buildPackCuda(k); })
         .Case([&](kern::ScatterAddOp) { return buildScatterAddCuda(k); })
         .Case([&](kern::ScanOp) { return buildScan(k); })
