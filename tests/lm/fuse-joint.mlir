@@ -5,8 +5,9 @@ lm.model @qwen2 config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, interm
 
 // CHECK-LABEL: func.func @qwen2.layer(
 // CHECK: %[[BIAS:.*]] = tensor.concat dim(0) {{.*}} : (tensor<64xf32>, tensor<32xf32>, tensor<32xf32>) -> tensor<128xf32>
-// CHECK: kern.matmul {{.*}} = %[[BIAS]] : column tensor<128xf32>
-// CHECK: kern.rope
+// CHECK: kern.matmul {{.*}} = %[[BIAS]] : column tensor<128xf32>) turned(
+// CHECK: kern.yield
+// CHECK-NEXT: }
 // CHECK-NEXT: kern.attention
 // CHECK-LABEL: func.func @qwen2.layer.backward(
 // CHECK: %[[QKV:.*]] = kern.rope {{.*}}inverse
@@ -72,3 +73,39 @@ module attributes {r1c.target = "cuda"} {
 // CHECK-LABEL: func.func @mixed.layer(
 // CHECK: kern.matmul {{.*}} -> (tensor<?x128xf32>)
 // CHECK-NEXT: kern.rope {{.*}}heads = 0{{.*}} -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xbf16>
+
+// -----
+
+// What is turned is rounded to bfloat16 before and after, whether one kernel does it or two.
+module attributes {r1c.target = "cuda"} {
+  lm.model @turned config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64, bf16 = true} {}
+}
+
+// CHECK-LABEL: func.func @turned.layer(
+// CHECK: %[[ROPE:.*]]:3 = kern.matmul {{.*}} acc(%[[SUM:.*]]) turned(%{{.*}}) -> (tensor<?x64xbf16>, tensor<?x32xbf16>, tensor<?x32xbf16>) attributes
+// CHECK-NEXT: %[[ROUNDED:.*]] = arith.truncf %[[SUM]] : f32 to bf16
+// CHECK-NEXT: kern.yield %[[ROUNDED]] : bf16
+// CHECK-NEXT: }
+// CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2
+
+// -----
+
+// No tensor cores, no turn behind the product: two kernels.
+module attributes {r1c.target = "cuda"} {
+  lm.model @threads config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64} {}
+}
+
+// CHECK-LABEL: func.func @threads.layer.cached(
+// CHECK: %[[QKV:.*]] = kern.matmul {{.*}} -> (tensor<?x128xf32>)
+// CHECK-NEXT: kern.rope %[[QKV]] at %{{.*}} scatter
+
+// -----
+
+// Heads of 40 columns: of a warp's 16 neighbours not all partners are there. Rounded in between.
+module attributes {r1c.target = "cuda"} {
+  lm.model @odd config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, head_dim = 40, intermediate = 128, vocabulary = 16, context = 64, bf16 = true} {}
+}
+
+// CHECK-LABEL: func.func @odd.layer(
+// CHECK: %[[QKV:.*]] = kern.matmul {{.*}} -> (tensor<?x320xbf16>)
+// CHECK-NEXT: kern.rope %[[QKV]]

@@ -5,7 +5,7 @@ lm.model @plain config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, interm
 
 // CHECK: [Missed] Precision {{.*}}matrix products and attention read float32
 // CHECK: [Passed] JointProduct {{.*}}Function=layer | {{.*}}q_proj, k_proj, v_proj: one product of 128 columns, cut by what turns queries and keys
-// CHECK: [Passed] Turn {{.*}}Function=layer | {{.*}}turned by one kernel"
+// CHECK: [Passed] Turn {{.*}}Function=layer | {{.*}}queries and keys: turned by the kernel of their product, where its sums arise"
 // CHECK: [Passed] Epilogue {{.*}}Function=layer | {{.*}}o_proj: the addition behind it is its epilogue
 // CHECK: [Passed] Paired {{.*}}Function=layer | {{.*}}gate_proj, up_proj: one product, whose epilogue is the gate
 // CHECK: [Passed] Turn {{.*}}Function=layer.cached | {{.*}}stores keys and values in the cache
@@ -23,6 +23,7 @@ lm.model @plain config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, interm
 lm.model @normed config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64, qk_norm = true} {}
 
 // CHECK: one product of 128 columns, cut by a kernel of its own, since norms come before the turn
+// CHECK: [Passed] Turn {{.*}}Function=layer | {{.*}}queries and keys: turned by one kernel"
 // CHECK: gradients of q_proj, k_proj, v_proj: side by side by a kernel of its own, behind norms
 
 // -----
@@ -51,3 +52,17 @@ module attributes {r1c.target = "cuda"} {
 
 // Gradients too; on a CPU they grow in the results.
 // CHECK: [Passed] Narrow {{.*}}Function=layer.backward | {{.*}}in bfloat16, as all its readers take it: {{.*}}attention
+
+// -----
+
+module attributes {r1c.target = "cuda"} {
+  lm.model @threads config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermediate = 128, vocabulary = 16, context = 64} {}
+}
+
+// CHECK: [Passed] Turn {{.*}}Function=layer | {{.*}}Reason="a product without tensor cores has no turn behind it", {{.*}}queries and keys: turned by one kernel"
+
+// -----
+
+lm.model @wide config {layers = 2, hidden = 64, heads = 2, kv_heads = 1, head_dim = 34, intermediate = 128, vocabulary = 16, context = 64} {}
+
+// CHECK: [Passed] Turn {{.*}}Function=layer | {{.*}}Reason="whole heads are more columns than a block of sums has", {{.*}}queries and keys: turned by one kernel"

@@ -8,16 +8,16 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-LABEL: func.func @m.embed(
 // CHECK: kern.map ({{.*}} : gather(0) tensor<16x64xf32>)
 
-// One product gives queries, keys and values, one kernel cuts it and turns the first two.
+// One kernel: the product that gives queries, keys and values, cut, and the first two turned.
 // The residual is the epilogue of o_proj and down_proj, silu · mul that of gate and up.
 // CHECK-LABEL: func.func @m.layer(
 // CHECK-SAME: !kern.packed<64x128xf32> {r1c.layout = "forward", r1c.parameter = ["model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.self_attn.k_proj.weight", "model.layers.{}.self_attn.v_proj.weight"], r1c.role = "packed"}
 // CHECK-SAME: tensor<?xi32> {r1c.role = "positions"}
+// CHECK-SAME: tensor<?x16xf32> {r1c.frequencies = array<f32: {{.*}}>, r1c.role = "angles"}
 // CHECK-SAME: tensor<?xi32> {r1c.role = "bases"}
 // CHECK-SAME: !kern.packed<64x256xf32> {r1c.layout = "paired", r1c.parameter = ["model.layers.{}.mlp.gate_proj.weight", "model.layers.{}.mlp.up_proj.weight"], r1c.role = "packed"}
 // CHECK: kern.row
-// CHECK: %[[QKV:.*]] = kern.matmul {{.*}} -> (tensor<?x128xf32>)
-// CHECK-NEXT: %[[ROPE:.*]]:3 = kern.rope %[[QKV]] at {{.*}}heads = 6{{.*}} -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
+// CHECK: %[[ROPE:.*]]:3 = kern.matmul {{.*}} turned(%{{.*}} : tensor<?x16xf32>) -> (tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>) attributes {heads = 6
 // CHECK-NEXT: %[[OUT:.*]] = kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2 {{.*}} -> tensor<?x64xf32>{{$}}
 // CHECK: %[[X:.*]] = kern.matmul %[[OUT]], {{.*}} acc(%{{.*}}) with (%{{.*}} = %arg0 : element tensor<?x64xf32>)
 // CHECK: %[[N:.*]] = kern.row {{.*}} = %[[X]] : element
@@ -31,8 +31,7 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-SAME: {r1c.role = "cache_rows"}
 // CHECK-SAME: {r1c.role = "cache_keys"}
 // CHECK-SAME: {r1c.role = "cache_values"}
-// CHECK: kern.matmul
-// CHECK-NEXT: %[[ROPE:.*]]:3 = kern.rope %{{.*}} at %{{.*}} scatter %{{.*}} inits(
+// CHECK: %[[ROPE:.*]]:3 = kern.matmul {{.*}} turned(%{{.*}} : tensor<?x16xf32>) scatter(%{{.*}} : tensor<?xi32>) caches(
 // CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2 at
 // CHECK: return %{{.*}}, %[[ROPE]]#1, %[[ROPE]]#2
 
@@ -87,3 +86,9 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-LABEL: func.func @m.head.backward(
 // CHECK-SAME: {r1c.of = "activation", r1c.role = "gradient_init"}
 // CHECK: scatter(0)
+
+// By what queries and keys are turned, once for all layers.
+// CHECK-LABEL: func.func @m.angles(
+// CHECK-SAME: tensor<?xi32> {r1c.role = "positions"}
+// CHECK-SAME: -> (tensor<?x16xf32> {r1c.frequencies = array<f32: {{.*}}>, r1c.role = "angles"})
+// CHECK: kern.angles %arg0 {frequencies = array<f32: 1.000000e+00, {{.*}}>} : tensor<?xi32> -> tensor<?x16xf32>

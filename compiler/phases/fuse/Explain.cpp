@@ -59,9 +59,19 @@ void Fuser::explain(const JointAttention &joint, StringRef apart) {
                                       "before the turn")
         << remark::metric("Columns", columns);
   }
-  remark::passed(source.getLoc(), remark("Turn")) << remark::add(
-      "queries and keys: turned by one kernel{0}",
-      cached ? ", which stores keys and values in the cache" : "");
+  StringRef caches =
+      cached ? ", which stores keys and values in the cache" : "";
+  if (joint.isOneKernel()) {
+    remark::passed(source.getLoc(), remark("Turn"))
+        << remark::add("queries and keys: turned by the kernel of their "
+                       "product, where its sums arise{0}",
+                       caches);
+    return;
+  }
+  auto turn = remark::passed(source.getLoc(), remark("Turn"));
+  turn << remark::add("queries and keys: turned by one kernel{0}", caches);
+  if (joint.direct)
+    turn << remark::reason("{0}", joint.turnApart);
 }
 
 void Fuser::explain(JointGradient joint) {

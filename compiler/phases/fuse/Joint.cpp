@@ -8,7 +8,9 @@
 #include "compiler/phases/fuse/Joint.h"
 #include "compiler/phases/fuse/Formulas.h"
 #include "compiler/phases/fuse/LMToKern.h"
+#include "kernels/common/Kernel.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -221,6 +223,8 @@ void Fuser::addJoint(Operation *root, Value query, Value key, Value value) {
       first = each;
   }
   joined.insert(joint->products.begin(), joint->products.end());
+  if (joint->direct)
+    joint->turnApart = whyTurnedApart(*joint);
   if (first)
     jointProducts[first] = *joint;
   if (!joint->direct)
@@ -304,17 +308,19 @@ void Fuser::writeProducts(const JointAttention &joint) {
   SmallVector<Operand> operands;
   if (!biases.empty())
     operands.push_back(column(sideBySide(loc, biases)));
-  auto body = [](Scalars &s, ArrayRef<Value> v) -> SmallVector<Value> {
-    return {s.add(v[0], v[1])};
+  auto body = [&](Scalars &s, ArrayRef<Value> v) -> SmallVector<Value> {
+    return {operands.empty() ? v[0] : s.add(v[0], v[1])};
   };
   Type element = elementOf(first);
   for (lm::LinearOp each : joint.products)
     if (elementOf(each) != element)
       element = b.getF32Type(); // rounded where it is cut
+  // Sums that are turned at once are rounded by a region before.
+  bool plain = operands.empty() && (!joint.isOneKernel() || element.isF32());
   auto type = RankedTensorType::get({ShapedType::kDynamic, columns}, element);
   Value product = writeMatmul(b, loc, type, operand(first.getInput()),
                               packed(weights, "forward"), /*paired=*/false,
-                              operands, operands.empty() ? Body() : Body(body))
+                              operands, plain ? Body() : Body(body))
                       .getResult(0);
   if (joint.direct)
     return writeTurn(joint, product, /*withValues=*/true);
@@ -329,32 +335,71 @@ void Fuser::writeProducts(const JointAttention &joint) {
   }
 }
 
+Value Fuser::anglesOf(lm::RopeOp op) {
+  DenseF32ArrayAttr frequencies = frequenciesOf(op);
+  auto type = RankedTensorType::get(
+      {ShapedType::kDynamic, 2 * frequencies.size()}, b.getF32Type());
+  NamedAttrList attributes(makeRole(context, "angles"));
+  attributes.set(role::frequencies, frequencies);
+  return extra(type, attributes.getDictionary(context), "angles");
+}
+
+SmallVector<Type> Fuser::turnedTypes(const JointAttention &joint) {
+  lm::RopeOp query = joint.query, key = joint.key;
+  SmallVector<Type> types{stored(query.getResult()), stored(key.getResult()),
+                          stored(joint.value)};
+  if (cached)
+    for (Type &type : MutableArrayRef(types).drop_front())
+      type = cast<RankedTensorType>(type).clone(products);
+  return types;
+}
+
+StringRef Fuser::whyTurnedApart(const JointAttention &joint) {
+  SmallVector<Type> types = turnedTypes(joint);
+  if (!llvm::all_equal(llvm::map_range(
+          types, [](Type type) { return getElementTypeOrSelf(type); })))
+    return "queries, keys and values are stored in different types";
+  int64_t columns = 0;
+  for (Type type : types)
+    columns += cast<RankedTensorType>(type).getDimSize(1);
+  lm::LinearOp first = joint.products[0];
+  lm::RopeOp query = joint.query;
+  auto target = source->getParentOfType<ModuleOp>()->getAttrOfType<StringAttr>(
+      targetAttribute);
+  return kernels::whyNotTurned(
+      target && target.getValue() == "cuda",
+      kern::PackedType::get(
+          context,
+          cast<RankedTensorType>(first.getWeight().getType()).getDimSize(1),
+          columns, products),
+      2 * query.getFrequencies().size());
+}
+
 void Fuser::writeTurn(const JointAttention &joint, ValueRange inputs,
                       bool withValues) {
   lm::RopeOp query = joint.query, key = joint.key;
   Location loc = jointLoc(ArrayRef{query, key});
-  SmallVector<Type> types{stored(query.getResult()), stored(key.getResult())};
-  if (withValues)
-    types.push_back(stored(joint.value));
+  SmallVector<Type> types = turnedTypes(joint);
+  if (!withValues)
+    types.pop_back();
   SmallVector<Value> inits;
-  auto cache = [&](Type &type, StringRef name) {
-    type = cast<RankedTensorType>(type).clone(products);
-    inits.push_back(extra(type, makeRole(context, name), name));
-  };
-  if (cached) {
-    cache(types[1], "cache_keys");
-    cache(types[2], "cache_values");
-  }
-  auto turned = writeRope(loc, types, inputs,
-                          cached ? contextPart("cache_rows") : Value(), inits,
-                          query.getHeads() + key.getHeads(), query);
-  map[query.getResult()] = turned.getResult(0);
-  map[key.getResult()] = turned.getResult(1);
+  if (cached)
+    for (auto [type, name] : {std::pair{types[1], "cache_keys"},
+                              std::pair{types[2], "cache_values"}})
+      inits.push_back(extra(type, makeRole(context, name), name));
+  auto rope = writeRope(loc, types, inputs,
+                        cached ? contextPart("cache_rows") : Value(), inits,
+                        query.getHeads() + key.getHeads(), query);
+  ResultRange turned = rope.getResults();
+  if (joint.isOneKernel())
+    turned = writeTurned(b, rope, anglesOf(query)).getResults();
+  map[query.getResult()] = turned[0];
+  map[key.getResult()] = turned[1];
   if (withValues)
-    map[joint.value] = turned.getResult(2);
+    map[joint.value] = turned[2];
   if (cached) {
-    caches.push_back({turned.getResult(1), makeRole(context, "cache_keys")});
-    caches.push_back({turned.getResult(2), makeRole(context, "cache_values")});
+    caches.push_back({turned[1], makeRole(context, "cache_keys")});
+    caches.push_back({turned[2], makeRole(context, "cache_values")});
   }
 }
 
@@ -364,6 +409,33 @@ void Fuser::writeTurn(const JointAttention &joint) {
   if (cached)
     inputs.push_back(lookup(joint.value));
   writeTurn(joint, inputs, /*withValues=*/cached);
+}
+
+void fuse::writeAngles(ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  llvm::StringSet<> models;
+  for (auto function : llvm::to_vector(module.getOps<func::FuncOp>()))
+    for (BlockArgument taken : function.getArguments()) {
+      DictionaryAttr attributes = function.getArgAttrDict(taken.getArgNumber());
+      if (roleOf(attributes) != "angles")
+        continue;
+      StringRef model =
+          function->getAttrOfType<FlatSymbolRefAttr>(role::model).getValue();
+      if (!models.insert(model).second)
+        continue;
+      Location loc =
+          NameLoc::get(StringAttr::get(context, "angles"), function.getLoc());
+      FunctionWriter f(module, loc, model, "angles");
+      OpBuilder &b = f.builder();
+      Value positions = f.argument(
+          RankedTensorType::get({ShapedType::kDynamic}, b.getI32Type()),
+          makeRole(context, "positions"), loc);
+      auto angles = kern::AnglesOp::create(
+          b, loc, taken.getType(), positions,
+          attributes.getAs<DenseF32ArrayAttr>(role::frequencies));
+      f.result(angles.getResult(), attributes);
+      f.finish();
+    }
 }
 
 //===----------------------------------------------------------------------===//

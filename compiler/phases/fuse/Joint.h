@@ -6,10 +6,11 @@
 //===----------------------------------------------------------------------===//
 // A kernel costs a few microseconds whatever it does, which is most of what a
 // small one takes. Queries, keys and values are one product over their weights'
-// columns, and what turns them stores them where attention reads them. Backward
-// their gradients lie beside each other, as those of gate and up do: the
-// input's gradient is then one product over the weights' rows, and the weights'
-// gradients are one product with the input.
+// columns, and what turns them stores them where attention reads them: the same
+// kernel, where nothing comes between. Backward their gradients lie beside each
+// other, as those of gate and up do: the input's gradient is then one product
+// over the weights' rows, and the weights' gradients are one product with the
+// input.
 //
 // Forward no sum changes: a column's sum does not depend on its neighbours.
 //===----------------------------------------------------------------------===//
@@ -18,6 +19,7 @@
 #define R1C_COMPILER_PHASES_FUSE_JOINT_H
 
 #include "dialects/lm/LM.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/SmallVector.h"
 
 namespace r1c::fuse {
@@ -34,6 +36,10 @@ struct JointAttention {
   /// Queries and keys are turned as the products give them, with nothing (no
   /// norm) between.
   bool direct = false;
+  /// Then: why the turn is a kernel of its own; empty if the product's kernel
+  /// turns its sums.
+  llvm::StringRef turnApart = {};
+  bool isOneKernel() const { return direct && turnApart.empty(); }
 };
 
 /// Derivatives of linear ops with one input.
@@ -82,6 +88,10 @@ findJointGradient(llvm::ArrayRef<mlir::Value> gradients,
 std::optional<JointAttention>
 findJointAttention(mlir::Operation *root, mlir::Value query, mlir::Value key,
                    mlir::Value value, llvm::StringRef &apart);
+
+/// `@m.angles` for each model whose functions take cosines and sines of
+/// positions: gives them, for all its layers.
+void writeAngles(mlir::ModuleOp module);
 
 /// The only user, if it turns the value back.
 lm::RopeOp turnedBack(mlir::Value gradient);

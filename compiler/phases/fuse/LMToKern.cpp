@@ -592,6 +592,7 @@ struct LMToKernPass : public r1c::impl::LMToKernPassBase<LMToKernPass> {
       }
       source.erase();
     }
+    writeAngles(module);
   }
 };
 

@@ -79,6 +79,12 @@ private:
   mlir::Type elementOf(lm::LinearOp op);
   /// The gradients that are brought together, or read, where this op stands.
   JointGradient *jointOf(mlir::Operation *op);
+  /// The cosines and sines of the rows' positions.
+  mlir::Value anglesOf(lm::RopeOp op);
+  /// In which queries, keys and values are stored once those are turned.
+  llvm::SmallVector<mlir::Type> turnedTypes(const JointAttention &joint);
+  /// Why the product's kernel does not turn its sums; empty if it does.
+  llvm::StringRef whyTurnedApart(const JointAttention &joint);
   /// The product of queries, keys and values; and what cuts it.
   void writeProducts(const JointAttention &joint);
   /// Turns queries and keys, and brings keys and values to their cache.

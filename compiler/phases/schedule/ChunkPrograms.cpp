@@ -196,6 +196,13 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
           },
           [&](DictionaryAttr, Type) { return first; })))
     return failure();
+  // Where the backward computes everything again, nothing is saved.
+  StringRef layer =
+      train && function(policy, "layer.train") ? "layer.train" : "layer";
+  auto angles =
+      this->angles(builder, policy, layer, {chunk.positions, chunk.rows});
+  if (failed(angles))
+    return failure();
   auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
   OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
   auto results = [&](DictionaryAttr role, Type type) -> Slot {
@@ -221,12 +228,11 @@ LogicalResult Models::body(OpBuilder &builder, Location loc, Policy &policy,
     return slot;
   };
   return call(
-      // Where the backward computes everything again, nothing is saved.
-      inside, policy,
-      train && function(policy, "layer.train") ? "layer.train" : "layer",
+      inside, policy, layer,
       [&](DictionaryAttr role, Type) {
         return pick({{"activation", in},
                      {"positions", {chunk.positions, chunk.rows}},
+                     {"angles", *angles},
                      {"bases", {chunk.bases, chunk.rows}},
                      {"shared", {chunk.shared, chunk.rows}},
                      {"shared_bases", {chunk.sharedBases, chunk.rows}},
@@ -527,6 +533,11 @@ LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
   int64_t bytes = llvm::alignTo(chunk.capacity * policy.hidden * 4, 64);
   makeGradients(loc, policy);
   rt::RefAttr gradients = chunk.gradients;
+  // What is computed again may be turned again.
+  auto angles = this->angles(inside, policy, "layer.backward",
+                             {chunk.positions, chunk.rows});
+  if (failed(angles))
+    return failure();
   auto loop = rt::LoopOp::create(inside, loc, policy.layers - 1, -1, -1);
   OpBuilder layer = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
   Slot in{perLayer(chunk.activations, bytes), chunk.rows};
@@ -540,6 +551,7 @@ LogicalResult Models::layersBackward(OpBuilder &inside, Location loc,
             return pick({{"activation", in},
                          {"gradient", gradientOut},
                          {"positions", {chunk.positions, chunk.rows}},
+                         {"angles", *angles},
                          {"bases", {chunk.bases, chunk.rows}},
                          {"shared", {chunk.shared, chunk.rows}},
                          {"shared_bases", {chunk.sharedBases, chunk.rows}},

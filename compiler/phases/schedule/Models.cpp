@@ -8,6 +8,7 @@
 #include "compiler/phases/schedule/Models.h"
 #include "compiler/phases/expand/FunctionWriter.h"
 #include "compiler/phases/ragged/KernBuilder.h"
+#include "compiler/phases/schedule/RoleSlots.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "compiler/phases/schedule/Support.h"
 #include "dialects/kern/Kern.h"
@@ -453,4 +454,21 @@ LogicalResult Models::call(OpBuilder &builder, Policy &policy, StringRef name,
       (*given)[named ? named.getValue() : roleOf(role)] = binding.lookup(value);
     }
   return success();
+}
+
+FailureOr<Slot> Models::angles(OpBuilder &builder, Policy &policy,
+                               StringRef name, Slot positions) {
+  func::FuncOp function = this->function(policy, name);
+  bool takes = false;
+  for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    takes |= roleOf(function.getArgAttrDict(i)) == "angles";
+  llvm::StringMap<Slot> given;
+  if (takes && failed(call(
+                   builder, policy, "angles",
+                   [&](DictionaryAttr role, Type) {
+                     return pick({{"positions", positions}}, role);
+                   },
+                   none, {}, &given)))
+    return failure();
+  return given.lookup("angles");
 }

@@ -169,6 +169,10 @@ private:
                                    Policy &policy, Axes &axes, Distribution of,
                                    TokenResults results, Seeds seeds,
                                    Slot logits);
+  /// Calls `.angles` if the function `name` takes what it gives: cosines and
+  /// sines of the rows' positions, for all layers.
+  llvm::FailureOr<Slot> angles(mlir::OpBuilder &builder, Policy &policy,
+                               llvm::StringRef name, Slot positions);
   llvm::LogicalResult layersBackward(mlir::OpBuilder &inside,
                                      mlir::Location loc, Policy &policy);
   void makeGradients(mlir::Location loc, Policy &policy);

@@ -126,6 +126,10 @@ LogicalResult Models::rollout(Policy &policy) {
             },
             none, {}, &cacheRows)))
       return failure();
+    auto angles =
+        this->angles(builder, policy, "layer.cached", {positions, rows});
+    if (failed(angles))
+      return failure();
     auto loop = rt::LoopOp::create(builder, loc, 0, policy.layers, 1);
     OpBuilder inside = OpBuilder::atBlockEnd(&loop.getBody().emplaceBlock());
     if (failed(call(
@@ -136,6 +140,7 @@ LogicalResult Models::rollout(Policy &policy) {
                 return {cache(roleOf(role), type), {}};
               return pick({{"activation", in},
                            {"positions", {positions, rows}},
+                           {"angles", *angles},
                            {"bases", {bases, rows}},
                            {"cache_rows", cacheRows["cache_rows"]}},
                           role);
