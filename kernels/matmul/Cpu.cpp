@@ -35,13 +35,8 @@ static void explain(Kernel &k, kern::MatmulOp op) {
 
 LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   auto op = cast<kern::MatmulOp>(k.op);
-  if (auto turn = op.getTurn()) {
-    StringRef why = whyNotTurned(
-        /*cuda=*/false, cast<kern::PackedType>(op.getB().getType()),
-        turn->width());
-    if (!why.empty())
-      return op.emitOpError() << why;
-  }
+  if (failed(checkTurned(op, /*cuda=*/false)))
+    return failure();
   explain(k, op);
   if (usesAmx(op, k.features))
     return op.getTransposeA() ? buildTransposeAAmx(k) : buildMatmulAmx(k);

@@ -246,3 +246,14 @@ StringRef r1c::kernels::whyNotTurned(bool cuda, kern::PackedType b,
     return "heads are no multiple of 16 columns, or more than 256";
   return "";
 }
+
+LogicalResult r1c::kernels::checkTurned(kern::MatmulOp op, bool cuda) {
+  auto turn = op.getTurn();
+  if (!turn)
+    return success();
+  StringRef why = whyNotTurned(
+      cuda, cast<kern::PackedType>(op.getB().getType()), turn->width());
+  if (why.empty())
+    return success();
+  return op.emitOpError() << why;
+}

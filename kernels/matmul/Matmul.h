@@ -79,6 +79,9 @@ void forTiles(Kernel &k, Value first, Value last,
               llvm::ArrayRef<int64_t> heights,
               llvm::function_ref<void(Value, Value)> body);
 
+/// Complains where `whyNotTurned` has a reason.
+mlir::LogicalResult checkTurned(kern::MatmulOp op, bool cuda);
+
 /// Sets rows [from, to) of panels [first, last) of the f32 result to 0.
 void clearResult(Kernel &k, Value from, Value to, Value first, Value last);
 /// Copies panels of the f32 result, as wide as it is, to a block of rows

@@ -321,12 +321,7 @@ LogicalResult r1c::kernels::buildMatmulSimt(Kernel &k) {
 
 LogicalResult r1c::kernels::buildMatmulCuda(Kernel &k) {
   auto op = cast<kern::MatmulOp>(k.op);
-  if (auto turn = op.getTurn()) {
-    StringRef why = whyNotTurned(
-        /*cuda=*/true, cast<kern::PackedType>(op.getB().getType()),
-        turn->width());
-    if (!why.empty())
-      return op.emitOpError() << why;
-  }
+  if (failed(checkTurned(op, /*cuda=*/true)))
+    return failure();
   return servesMatmulSm90(op) ? buildMatmulSm90(k) : buildMatmulSimt(k);
 }
