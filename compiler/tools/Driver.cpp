@@ -234,8 +234,7 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
     if (way.recompute != recomputeNames[0])
       llvm::errs() << "remark: to fit into the memory, the backward pass "
                       "computes again "
-                   << (way.recompute == "all" ? "whole layers"
-                                              : "norms")
+                   << (way.recompute == "all" ? "whole layers" : "norms")
                    << "\n";
     return success();
   }

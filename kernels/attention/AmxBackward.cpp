@@ -41,28 +41,23 @@ struct Backward {
   bool inPlace = gradient.isF32();
   Head head{k, bf16, width}, results{k, gradient, width};
 
-  /// Working memory, as offsets in bytes.
-  int64_t bytes = 0;
-  int64_t piece(int64_t size) {
-    int64_t offset = bytes;
-    bytes += (size + 63) / 64 * 64;
-    return offset;
-  }
-  int64_t lseAt = piece(vectors * 4), meanAt = piece(vectors * 4),
-          ownAt = piece(vectors * 4), sharedAt = piece(vectors * 4);
-  int64_t qColumnsAt = piece(vectors * width * 2),
-          gColumnsAt = piece(vectors * width * 2),
-          qRowsAt = piece(vectors * width * 2),
-          gRowsAt = piece(vectors * width * 2),
-          keyRowsAt = piece(amxKeys * width * 2);
-  int64_t sAt = piece(amxRows * vectors * 4),
-          tAt = piece(amxRows * vectors * 4),
-          pAt = piece(amxRows * vectors * 2),
-          zAt = piece(amxRows * vectors * 2),
-          pairsAt = piece(amxKeys / 2 * vectors * 4),
-          turnedAt = piece(vectors * amxKeys * 2);
-  int64_t dqAt = piece(vectors * width * 4), dkAt = piece(amxKeys * width * 4),
-          dvAt = piece(amxKeys * width * 4);
+  Pieces pieces = {};
+  int64_t lseAt = pieces.add(vectors * 4), meanAt = pieces.add(vectors * 4),
+          ownAt = pieces.add(vectors * 4), sharedAt = pieces.add(vectors * 4);
+  int64_t qColumnsAt = pieces.add(vectors * width * 2),
+          gColumnsAt = pieces.add(vectors * width * 2),
+          qRowsAt = pieces.add(vectors * width * 2),
+          gRowsAt = pieces.add(vectors * width * 2),
+          keyRowsAt = pieces.add(amxKeys * width * 2);
+  int64_t sAt = pieces.add(amxRows * vectors * 4),
+          tAt = pieces.add(amxRows * vectors * 4),
+          pAt = pieces.add(amxRows * vectors * 2),
+          zAt = pieces.add(amxRows * vectors * 2),
+          pairsAt = pieces.add(amxKeys / 2 * vectors * 4),
+          turnedAt = pieces.add(vectors * amxKeys * 2);
+  int64_t dqAt = pieces.add(vectors * width * 4),
+          dkAt = pieces.add(amxKeys * width * 4),
+          dvAt = pieces.add(amxKeys * width * 4);
 
   AmxTiles pairTiles{"pairs", /*load=*/false, width / 2 * 128};
   AmxTiles keyTiles{"keys", /*load=*/true, vectors / 2 * 128};
@@ -138,7 +133,7 @@ struct Backward {
     pair = outline(
         "pair", {i64, i64, i64, i64, i64, i64, i64, i64, pointer, pointer, i64},
         [&](Value scratch, ValueRange a) { pairBody(scratch, a); });
-    Value scratch = e.scratch(bytes);
+    Value scratch = e.scratch(pieces.bytes);
     shareUnits(k, op,
                [&](Value first, Value last, Value group, Value start,
                    Value from, Value to, Value whole) {

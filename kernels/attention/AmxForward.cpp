@@ -5,11 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 // As Forward.cpp: rows that see the same keys, times the heads that share them,
-// are the rows of two matrix products with a block of 64 keys. The products
-// cost so little here that what lies between them counts: 16 rows have their
-// maxima and sums folded together. One row alone (decoding) does not pay for
-// columns of keys: its scores are a product with the keys on the left, where
-// they lie as a tile wants them.
+// are the rows of two matrix products with a block of 64 keys. One row alone
+// (decoding) does not pay for columns of keys: its scores are a product with
+// the keys on the left, where they lie as a tile wants them.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/attention/Amx.h"
@@ -38,27 +36,17 @@ struct Forward {
 
   /// Vectors (a row and a head) that keys are packed for once, and the rows
   /// that they come from.
-  int64_t rowsAtOnce = std::max<int64_t>(1, 96 / each);
+  int64_t rowsAtOnce = std::max<int64_t>(1, 384 / each);
   int64_t vectors = (rowsAtOnce * each + 15) / 16 * 16;
 
-  /// Working memory, as offsets in bytes.
-  int64_t bytes = 0;
-  int64_t piece(int64_t size) {
-    int64_t offset = bytes;
-    bytes += (size + 63) / 64 * 64;
-    return offset;
-  }
-  int64_t aloneAt = piece(width / 2 * 16),
-          turnedAt = piece((16 + blockKeys) * 16);
-  int64_t qAt = piece(vectors * width * 2), outAt = piece(vectors * width * 4),
-          keysAt = piece(blockKeys * width * 2),
-          valuesAt = piece(blockKeys * width * 2),
-          scoresAt = piece(amxRows * blockKeys * 4),
-          pAt = piece(amxRows * blockKeys * 2),
-          foldAt = piece(amxRows * 16 * 4), shrinkAt = piece(amxRows * 4),
-          seenAt = piece(vectors * 8),
-          // Read sixteen at a time.
-      topAt = piece(vectors * 4 + 64), sumAt = piece(vectors * 4 + 64);
+  Pieces pieces = {};
+  int64_t aloneAt = pieces.add(width / 2 * 16),
+          turnedAt = pieces.add((16 + blockKeys) * 16);
+  int64_t qAt = pieces.add(vectors * width * 2),
+          keysAt = pieces.add(blockKeys * width * 2),
+          valuesAt = pieces.add(blockKeys * width * 2),
+          pAt = pieces.add(amxRows * blockKeys * 2);
+  Softmax softmax{k, pieces, vectors, amxRows, width};
 
   AmxTiles scoreTiles{"scores", /*load=*/false, width / 2 * 128};
   AmxTiles valueTiles{"values", /*load=*/true, blockKeys / 2 * 128};
@@ -68,22 +56,9 @@ struct Forward {
   /// Whether one row has a way of its own: its keys lie behind one another.
   bool isAloneServed = each <= 4 && !op.getShared();
 
-  Value f(double v) { return e.splat(f32, v); }
-  Value sub(Value a, Value b) {
-    return arith::SubFOp::create(e.b, e.loc, a, b);
-  }
-  Value add(Value a, Value b) {
-    return arith::AddFOp::create(e.b, e.loc, a, b);
-  }
   Value mul(Value a, Value b) {
     return arith::MulFOp::create(e.b, e.loc, a, b);
   }
-  Value larger(Value a, Value b) {
-    return e.select(
-        arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OGT, a, b), a,
-        b);
-  }
-  Value exp(Value a) { return math::ExpOp::create(e.b, e.loc, a); }
   Value at(Value scratch, int64_t offset) { return e.at(scratch, offset, i8); }
   Value at(Value scratch, int64_t offset, Value index, int64_t stride,
            Type type) {
@@ -101,7 +76,7 @@ struct Forward {
     sweep = k.outline(
         "sweep", {pointer, pointer, pointer, i64, i64, i64, i64, i64, i64, i64},
         [&](ValueRange arguments) { sweepBody(arguments); });
-    Value scratch = e.scratch(bytes);
+    Value scratch = e.scratch(pieces.bytes);
     runs.share(rowsAtOnce, /*fetches=*/true,
                [&](Value first, Value end, Value group) {
                  rows(scratch, first, end, group);
@@ -127,13 +102,7 @@ struct Forward {
             to = at(scratch, qAt, v, width, bf16);
       for (int64_t c = 0; c < width; c += 32)
         e.store(e.load(e.at(from, c, bf16), i32, 16), e.at(to, c, bf16), i32);
-      Value zero = e.splat(wide, 0.0);
-      for (int64_t c = 0; c < width; c += 16)
-        e.store(zero, e.at(at(scratch, outAt, v, width, f32), c, f32), f32);
-      e.store(f(-INFINITY), at(scratch, topAt, v, 1, f32), f32);
-      e.store(f(0), at(scratch, sumAt, v, 1, f32), f32);
-      e.store(e.add(runs.number(op.getPositions(), row), 1),
-              at(scratch, seenAt, v, 1, i64), i64);
+      softmax.start(scratch, v, e.add(runs.number(op.getPositions(), row), 1));
     });
 
     Value offset = e.mul(group, width);
@@ -153,31 +122,22 @@ struct Forward {
       Value one = e.less(end, e.add(first, 2));
       e.when(one, [&] {
         Value start = e.mul(runs.number(op.getBases(), first), kvHeads * width);
-        func::CallOp::create(e.b, e.loc, alone,
-                             ValueRange{scratch, e.at(keys, start, bf16),
-                                        e.at(values, start, bf16),
-                                        e.load(at(scratch, seenAt), i64)});
+        func::CallOp::create(
+            e.b, e.loc, alone,
+            ValueRange{scratch, e.at(keys, start, bf16),
+                       e.at(values, start, bf16),
+                       softmax.left(scratch, e.i64(0), e.i64(0))});
       });
       e.when(e.equal(one, e.splatInt(one.getType(), 0)), several);
     } else {
       several();
     }
 
-    // Sixteen at a time: those behind the last are not stored.
-    if (op.getLse())
-      e.loop(0, vector(end), 16, [&](Value v) {
-        Value top = e.load(at(scratch, topAt, v, 1, f32), f32, 16),
-              sum = e.load(at(scratch, sumAt, v, 1, f32), f32, 16);
-        e.store(add(top, math::LogOp::create(e.b, e.loc, sum)),
-                at(scratch, topAt, v, 1, f32), f32);
-      });
+    softmax.finish(scratch, vector(end));
     Value smallest = e.splat(wide, 0x1p-126), zero = e.splat(wide, 0.0);
     eachVector([&](Value row, Value h, Value v) {
-      Value sum = e.load(at(scratch, sumAt, v, 1, f32), f32);
-      Value inverse =
-          e.broadcast(arith::DivFOp::create(e.b, e.loc, f(1), sum), 16);
-      Value from = at(scratch, outAt, v, width, f32),
-            to = place(op.getOut(), row, h);
+      Value inverse = e.broadcast(softmax.inverse(scratch, v), 16);
+      Value from = softmax.result(scratch, v), to = place(op.getOut(), row, h);
       for (int64_t c = 0; c < width; c += 16) {
         Value x = mul(e.load(e.at(from, c, f32), f32, 16), inverse);
         // Keys that are not seen add zeros, which shows in these alone.
@@ -188,7 +148,7 @@ struct Forward {
                 bf16);
       }
       if (op.getLse())
-        e.store(e.load(at(scratch, topAt, v, 1, f32), f32),
+        e.store(softmax.logSum(scratch, v),
                 e.at(k.pointer(op.getLse()), e.add(e.mul(row, heads), h), f32),
                 f32);
     });
@@ -200,7 +160,7 @@ struct Forward {
           base = arguments[3], shared = arguments[4], sharedBase = arguments[5],
           first = arguments[6], end = arguments[7], from = arguments[8],
           to = arguments[9];
-    to = e.min(to, mostSeen(scratch, first, end));
+    to = e.min(to, softmax.seen(scratch, first, end).second);
     e.loop(from, to, e.i64(blockKeys), [&](Value block) {
       Value count = e.min(e.i64(blockKeys), e.sub(to, block));
       auto place = [&](Value tensor) {
@@ -261,7 +221,7 @@ struct Forward {
                         e.add(e.mul(e.div(c, 2), blockKeys / 2 * 128),
                               e.mul(e.rem(c, 2), 64)),
                         i8);
-        Value out = at(scratch, outAt, c, 16, f32);
+        Value out = e.at(softmax.result(scratch, e.i64(0)), e.mul(c, 16), f32);
         Value sum = tile("tileloadd64", {heads, line, out, rowBytes});
         sum = e.loop(
             e.i64(0), steps, e.i64(1), sum,
@@ -355,34 +315,24 @@ struct Forward {
                             f32, 16));
       SmallVector<Value> out = turn4(in);
       for (int64_t h = 0; h < each; ++h)
-        e.store(out[h],
-                e.at(at(scratch, scoresAt), e.add(key, h * blockKeys), f32),
-                f32);
+        e.store(out[h], e.at(softmax.scores(scratch, e.i64(h)), key, f32), f32);
     });
-  }
-
-  Value mostSeen(Value scratch, Value first, Value end) {
-    return e.loop(first, end, e.i64(1), e.i64(0),
-                  [&](Value v, ValueRange most) -> SmallVector<Value> {
-                    Value seen = e.load(at(scratch, seenAt, v, 1, i64), i64);
-                    return {e.max(most[0], seen)};
-                  })[0];
   }
 
   /// Vectors [first, first + n), at most amxRows, and the keys of a block.
   void multiply(Value scratch, Value first, Value n, Value block) {
-    Value high = e.sub(mostSeen(scratch, first, e.add(first, n)), block);
+    Value high =
+        e.sub(softmax.seen(scratch, first, e.add(first, n)).second, block);
     e.when(e.less(e.i64(0), high), [&] {
       high = e.min(high, e.i64(blockKeys));
       Value steps = e.div(e.add(high, 31), 32);
       scoreTiles.call(k, at(scratch, qAt, first, width, bf16), e.i64(width * 2),
-                      at(scratch, keysAt), at(scratch, scoresAt),
+                      at(scratch, keysAt), softmax.scores(scratch, e.i64(0)),
                       e.i64(blockKeys), steps, e.i64(width / amxDepth), n);
       probabilities(scratch, first, n, block, high);
       valueTiles.call(k, at(scratch, pAt), e.i64(blockKeys * 2),
-                      at(scratch, valuesAt),
-                      at(scratch, outAt, first, width, f32), e.i64(width),
-                      e.i64(width / 32), steps, n);
+                      at(scratch, valuesAt), softmax.result(scratch, first),
+                      e.i64(width), e.i64(width / 32), steps, n);
     });
   }
 
@@ -390,115 +340,28 @@ struct Forward {
   /// probabilities in bf16; sums and results shrink for new maxima.
   void probabilities(Value scratch, Value first, Value n, Value block,
                      Value high) {
-    Value scale = e.splat(wide, op.getScale().convertToDouble()),
-          lowest = e.splat(wide, -INFINITY), zero = e.splat(wide, 0.0);
-    auto fold = [&](Value i) { return at(scratch, foldAt, i, 16, f32); };
-    auto row = [&](Value i) {
-      return at(scratch, scoresAt, i, blockKeys, f32);
+    Value scale = e.splat(wide, op.getScale().convertToDouble());
+    auto line = [&](Value i, Value c) {
+      return e.at(at(scratch, pAt, i, blockKeys, bf16), c, bf16);
     };
-    /// body(column, mask of what row i sees, carried)
-    auto groups = [&](Value i, Value start,
-                      function_ref<Value(Value, Value, Value)> body) {
-      Value seen = e.sub(
-          e.load(at(scratch, seenAt, e.add(first, i), 1, i64), i64), block);
-      seen = e.max(seen, e.i64(0));
-      return e.loop(e.i64(0), high, e.i64(16), start,
-                    [&](Value c, ValueRange carried) -> SmallVector<Value> {
-                      Value left = e.max(e.sub(seen, c), e.i64(0));
-                      return {body(c, e.maskBelow(16, left), carried[0])};
-                    })[0];
-    };
-    auto score = [&](Value i, Value c) {
-      return mul(e.load(e.at(row(i), c, f32), f32, 16), scale);
-    };
+    softmax.block(
+        scratch, first, n,
+        [&](Value i) { return softmax.left(scratch, e.add(first, i), block); },
+        [&](Value) { return high; },
+        [&](Value i, Value c) {
+          return mul(e.load(e.at(softmax.scores(scratch, i), c, f32), f32, 16),
+                     scale);
+        },
+        [&](Value i, Value c, Value p) {
+          e.store(roundForTile(k, p), line(i, c), bf16);
+        });
+    // A step of the product with values is 32 keys.
+    Value last = e.mul(e.div(e.add(high, 31), 32), 32);
+    Value zero = e.narrow(e.splat(wide, 0.0), bf16);
     e.loop(0, n, 1, [&](Value i) {
-      e.store(groups(i, lowest,
-                     [&](Value c, Value mask, Value so) {
-                       return larger(so, e.select(mask, score(i, c), lowest));
-                     }),
-              fold(i), f32);
+      e.loop(e.mul(e.div(e.add(high, 15), 16), 16), last, e.i64(16),
+             [&](Value c) { e.store(zero, line(i, c), bf16); });
     });
-    e.loop(0, n, 16, [&](Value i) {
-      Value place = at(scratch, topAt, e.add(first, i), 1, f32);
-      Value old = e.load(place, f32, 16);
-      Value m = larger(old, foldRows(fold(i), [&](Value a, Value b) {
-                         return larger(a, b);
-                       }));
-      // Before the first block there is nothing to shrink.
-      Value none = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ,
-                                         old, lowest);
-      Value mask = e.maskBelow(16, e.sub(n, i));
-      e.store(exp(e.select(mask, e.select(none, zero, sub(old, m)), zero)),
-              at(scratch, shrinkAt, i, 1, f32), f32);
-      e.store(m, place, f32, mask);
-    });
-    Value padded = e.mul(e.div(e.add(high, 31), 32), 32);
-    e.loop(0, n, 1, [&](Value i) {
-      Value m = e.broadcast(
-          e.load(at(scratch, topAt, e.add(first, i), 1, f32), f32), 16);
-      Value to = at(scratch, pAt, i, blockKeys, bf16);
-      // Nor are exponentials taken that would be 0.
-      Value total = groups(i, zero, [&](Value c, Value mask, Value so) {
-        Value p = e.select(mask, exp(e.select(mask, sub(score(i, c), m), zero)),
-                           zero);
-        e.store(roundForTile(k, p), e.at(to, c, bf16), bf16);
-        return add(so, p);
-      });
-      e.store(total, fold(i), f32);
-      Value stored = e.mul(e.div(e.add(high, 15), 16), 16);
-      e.loop(stored, padded, e.i64(16), [&](Value c) {
-        e.store(e.narrow(zero, bf16), e.at(to, c, bf16), bf16);
-      });
-      Value shrink =
-          e.broadcast(e.load(at(scratch, shrinkAt, i, 1, f32), f32), 16);
-      Value out = at(scratch, outAt, e.add(first, i), width, f32);
-      for (int64_t c = 0; c < width; c += 16) {
-        Value x = e.at(out, c, f32);
-        e.store(mul(e.load(x, f32, 16), shrink), x, f32);
-      }
-    });
-    e.loop(0, n, 16, [&](Value i) {
-      Value place = at(scratch, sumAt, e.add(first, i), 1, f32);
-      Value sum =
-          foldRows(fold(i), [&](Value a, Value b) { return add(a, b); });
-      Value shrink = e.load(at(scratch, shrinkAt, i, 1, f32), f32, 16);
-      e.store(e.fma(e.load(place, f32, 16), shrink, sum), place, f32,
-              e.maskBelow(16, e.sub(n, i)));
-    });
-  }
-
-  /// 16 rows of 16 floats -> what foldLanes makes of each.
-  Value foldRows(Value from, function_ref<Value(Value, Value)> combine) {
-    SmallVector<Value> rows;
-    for (int64_t i = 0; i < 16; ++i)
-      rows.push_back(e.load(e.at(from, i * 16, f32), f32, 16));
-    // Rows i and i + half share a vector: runs of `lanes` lanes, each row's own
-    // in turn.
-    for (int64_t half = 8; half >= 1; half /= 2) {
-      SmallVector<Value> next;
-      for (int64_t i = 0; i < half; ++i) {
-        // A vector has 16 / (2 half) rows, `2 half` lanes each.
-        SmallVector<int64_t> low, high;
-        for (int64_t from : {0, 16})
-          for (int64_t run = 0; run < 16; run += 2 * half)
-            for (int64_t l = 0; l < half; ++l) {
-              low.push_back(from + run + l);
-              high.push_back(from + run + half + l);
-            }
-        next.push_back(combine(e.shuffle(rows[i], rows[i + half], low),
-                               e.shuffle(rows[i], rows[i + half], high)));
-      }
-      rows = next;
-    }
-    // Lane j holds the row whose bits are those of j turned around.
-    SmallVector<int64_t> order(16);
-    for (int64_t i = 0; i < 16; ++i) {
-      int64_t j = 0;
-      for (int64_t bit = 0; bit < 4; ++bit)
-        j |= (i >> bit & 1) << (3 - bit);
-      order[i] = j;
-    }
-    return e.shuffle(rows[0], rows[0], order);
   }
 };
 

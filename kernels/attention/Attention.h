@@ -110,6 +110,11 @@ private:
 Value foldLanes(Emit &e, Value v,
                 llvm::function_ref<Value(Value, Value)> combine);
 
+/// What foldLanes makes of each of 16 vectors of 16, in the order of the
+/// vectors.
+Value foldRows(Emit &e, SmallVector<Value> rows,
+               llvm::function_ref<Value(Value, Value)> combine);
+
 /// 16 vectors of 16 -> their columns.
 SmallVector<Value> transpose16(Emit &e, mlir::ArrayRef<Value> rows);
 
@@ -122,6 +127,62 @@ void packColumns(Head &head, llvm::function_ref<Value(Value)> row, Value count,
 /// written.
 void packRows(Head &head, llvm::function_ref<Value(Value)> row, Value count,
               int64_t depth, Value to);
+
+/// Offsets of pieces of working memory, each from a cache line on.
+struct Pieces {
+  int64_t bytes = 0;
+  int64_t add(int64_t size) {
+    int64_t offset = bytes;
+    bytes += (size + 63) / 64 * 64;
+    return offset;
+  }
+};
+
+/// What the forward's vectors (a row and a head) carry from one block of keys
+/// to the next: maximum, sum and result. Sixteen have theirs folded together:
+/// one alone would wait for each of its steps.
+struct Softmax {
+  /// Of `vectors` in all, up to `atOnce` at a time, with results of `width`
+  /// floats, a multiple of 16.
+  Softmax(Kernel &k, Pieces &pieces, int64_t vectors, int64_t atOnce,
+          int64_t width);
+
+  /// Before the first block: vector v is to see `count` keys.
+  void start(Value scratch, Value v, Value count);
+  /// Its result, not yet divided by its sum.
+  Value result(Value scratch, Value v);
+  /// Smallest and largest number of keys that vectors [first, end) see.
+  std::pair<Value, Value> seen(Value scratch, Value first, Value end);
+  /// How many keys vector v sees from key `block` on; may be negative.
+  Value left(Value scratch, Value v, Value block);
+  /// Where scores of the i-th of the vectors at work are, blockKeys in all.
+  Value scores(Value scratch, Value i);
+
+  /// Vectors [first, first + n) meet a block of keys: `score(i, c)` gives the
+  /// scores of the i-th with 16 keys from c on, of which it sees those below
+  /// `left(i)`; `keep(i, c, p)` takes the probabilities, 0 where it does not,
+  /// up to key `end(i)`. The results shrink for the new maxima.
+  void block(Value scratch, Value first, Value n,
+             llvm::function_ref<Value(Value)> left,
+             llvm::function_ref<Value(Value)> end,
+             llvm::function_ref<Value(Value, Value)> score,
+             llvm::function_ref<void(Value, Value, Value)> keep);
+
+  /// After the last block, for vectors [0, count): 1 / sum, in its place, and
+  /// maximum + log(sum) in that of the maximum.
+  void finish(Value scratch, Value count);
+  Value inverse(Value scratch, Value v);
+  Value logSum(Value scratch, Value v);
+
+private:
+  Value at(Value scratch, int64_t offset, Value index, int64_t stride,
+           Type type);
+  Value larger(Value a, Value b);
+
+  Emit &e;
+  Type f32, wide;
+  int64_t width, resultAt, topAt, sumAt, seenAt, scoresAt, foldAt, shrinkAt;
+};
 
 struct Tiles;
 /// Dot products over a head of `rows` rows of `a` with columns of panels: a

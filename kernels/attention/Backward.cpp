@@ -42,13 +42,9 @@ struct Backward {
   /// Whether sums over keys may stand in the results.
   bool inPlace = gradient.isF32() && width % 32 == 0;
 
-  /// Working memory, as offsets in bytes. A vector is a row and a head.
-  int64_t bytes = 0;
-  int64_t piece(int64_t floats) {
-    int64_t offset = bytes;
-    bytes += (floats * 4 + 63) / 64 * 64;
-    return offset;
-  }
+  /// A vector is a row and a head.
+  Pieces pieces = {};
+  int64_t piece(int64_t floats) { return pieces.add(floats * 4); }
   int64_t rowStride = head.parts * 16;
   int64_t qAt = piece(vectors * rowStride), seedAt = piece(vectors * rowStride),
           qPanelsAt = piece(vectors * head.padded),
@@ -146,7 +142,7 @@ struct Backward {
     });
     gather = k.outline("gather", {pointer, pointer, pointer, i64, i64, i64},
                        [&](ValueRange a) { gatherBody(a); });
-    Value scratch = e.scratch(bytes);
+    Value scratch = e.scratch(pieces.bytes);
     shareUnits(k, op,
                [&](Value first, Value last, Value group, Value start,
                    Value from, Value to, Value whole) {

@@ -37,54 +37,31 @@ struct Forward {
 
   /// Vectors (a row and a head) that keys are packed for once, and the rows
   /// that they come from.
-  int64_t rowsAtOnce = std::max<int64_t>(1, (width <= 128 ? 84 : 42) / each);
+  int64_t rowsAtOnce = std::max<int64_t>(1, (width <= 128 ? 168 : 84) / each);
   int64_t vectors = rowsAtOnce * each;
-  int64_t qStride = head.parts * 16, outStride = head.padded;
+  int64_t qStride = head.parts * 16;
 
   /// Whether the heads of a row fit into registers: two sums of scores each
   /// beside 16 columns of keys, and their results.
   bool fitsRegisters =
       k.features.avx512 && each <= 4 && each * head.parts <= 24;
 
-  /// Working memory, as offsets in bytes.
-  int64_t bytes = 0;
-  int64_t piece(int64_t size) {
-    int64_t offset = bytes;
-    bytes += (size + 63) / 64 * 64;
-    return offset;
-  }
-  int64_t qAt = piece(vectors * qStride * 4),
-          outAt = piece(vectors * outStride * 4),
-          keysAt = piece(blockKeys * width * 4),
-          valuesAt = piece(blockKeys * head.padded * 4),
-          scoresAt = piece(tileRows(k.features) * blockKeys * 4),
-          topAt = piece(vectors * 4), sumAt = piece(vectors * 4),
-          countAt = piece(vectors * 8);
+  Pieces pieces = {};
+  int64_t qAt = pieces.add(vectors * qStride * 4),
+          keysAt = pieces.add(blockKeys * width * 4),
+          valuesAt = pieces.add(blockKeys * head.padded * 4);
+  Softmax softmax{k, pieces, vectors,
+                  std::max<int64_t>(tileRows(k.features), each), head.padded};
 
   Tiles scoreTiles{"scores",       f32,   qStride, 1,
                    width * 32 * 4, false, false,   fewHeights(k.features)};
   Tiles valueTiles{"values",           f32,  blockKeys, 1,
                    blockKeys * 32 * 4, true, false,     fewHeights(k.features)};
   Chains chains{k, head, scoreTiles, blockKeys};
-  int64_t restAt = piece(chains.restFloats() * 4);
+  int64_t restAt = pieces.add(chains.restFloats() * 4);
   func::FuncOp sweep = {};
   Runs runs{k};
 
-  Value f(double v) { return e.splat(f32, v); }
-  Value sub(Value a, Value b) {
-    return arith::SubFOp::create(e.b, e.loc, a, b);
-  }
-  Value add(Value a, Value b) {
-    return arith::AddFOp::create(e.b, e.loc, a, b);
-  }
-  Value exp(Value a) { return math::ExpOp::create(e.b, e.loc, a); }
-  /// What is no number does not get past the exponential; so it need not get
-  /// past the maximum.
-  Value larger(Value a, Value b) {
-    return e.select(
-        arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OGT, a, b), a,
-        b);
-  }
   Value in(Value scratch, int64_t offset) {
     return e.at(scratch, offset, e.b.getI8Type());
   }
@@ -98,7 +75,7 @@ struct Forward {
     sweep = k.outline(
         "sweep", {pointer, pointer, pointer, i64, i64, i64, i64, i64, i64, i64},
         [&](ValueRange arguments) { sweepBody(arguments); });
-    Value scratch = e.scratch(bytes);
+    Value scratch = e.scratch(pieces.bytes);
     runs.share(rowsAtOnce, /*fetches=*/fitsRegisters,
                [&](Value first, Value end, Value group) {
                  rows(scratch, first, end, group);
@@ -107,7 +84,7 @@ struct Forward {
 
   /// The heads of `group` in rows of a run.
   void rows(Value scratch, Value first, Value end, Value group) {
-    Value scale = f(op.getScale().convertToDouble());
+    Value scale = e.splat(f32, op.getScale().convertToDouble());
     auto eachVector = [&](function_ref<void(Value, Value, Value)> body) {
       e.loop(first, end, e.i64(1), [&](Value row) {
         e.loop(0, e.i64(each), 1, [&](Value i) {
@@ -120,19 +97,10 @@ struct Forward {
       return e.at(k.pointer(tensor),
                   e.add(e.mul(row, heads * width), e.mul(h, width)), element);
     };
-    auto at = [&](int64_t offset, Value v, int64_t stride) {
-      return e.at(in(scratch, offset), e.mul(v, stride), f32);
-    };
     eachVector([&](Value row, Value h, Value v) {
       head.storeFloats(head.times(head.load(place(op.getQ(), row, h)), scale),
-                       at(qAt, v, qStride));
-      Value zero = e.splat(lanesOf(f32, 16), 0.0);
-      for (int64_t c = 0; c < outStride; c += 16)
-        e.store(zero, e.at(at(outAt, v, outStride), c, f32), f32);
-      e.store(f(-INFINITY), at(topAt, v, 1), f32);
-      e.store(f(0), at(sumAt, v, 1), f32);
-      e.store(e.add(runs.number(op.getPositions(), row), 1),
-              e.at(in(scratch, countAt), v, i64), i64);
+                       e.at(in(scratch, qAt), e.mul(v, qStride), f32));
+      softmax.start(scratch, v, e.add(runs.number(op.getPositions(), row), 1));
     });
 
     Value offset = e.mul(group, width);
@@ -147,18 +115,15 @@ struct Forward {
                                       span.from, span.to});
     });
 
+    softmax.finish(scratch, vector(end));
     eachVector([&](Value row, Value h, Value v) {
-      Value top = e.load(at(topAt, v, 1), f32),
-            sum = e.load(at(sumAt, v, 1), f32);
-      Value inverse = arith::DivFOp::create(e.b, e.loc, f(1), sum);
-      head.store(head.times(head.loadFloats(at(outAt, v, outStride)), inverse),
+      head.store(head.times(head.loadFloats(softmax.result(scratch, v)),
+                            softmax.inverse(scratch, v)),
                  place(op.getOut(), row, h));
-      if (op.getLse()) {
-        Value lse = add(top, math::LogOp::create(e.b, e.loc, sum));
-        e.store(lse,
+      if (op.getLse())
+        e.store(softmax.logSum(scratch, v),
                 e.at(k.pointer(op.getLse()), e.add(e.mul(row, heads), h), f32),
                 f32);
-      }
     });
   }
 
@@ -168,8 +133,7 @@ struct Forward {
           base = arguments[3], shared = arguments[4], sharedBase = arguments[5],
           first = arguments[6], end = arguments[7], from = arguments[8],
           to = arguments[9];
-    Value counts = in(scratch, countAt);
-    to = e.min(to, extremes(counts, first, end).second);
+    to = e.min(to, softmax.seen(scratch, first, end).second);
     e.loop(from, to, e.i64(blockKeys), [&](Value block) {
       Value count = e.min(e.i64(blockKeys), e.sub(to, block));
       auto place = [&](Value tensor) {
@@ -204,60 +168,44 @@ struct Forward {
     });
   }
 
-  /// Smallest and largest count of vectors [first, end).
-  std::pair<Value, Value> extremes(Value counts, Value first, Value end) {
-    Value start = e.load(e.at(counts, first, i64), i64);
-    SmallVector<Value> r =
-        e.loop(first, end, e.i64(1), {start, start},
-               [&](Value v, ValueRange carried) -> SmallVector<Value> {
-                 Value c = e.load(e.at(counts, v, i64), i64);
-                 return {e.min(carried[0], c), e.max(carried[1], c)};
-               });
-    return {r[0], r[1]};
-  }
-
   void tile(Value scratch, Value first, Value n, Value block) {
-    Value counts = in(scratch, countAt), scores = in(scratch, scoresAt),
-          values = in(scratch, valuesAt);
-    Value out = e.at(in(scratch, outAt), e.mul(first, outStride), f32);
-    auto [low, high] = extremes(counts, first, e.add(first, n));
+    Value scores = softmax.scores(scratch, e.i64(0)),
+          more = in(scratch, restAt), values = in(scratch, valuesAt),
+          out = softmax.result(scratch, first);
+    auto [low, high] = softmax.seen(scratch, first, e.add(first, n));
     low = e.max(e.sub(low, block), e.i64(0));
     low = e.min(low, e.i64(blockKeys));
     high = e.min(e.sub(high, block), e.i64(blockKeys));
     e.when(e.less(e.i64(0), high), [&] {
       chains.call(n, e.at(in(scratch, qAt), e.mul(first, qStride), f32),
-                  in(scratch, keysAt), scores, in(scratch, restAt),
+                  in(scratch, keysAt), scores, more,
                   e.div(e.add(high, 31), 32));
-      auto keysOf = [&](Value i) {
-        return e.sub(e.load(e.at(counts, e.add(first, i), i64), i64), block);
+      auto left = [&](Value i) {
+        return softmax.left(scratch, e.add(first, i), block);
       };
-      e.loop(0, n, 1, [&](Value i) {
-        Value left = keysOf(i);
-        e.when(e.less(e.i64(0), left), [&] {
-          Value row = e.mul(i, blockKeys);
-          Value line = e.at(scores, row, f32),
-                more = e.at(in(scratch, restAt), row, f32);
-          probabilities(
-              left,
-              [&](Value c) {
-                return chains.load(e.at(line, c, f32), e.at(more, c, f32));
-              },
-              line, e.at(in(scratch, topAt), e.add(first, i), f32),
-              e.at(in(scratch, sumAt), e.add(first, i), f32),
-              e.at(out, e.mul(i, outStride), f32));
-        });
-      });
+      auto seen = [&](Value i) { return e.min(left(i), e.i64(blockKeys)); };
+      auto line = [&](Value start, Value i) {
+        return e.at(start, e.mul(i, blockKeys), f32);
+      };
+      softmax.block(
+          scratch, first, n, left, seen,
+          [&](Value i, Value c) {
+            return chains.load(e.at(line(scores, i), c, f32),
+                               e.at(line(more, i), c, f32));
+          },
+          [&](Value i, Value c, Value p) {
+            e.store(p, e.at(line(scores, i), c, f32), f32);
+          });
       // Keys that all rows of the tile see, then each row's others: an unseen
       // key takes part in nothing.
       valueTiles.call(k, n,
-                      {scores, values, out, e.i64(outStride),
+                      {scores, values, out, e.i64(head.padded),
                        e.i64(head.padded / 32), low});
       e.when(e.less(low, high), [&] {
         e.loop(0, n, 1, [&](Value i) {
-          Value seen = e.min(keysOf(i), e.i64(blockKeys));
-          e.when(e.less(low, seen), [&] {
-            rest(e.at(scores, e.mul(i, blockKeys), f32), values,
-                 e.at(out, e.mul(i, outStride), f32), low, seen);
+          e.when(e.less(low, seen(i)), [&] {
+            rest(line(scores, i), values, e.at(out, e.mul(i, head.padded), f32),
+                 low, seen(i));
           });
         });
       });
@@ -271,7 +219,7 @@ struct Forward {
               Value left) {
     int64_t stride = kvHeads * width;
     Value q = e.at(in(scratch, qAt), e.mul(first, qStride), f32),
-          scores = in(scratch, scoresAt);
+          scores = softmax.scores(scratch, e.i64(0));
     auto groups = [&](Value from, Value to, int64_t number, bool isLast) {
       e.loop(from, to, e.i64(number * 16), [&](Value key) {
         // Memory behind the last key is not ours to read.
@@ -305,16 +253,17 @@ struct Forward {
       });
     });
     auto outOf = [&](int64_t h) {
-      return e.at(in(scratch, outAt), e.mul(e.add(first, h), outStride), f32);
+      return softmax.result(scratch, e.add(first, h));
     };
+    auto line = [&](Value h, Value c) {
+      return e.at(softmax.scores(scratch, h), c, f32);
+    };
+    auto all = [&](Value) { return count; };
+    softmax.block(
+        scratch, first, e.i64(each), all, all,
+        [&](Value h, Value c) { return e.load(line(h, c), f32, 16); },
+        [&](Value h, Value c, Value p) { e.store(p, line(h, c), f32); });
     SmallVector<Value> out;
-    for (int64_t h = 0; h < each; ++h) {
-      Value row = e.at(scores, h * blockKeys, f32), v = e.add(first, h);
-      probabilities(
-          count, [&](Value c) { return e.load(e.at(row, c, f32), f32, 16); },
-          row, e.at(in(scratch, topAt), v, f32),
-          e.at(in(scratch, sumAt), v, f32), outOf(h));
-    }
     for (int64_t h = 0; h < each; ++h)
       out.append(head.loadFloats(outOf(h)));
     out = e.loop(
@@ -398,49 +347,9 @@ struct Forward {
         totals = sums;
       else
         for (auto [total, sum] : llvm::zip(totals, sums))
-          total = add(total, sum);
+          total = arith::AddFOp::create(e.b, e.loc, total, sum);
     }
     return totals;
-  }
-
-  /// Scores of a row, the first `seen` (at least one) of a block, become
-  /// probabilities, in groups of 16. `load` gives a group's scores.
-  /// Exponentials that are 0 are not computed: processors are slow at them.
-  void probabilities(Value seen, function_ref<Value(Value)> load, Value scores,
-                     Value top, Value sum, Value out) {
-    Type wideType = lanesOf(f32, 16);
-    Value lowest = e.splat(wideType, -INFINITY), zero = e.splat(wideType, 0);
-    auto groups = [&](Value start, function_ref<Value(Value, Value, Value)> f) {
-      return e.loop(e.i64(0), e.min(seen, e.i64(blockKeys)), e.i64(16), start,
-                    [&](Value c, ValueRange carried) -> SmallVector<Value> {
-                      return {
-                          f(c, e.maskBelow(16, e.sub(seen, c)), carried[0])};
-                    })[0];
-    };
-    Value highest = groups(lowest, [&](Value c, Value mask, Value so) {
-      Value s = e.select(mask, load(c), lowest);
-      e.store(s, e.at(scores, c, f32), f32);
-      return larger(so, s);
-    });
-    Value old = e.load(top, f32);
-    Value m = larger(old, foldLanes(e, highest, [&](Value a, Value b) {
-                       return larger(a, b);
-                     }));
-    Value wide = e.broadcast(m, 16);
-    Value total = groups(zero, [&](Value c, Value mask, Value so) {
-      Value s = e.load(e.at(scores, c, f32), f32, 16);
-      Value p = e.select(mask, exp(e.select(mask, sub(s, wide), zero)), zero);
-      e.store(p, e.at(scores, c, f32), f32);
-      return add(so, p);
-    });
-    // Before the first block there is nothing to shrink.
-    Value none = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ,
-                                       old, f(-INFINITY));
-    Value shrink = exp(e.select(none, f(0), sub(old, m)));
-    Value l = foldLanes(e, total, [&](Value a, Value b) { return add(a, b); });
-    e.store(m, top, f32);
-    e.store(e.fma(e.load(sum, f32), shrink, l), sum, f32);
-    head.storeFloats(head.times(head.loadFloats(out), shrink), out);
   }
 
   /// out += probabilities times values, keys [from, to).

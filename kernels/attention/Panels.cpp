@@ -83,6 +83,37 @@ Value r1c::kernels::foldLanes(Emit &e, Value v,
   return e.extract(v, 0);
 }
 
+Value r1c::kernels::foldRows(Emit &e, SmallVector<Value> rows,
+                             function_ref<Value(Value, Value)> combine) {
+  // Rows i and i + half share a vector: runs of `lanes` lanes, each row's own
+  // in turn.
+  for (int64_t half = 8; half >= 1; half /= 2) {
+    SmallVector<Value> next;
+    for (int64_t i = 0; i < half; ++i) {
+      // A vector has 16 / (2 half) rows, `2 half` lanes each.
+      SmallVector<int64_t> low, high;
+      for (int64_t from : {0, 16})
+        for (int64_t run = 0; run < 16; run += 2 * half)
+          for (int64_t l = 0; l < half; ++l) {
+            low.push_back(from + run + l);
+            high.push_back(from + run + half + l);
+          }
+      next.push_back(combine(e.shuffle(rows[i], rows[i + half], low),
+                             e.shuffle(rows[i], rows[i + half], high)));
+    }
+    rows = next;
+  }
+  // Lane j holds the row whose bits are those of j turned around.
+  SmallVector<int64_t> order(16);
+  for (int64_t i = 0; i < 16; ++i) {
+    int64_t j = 0;
+    for (int64_t bit = 0; bit < 4; ++bit)
+      j |= (i >> bit & 1) << (3 - bit);
+    order[i] = j;
+  }
+  return e.shuffle(rows[0], rows[0], order);
+}
+
 //===----------------------------------------------------------------------===//
 // Panels
 //===----------------------------------------------------------------------===//

@@ -26,7 +26,8 @@ Value Runs::equal(Value tensor, Value a, Value b) {
 void Runs::share(int64_t rowsAtOnce, bool fetches,
                  function_ref<void(Value, Value, Value)> body) {
   int64_t groups = op.getKvHeads();
-  // A row's keys are read from end to end if one worker takes all its heads.
+  // Keys of a row alone are read from end to end if one worker takes all its
+  // heads.
   Value many = e.less(e.mul(k.workers, 8), k.size);
   // Fewer rows at once where workers would go without.
   Value fair = e.div(e.mul(k.size, groups), e.mul(k.workers, 4));
@@ -34,13 +35,14 @@ void Runs::share(int64_t rowsAtOnce, bool fetches,
   cutRows(
       e, e.i64(0), k.size, limit, [&](Value a, Value b) { return same(a, b); },
       [&](Value first, Value end, Value index) {
+        Value alone = e.less(end, e.add(first, 2));
+        Value whole = arith::AndIOp::create(e.b, e.loc, alone, many);
         e.loop(0, e.i64(groups), 1, [&](Value group) {
           Value item =
-              e.select(many, index, e.add(e.mul(index, groups), group));
+              e.select(whole, index, e.add(e.mul(index, groups), group));
           e.when(e.equal(e.rem(item, k.workers), k.worker), [&] {
             if (fetches)
-              e.when(e.less(end, e.add(first, 2)),
-                     [&] { fetch(first, group); });
+              e.when(alone, [&] { fetch(first, group); });
             body(first, end, group);
           });
         });
