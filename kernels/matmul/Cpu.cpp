@@ -23,8 +23,9 @@ static void explain(Kernel &k, kern::MatmulOp op) {
                                         : ", B in panels of 32 columns";
   if (usesAmx(op, k.features))
     return k.explain("matrix tiles of " + Twine(amxRows) + " x 32" + packed);
-  k.explain("tiles of " + Twine(tileRows(k.features)) + " x 32 in registers" +
-                packed,
+  k.explain((k.features.avx512 ? "tiles of 6 x 64 in registers"
+                               : "tiles of 3 x 32 in registers") +
+                Twine(packed),
             !bf16 ? "float32 has no matrix tiles"
             : !k.features.amxBf16
                 ? Twine("the CPU has no matrix tiles; bfloat16 ") +
@@ -70,9 +71,15 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   bool copies = depth * bytesOf(element) % 4096 == 0;
   int64_t pad = copies ? 64 / bytesOf(element) : 0;
 
-  Tiles tiles{"tile", element,    copies ? partSteps + 16 : steps,
-              1,      panelBytes, init || cut,
-              direct};
+  Tiles tiles{"tile",
+              element,
+              copies ? partSteps + 16 : steps,
+              1,
+              panelBytes,
+              init || cut,
+              direct,
+              /*heights=*/{},
+              /*fetchNext=*/true};
   tiles.make(k);
   func::FuncOp epilogue =
       direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
@@ -111,35 +118,50 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
       });
       aBlock = aCopy;
     }
-    Tiling tiling(k, m0, m1, height);
+    Tiling tiling(k, m0, m1, wideRows(k.features), height);
     e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
       Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
       Value bBlock = e.at(
           b, e.add(e.mul(p, panelBytes), e.mul(part, partSteps * 128)), i8);
+      // What comes behind this block; the last one fetches itself.
+      Value following = e.i64(blockPanels * panelBytes);
+      Value after = cut ? e.at(b,
+                               e.add(e.mul(share.firstPanel, panelBytes),
+                                     e.mul(e.add(part, 1), partSteps * 128)),
+                               i8)
+                        : bBlock;
+      Value goesOn = e.less(e.add(p, blockPanels), share.lastPanel);
+      Value next = e.select(goesOn, e.at(bBlock, following, i8), after);
       e.loop(0, tiling.count, 1, [&](Value t) {
         auto [row, rows] = tiling.tile(t);
+        Value fetched = e.at(
+            next,
+            e.mul(e.mul(e.min(t, e.i64(Tiles::fetchTiles - 1)), depthSteps),
+                  128 / Tiles::fetchTiles),
+            i8);
         Value aRow = e.at(aBlock, e.mul(e.sub(row, m0), aStride), element);
         if (direct) {
           Value target = e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
-          tiles.call(
-              k, rows,
-              {aRow, bBlock, target, e.i64(columns), panels, depthSteps});
+          tiles.call(k, rows,
+                     {aRow, bBlock, target, e.i64(columns), panels, depthSteps,
+                      fetched});
           return;
         }
         int64_t stride = blockPanels * 32;
         if (init) // N is not a multiple of 32: bring in what is there
           copyPanels(k, row, rows, p, panels, block, stride);
-        tiles.call(k, rows,
-                   {aRow, bBlock, block, e.i64(stride), panels, depthSteps});
+        tiles.call(
+            k, rows,
+            {aRow, bBlock, block, e.i64(stride), panels, depthSteps, fetched});
         // Of the next block the part that its first rows will want.
         Value done = e.sub(row, m0);
-        Value next = e.at(bBlock,
-                          e.add(e.i64(blockPanels * panelBytes),
-                                e.mul(e.min(done, e.i64(32)), 1024)),
-                          i8);
+        Value ahead = e.at(bBlock,
+                           e.add(e.i64(blockPanels * panelBytes),
+                                 e.mul(e.min(done, e.i64(32)), 1024)),
+                           i8);
         func::CallOp::create(
             e.b, e.loc, epilogue,
-            ValueRange{k.args, block, rows, row, p, panels, next});
+            ValueRange{k.args, block, rows, row, p, panels, ahead});
       });
     });
   };

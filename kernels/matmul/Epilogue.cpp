@@ -219,9 +219,9 @@ int64_t r1c::kernels::panelsOfBlock(kern::MatmulOp op, int64_t wanted) {
   int64_t unit = panelUnit(op);
   if (op.isChunked())
     return unit;
-  return std::max<int64_t>(std::clamp<int64_t>(wanted, 4, mostPanels) / unit,
-                           1) *
-         unit;
+  // Even, as tiles take two at once.
+  wanted = std::clamp<int64_t>((wanted + 1) / 2 * 2, 4, mostPanels);
+  return std::max<int64_t>(wanted / unit, 1) * unit;
 }
 
 func::FuncOp r1c::kernels::makeEpilogue(Kernel &k, int64_t blockPanels) {

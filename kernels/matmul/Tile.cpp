@@ -44,7 +44,7 @@ struct TileEmitter {
   /// One step of A and of B, as they lie in memory.
   Type aType = pairs ? i32 : f32;
 
-  Value lines = {};
+  Value lines = {}, next = {};
 
   /// How far ahead of its use B is fetched, in steps: few rows are bound by
   /// memory, many only want the next lines.
@@ -53,12 +53,14 @@ struct TileEmitter {
   void body(ValueRange arguments) {
     Value a = arguments[0], b = arguments[1], out = arguments[2],
           stride = arguments[3], panels = arguments[4], depth = arguments[5];
+    if (tiles.fetchNext)
+      next = arguments[6];
     // Few rows have few independent sums: several panels at once hide the
-    // latency of the multiply-adds.
-    int64_t together = !k.features.avx512 ? 1
-                       : rows <= 2        ? 4
-                       : rows <= 4        ? 2
-                                          : 1;
+    // latency of the multiply-adds, and share what is read of A.
+    int64_t together = !k.features.avx512             ? 1
+                       : rows <= 2                    ? 4
+                       : rows <= wideRows(k.features) ? 2
+                                                      : 1;
     Value whole = e.sub(panels, e.rem(panels, together));
     // Lines of a row of A that each panel fetches; a step takes 4 bytes.
     Value part = e.mul(panels, 16);
@@ -112,8 +114,17 @@ struct TileEmitter {
     };
     constexpr int64_t unroll = 4;
     Value whole = e.sub(depth, e.rem(depth, unroll));
-    acc = e.loop(e.i64(0), whole, e.i64(unroll), acc,
-                 [&](Value s, ValueRange c) { return steps(s, c, unroll); });
+    acc =
+        e.loop(e.i64(0), whole, e.i64(unroll), acc, [&](Value s, ValueRange c) {
+          // A line of each panel's part of the next block of B.
+          for (int64_t i = 0; next && i < together; ++i)
+            e.prefetch(e.at(next,
+                            e.add(e.mul(e.add(p, i), tiles.panelBytes),
+                                  e.mul(s, 128 / Tiles::fetchTiles)),
+                            i8),
+                       /*write=*/false, /*locality=*/2);
+          return steps(s, c, unroll);
+        });
     acc = e.loop(whole, depth, e.i64(1), acc,
                  [&](Value s, ValueRange c) { return steps(s, c, 1); });
     for (int64_t r = 0; r < rows; ++r)
@@ -166,12 +177,14 @@ void Tiles::make(Kernel &k) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
   if (heights.empty())
     heights = llvm::to_vector(llvm::seq<int64_t>(1, tileRows(k.features) + 1));
+  SmallVector<Type> types = {pointer, pointer, pointer, i64, i64, i64};
+  if (fetchNext)
+    types.push_back(pointer);
   for (int64_t rows : heights)
-    functions.push_back(k.outline(name + Twine(rows),
-                                  {pointer, pointer, pointer, i64, i64, i64},
-                                  [&](ValueRange arguments) {
-                                    TileEmitter{k, *this, rows}.body(arguments);
-                                  }));
+    functions.push_back(
+        k.outline(name + Twine(rows), types, [&](ValueRange arguments) {
+          TileEmitter{k, *this, rows}.body(arguments);
+        }));
 }
 
 void Tiles::call(Kernel &k, Value rows, ValueRange arguments) {
@@ -264,20 +277,32 @@ void r1c::kernels::copyPanels(Kernel &k, Value row, Value rows, Value panel,
   });
 }
 
-Tiling::Tiling(Kernel &k, Value first, Value last, int64_t height)
-    : e(k.e), first(first) {
+Tiling::Tiling(Kernel &k, Value first, Value last, int64_t height,
+               int64_t highest)
+    : e(k.e), hasHighest(highest > height) {
   Value rows = e.max(e.sub(last, first), e.i64(0));
+  high = hasHighest ? e.min(rows, e.i64(highest)) : e.i64(0);
+  this->first = e.add(first, high);
+  rows = e.sub(rows, high);
   count = e.div(e.add(rows, height - 1), height);
   Value divisor = e.max(count, e.i64(1));
   base = e.div(rows, divisor);
   more = e.rem(rows, divisor);
+  if (hasHighest)
+    count = e.add(count, e.min(high, e.i64(1)));
 }
 
 std::pair<Value, Value> Tiling::tile(Value t) const {
-  Value extra =
-      arith::ExtUIOp::create(e.b, e.loc, e.b.getI64Type(), e.less(t, more));
-  return {e.add(first, e.add(e.mul(t, base), e.min(t, more))),
-          e.add(base, extra)};
+  Value number = hasHighest ? e.add(t, -1) : t;
+  Value extra = arith::ExtUIOp::create(e.b, e.loc, e.b.getI64Type(),
+                                       e.less(number, more));
+  Value row = e.add(first, e.add(e.mul(number, base), e.min(number, more)));
+  Value rows = e.add(base, extra);
+  if (!hasHighest)
+    return {row, rows};
+  Value isHigh = e.less(number, e.i64(0));
+  return {e.select(isHigh, e.sub(first, high), row),
+          e.select(isHigh, high, rows)};
 }
 
 SmallVector<int64_t> r1c::kernels::fewHeights(const CpuFeatures &f) {

@@ -12,14 +12,14 @@ func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> t
 }
 
 // SM90: Function=odd | {{.*}}Reason="lines of A or B are no multiple of 16 bytes", {{.*}}by threads, without tensor cores
-// AMX: Function=odd | {{.*}}Reason="the sum over k is no multiple of 32", {{.*}}tiles of 14 x 32 in registers
+// AMX: Function=odd | {{.*}}Reason="the sum over k is no multiple of 32", {{.*}}tiles of 6 x 64 in registers
 func.func @odd(%a: tensor<?x100xbf16>, %b: !kern.packed<100x64xbf16>) -> tensor<?x64xbf16> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x100xbf16>, !kern.packed<100x64xbf16> -> (tensor<?x64xbf16>)
   return %c : tensor<?x64xbf16>
 }
 
 // SM90: Function=full | {{.*}}Reason="they do not keep float32's digits", {{.*}}by threads, without tensor cores
-// AMX: Function=full | {{.*}}Reason="float32 has no matrix tiles", {{.*}}tiles of 14 x 32
+// AMX: Function=full | {{.*}}Reason="float32 has no matrix tiles", {{.*}}tiles of 6 x 64
 func.func @full(%a: tensor<?x64xf32>, %b: !kern.packed<64x64xf32>) -> tensor<?x64xf32> attributes {kern.kernel} {
   %c = kern.matmul %a, %b : tensor<?x64xf32>, !kern.packed<64x64xf32> -> (tensor<?x64xf32>)
   return %c : tensor<?x64xf32>
