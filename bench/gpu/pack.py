@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
+import venv
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -23,6 +25,7 @@ ARITHMETIC = ROOT / "examples" / "arithmetic"
 THERE = re.compile(r"^(ld-linux.*|lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+|z))\.so")
 TARGET = "h200"  # the machine descriptions differ in memory alone
 STEPS = 30  # of each stage of examples/arithmetic
+LIGER = "liger-kernel==0.8.5"  # a peer that machines with PyTorch do not have, all Python
 
 # name, step file, directory of its data, further options
 PROGRAMS = (
@@ -96,11 +99,26 @@ def pack_data(data):
         shutil.copytree(HERE / name, data / name)
 
 
+def pack_liger():
+    """Unpacked: Triton reads its kernels' source. A virtual environment, as Debian's Python has no pip of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            venv.create(folder, with_pip=True)
+            subprocess.run([f"{folder}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                            "--no-deps", "--no-compile", "--only-binary=:all:", "--retries=1", f"--target={OUT / 'peers'}",
+                            LIGER], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            why = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
+            say(f"going on without {LIGER}: {why}")
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     data = OUT / "data"
     pack_data(data)
+    say("Liger")
+    pack_liger()
     say("programs")
     pack_programs()
     say("kernels")

@@ -14,8 +14,9 @@ import sys
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
-WAYS = {"products": [""], "head": ["compiled", "plain"], "train": ["master", "autocast"],
-        "decode": ["1", "128"]}
+LIGER = HERE.parents[1] / "build" / "gpu" / "peers"  # where pack.py puts it
+WAYS = {"products": [""], "head": ["compiled", "plain", "liger-grpo", "liger-ce", "liger-fused"],
+        "train": ["master", "autocast"], "decode": ["1", "128"]}
 PROMPT, NEW = 100, 128  # tokens of the peer's decoding
 TOKENS, LENGTH = 16384, 1024  # of a training step, and of a sequence of it
 ROTATED = 256 << 20  # bytes over which inputs are rotated: several second-level caches
@@ -134,43 +135,98 @@ def products(torch, _):
     return measure
 
 
-def head(torch, way):
-    """GRPO's clipped loss over a vocabulary, in chunks of rows, forward and gradients of hidden states and weights."""
-    import cases
-    rows, width, vocabulary, _ = cases.HEAD
-    chunk = 1024
-    x = torch.randn(rows, width, device="cuda", dtype=torch.bfloat16)
-    w = torch.randn(vocabulary, width, device="cuda", dtype=torch.bfloat16) * 0.02
-    y = torch.randint(0, vocabulary, (rows,), device="cuda")
-    old = torch.full((rows,), -11.8, device="cuda")
-    advantage = torch.randn(rows, device="cuda")
-    x.requires_grad_(True), w.requires_grad_(True)
+def head_inputs(torch, rows, width, vocabulary, chunk, **where):
+    """Hidden states, weights, targets, old log-probabilities, and an advantage for each sequence of `chunk` rows."""
+    x = torch.randn(rows, width, **where)
+    w = torch.randn(vocabulary, width, **where) * 0.02
+    y = torch.randint(0, vocabulary, (rows,), device=x.device)
+    old = torch.full((rows,), -11.8, device=x.device)
+    advantage = torch.randn(rows // chunk, device=x.device)
+    return x.requires_grad_(True), w.requires_grad_(True), y, old, advantage
 
-    def loss(x, w, y, old, advantage):
-        logits = (x @ w.t()).float()
-        logp = logits.gather(1, y[:, None])[:, 0] - logits.logsumexp(-1)
+
+def head_way(torch, way, x, w, y, old, advantage):
+    """A function that gives GRPO's clipped loss and, where gradients are asked for, leaves them in x.grad and w.grad."""
+    rows, vocabulary, chunk = len(x), len(w), len(x) // len(advantage)
+    each = advantage.repeat_interleave(chunk)
+
+    def clipped(logp, old, advantage):
         ratio = (logp - old).exp()
         return -torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage).sum() / rows
 
-    run = torch.compile(loss) if way == "compiled" else loss
+    def whole(x, w, y, old, advantage):
+        logits = (x @ w.t()).float()
+        return clipped(logits.gather(1, y[:, None])[:, 0] - logits.logsumexp(-1), old, advantage)
+
+    def learn(loss):
+        if torch.is_grad_enabled():
+            loss.backward()
+        return loss.detach()
+
+    if way in ("compiled", "plain"):
+        run = torch.compile(whole) if way == "compiled" else whole
+        parts = [slice(i, i + chunk) for i in range(0, rows, chunk)]
+        return lambda: sum(learn(run(x[p], w, y[p], old[p], each[p])) for p in parts)
+
+    sys.path.insert(0, str(LIGER))
+    if way == "liger-ce":
+        # Triton: fused linear cross entropy is -logp of each token. Its backward has the logits again: four products.
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy as nll
+        memory = max(1, vocabulary * chunk // x.numel())  # gives chunks of as many rows
+        return lambda: learn(clipped(-nll(x, w, y, reduction="none", chunk_mem_const=memory), old, each))
+
+    sequences = lambda value: value.view(len(advantage), chunk, *value.shape[1:])
+    if way == "liger-fused":
+        # What TRL runs with use_liger_kernel. The products of its backward are float32: as TF32 the fastest.
+        from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
+        torch.backends.cuda.matmul.allow_tf32 = True
+        fused = LigerFusedLinearGRPOLoss(beta=0.0, use_ref_model=False, loss_type="dr_grpo", max_completion_length=chunk)
+        mask = torch.ones_like(sequences(old))
+        return lambda: learn(fused(sequences(x), w, sequences(y), mask, advantage, old_per_token_logps=sequences(old))[0])
+
+    from liger_kernel.transformers.grpo_loss import triton_grpo_loss
+
+    def grpo():
+        """Triton: the loss on a sequence's logits, whose place their gradient takes; it wants a row behind the last."""
+        x.grad, w.grad, total = torch.empty_like(x), torch.empty_like(w), 0.0
+        for i in range(len(advantage)):
+            one = slice(i, i + 1)
+            part = x.detach()[i * chunk:(i + 1) * chunk]
+            logits = x.new_empty(1, chunk + 1, vocabulary)
+            torch.mm(part, w.detach().t(), out=logits[0, :chunk])
+            loss, _ = triton_grpo_loss(logits.requires_grad_(True), sequences(old)[one], None, sequences(y)[one],
+                                       advantage[one], temperature=1.0, beta=0.0, eps_low=0.2, eps_high=0.2,
+                                       loss_type="dr_grpo", max_completion_length=rows, reduce=True)
+            seed = torch.autograd.grad(loss, logits)[0][0, :chunk]
+            torch.mm(seed, w.detach(), out=x.grad[i * chunk:(i + 1) * chunk])
+            w.grad.addmm_(seed.t(), part, beta=float(i > 0))
+            total += loss.detach()
+        return total
+
+    return grpo
+
+
+def head(torch, way):
+    """GRPO's loss over a vocabulary, in chunks of rows, forward and gradients of hidden states and weights."""
+    import cases
+    rows, width, vocabulary, _ = cases.HEAD
+    x, w, *rest = head_inputs(torch, rows, width, vocabulary, 1024, device="cuda", dtype=torch.bfloat16)
+    run = head_way(torch, way, x, w, *rest)
 
     def step():
         x.grad = w.grad = None
-        for i in range(0, rows, chunk):
-            part = slice(i, i + chunk)
-            run(x[part], w, y[part], old[part], advantage[part]).backward()
+        run()
 
-    def forward():
-        with torch.no_grad():
-            for i in range(0, rows, chunk):
-                part = slice(i, i + chunk)
-                run(x[part], w, y[part], old[part], advantage[part])
-
-    for call in (step, forward):
+    calls = {"head": step}
+    if way not in ("liger-grpo", "liger-fused"):  # these have no forward alone
+        calls["head forward"] = torch.no_grad()(run)
+    for call in calls.values():
         for _ in range(2):
             call()
     torch.cuda.synchronize()
-    return lambda: {"head": {way: timed(torch, [step], 3)}, "head forward": {way: timed(torch, [forward], 3)}}
+    x.grad = w.grad = None
+    torch.cuda.empty_cache()
+    return lambda: {name: {way: timed(torch, [call], 3)} for name, call in calls.items()}
 
 
 def train(torch, way):
