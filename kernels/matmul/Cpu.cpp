@@ -16,16 +16,14 @@ using namespace r1c;
 using namespace r1c::kernels;
 
 /// A remark on the builder that is taken.
-static void explain(Kernel &k, kern::MatmulOp op) {
-  bool bf16 = kern::elementTypeOf(op.getA()).isBF16();
+static void explain(Kernel &k, kern::MatmulOp op, const Twine &tiles) {
   StringRef packed = op.getTransposeA() ? ", columns of A copied together"
                      : op.getPaired()   ? ", B in panels of 16 + 16 columns"
                                         : ", B in panels of 32 columns";
   if (usesAmx(op, k.features))
-    return k.explain("matrix tiles of " + Twine(amxRows) + " x 32" + packed);
-  k.explain((k.features.avx512 ? "tiles of 6 x 64 in registers"
-                               : "tiles of 3 x 32 in registers") +
-                Twine(packed),
+    return k.explain("matrix tiles of " + tiles + packed);
+  bool bf16 = kern::elementTypeOf(op.getA()).isBF16();
+  k.explain("tiles of " + tiles + " in registers" + packed,
             !bf16 ? "float32 has no matrix tiles"
             : !k.features.amxBf16
                 ? Twine("the CPU has no matrix tiles; bfloat16 ") +
@@ -38,33 +36,43 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   auto op = cast<kern::MatmulOp>(k.op);
   if (failed(checkTurned(op, /*cuda=*/false)))
     return failure();
-  explain(k, op);
-  if (usesAmx(op, k.features))
+  if (usesAmx(op, k.features)) {
+    explain(k, op, Twine(amxRows) + " x 32");
     return op.getTransposeA() ? buildTransposeAAmx(k) : buildMatmulAmx(k);
-  if (op.getTransposeA())
+  }
+  int64_t height = tileRows(k.features);
+  std::string high = llvm::formatv("{0} x 32", height);
+  if (op.getTransposeA()) {
+    explain(k, op, high);
     return buildTransposeACpu(k);
+  }
   Emit &e = k.e;
   auto packed = cast<kern::PackedType>(op.getB().getType());
   Type element = packed.getElementType(), f32 = e.b.getF32Type(),
        i8 = e.b.getI8Type();
   bool pairs = element.isBF16();
   int64_t depth = packed.getK(), steps = pairs ? depth / 2 : depth;
-  int64_t height = tileRows(k.features);
   int64_t panelBytes = packed.getPanelElements() * bytesOf(element);
   int64_t columns = op.getColumns();
   // Sums may go straight to the result if nothing happens to them.
   bool direct = op.getBody().empty() && !op.getTurn() && columns % 32 == 0 &&
                 kern::elementTypeOf(op.getResult(0)).isF32();
   bool init = op.getInit() != nullptr;
-  // A long k, of the head's backward: more than few rows of A, or a panel of B,
-  // fit nowhere. Parts of it do, for many rows.
-  bool cut = direct && steps > 4096;
-  int64_t partSteps = cut ? 512 : steps,
+  // Of a long k a block of B does not fit into the second-level cache, and of
+  // the head's backward a few rows of A fit nowhere. Parts do, for many rows.
+  bool cut = direct && steps > 2048;
+  int64_t partSteps = !cut           ? steps
+                      : steps > 8192 ? 512
+                                     : 1024,
           parts = (steps + partSteps - 1) / partSteps;
   int64_t partDepth = partSteps * (pairs ? 2 : 1);
   // Half of a second-level cache of 1 MiB, at most what the block of sums
   // can take in the first level.
   int64_t blockPanels = panelsOfBlock(op, (4 << 10) / partSteps);
+
+  // Tiles of two panels read B twice as often: from that cache, or not at all.
+  bool fits = k.features.avx512 && blockPanels * partSteps * 128 <= 1 << 20;
+  explain(k, op, fits ? llvm::formatv("{0} x 64", wideRows).str() : high);
 
   // Rows a multiple of 4096 bytes apart fall on the same few sets of the first
   // cache: such tiles of A are copied, each row padded by one line.
@@ -79,7 +87,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
               init || cut,
               direct,
               /*heights=*/{},
-              /*fetchNext=*/true};
+              /*fetchNext=*/fits};
   tiles.make(k);
   func::FuncOp epilogue =
       direct ? func::FuncOp() : makeEpilogue(k, blockPanels);
@@ -87,10 +95,8 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   // Rows are taken in blocks, so that A comes from the third-level cache for
   // every block of panels but the first; copied ones from the second.
   int64_t rowBytes = partDepth * bytesOf(element);
-  int64_t blockTiles = (cut      ? 1 << 19
-                        : copies ? 1 << 20
-                                 : 4 << 20) /
-                       (rowBytes * height);
+  int64_t blockTiles =
+      cut ? 24 : (copies ? 1 << 20 : 4 << 20) / (rowBytes * height);
   int64_t blockRows = std::max<int64_t>(blockTiles, 1) * height;
   int64_t aStride = copies ? partDepth + pad : depth;
   Value aCopy =
@@ -118,41 +124,41 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
       });
       aBlock = aCopy;
     }
-    Tiling tiling(k, m0, m1, wideRows(k.features), height);
+    Tiling tiling(k, m0, m1, fits ? wideRows : height, height);
     e.loop(share.firstPanel, share.lastPanel, e.i64(blockPanels), [&](Value p) {
       Value panels = e.min(e.i64(blockPanels), e.sub(share.lastPanel, p));
       Value bBlock = e.at(
           b, e.add(e.mul(p, panelBytes), e.mul(part, partSteps * 128)), i8);
       // What comes behind this block; the last one fetches itself.
-      Value following = e.i64(blockPanels * panelBytes);
-      Value after = cut ? e.at(b,
-                               e.add(e.mul(share.firstPanel, panelBytes),
-                                     e.mul(e.add(part, 1), partSteps * 128)),
-                               i8)
-                        : bBlock;
-      Value goesOn = e.less(e.add(p, blockPanels), share.lastPanel);
-      Value next = e.select(goesOn, e.at(bBlock, following, i8), after);
+      Value next = bBlock;
+      if (cut)
+        next = e.at(b,
+                    e.add(e.mul(share.firstPanel, panelBytes),
+                          e.mul(e.add(part, 1), partSteps * 128)),
+                    i8);
+      next = e.select(e.less(e.add(p, blockPanels), share.lastPanel),
+                      e.at(bBlock, blockPanels * panelBytes, i8), next);
       e.loop(0, tiling.count, 1, [&](Value t) {
         auto [row, rows] = tiling.tile(t);
-        Value fetched = e.at(
-            next,
-            e.mul(e.mul(e.min(t, e.i64(Tiles::fetchTiles - 1)), depthSteps),
-                  128 / Tiles::fetchTiles),
-            i8);
         Value aRow = e.at(aBlock, e.mul(e.sub(row, m0), aStride), element);
-        if (direct) {
-          Value target = e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32);
-          tiles.call(k, rows,
-                     {aRow, bBlock, target, e.i64(columns), panels, depthSteps,
-                      fetched});
-          return;
-        }
+        auto call = [&](Value target, Value stride) {
+          SmallVector<Value> arguments = {aRow,   bBlock, target,
+                                          stride, panels, depthSteps};
+          if (fits) {
+            Value number = e.min(t, e.i64(Tiles::fetchTiles - 1));
+            arguments.push_back(e.at(
+                next, e.mul(e.mul(number, depthSteps), 128 / Tiles::fetchTiles),
+                i8));
+          }
+          tiles.call(k, rows, arguments);
+        };
+        if (direct)
+          return call(e.at(c, e.add(e.mul(row, columns), e.mul(p, 32)), f32),
+                      e.i64(columns));
         int64_t stride = blockPanels * 32;
         if (init) // N is not a multiple of 32: bring in what is there
           copyPanels(k, row, rows, p, panels, block, stride);
-        tiles.call(
-            k, rows,
-            {aRow, bBlock, block, e.i64(stride), panels, depthSteps, fetched});
+        call(block, e.i64(stride));
         // Of the next block the part that its first rows will want.
         Value done = e.sub(row, m0);
         Value ahead = e.at(bBlock,
@@ -165,8 +171,12 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
       });
     });
   };
-  e.loop(share.firstRow, share.lastRow, e.i64(blockRows), [&](Value m0) {
-    Value m1 = e.min(e.add(m0, blockRows), share.lastRow);
+  // Blocks of equal size: a small one would read all of B for little.
+  Value all = e.max(e.sub(share.lastRow, share.firstRow), e.i64(1));
+  Value blocks = e.div(e.add(all, blockRows - 1), blockRows);
+  Value step = e.div(e.add(all, e.add(blocks, -1)), blocks);
+  e.loop(share.firstRow, share.lastRow, step, [&](Value m0) {
+    Value m1 = e.min(e.add(m0, step), share.lastRow);
     if (!cut)
       return rowsOverPart(m0, m1, e.i64(0));
     if (!init)

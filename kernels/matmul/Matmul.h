@@ -18,7 +18,7 @@ inline int64_t tileRows(const CpuFeatures &f) { return f.avx512 ? 14 : 3; }
 /// Rows of a tile that takes two panels at once, 6 x 64: 34 instructions for 24
 /// multiply-adds instead of 46 for 28, which counts where two threads share a
 /// core. It reads B twice as often.
-inline int64_t wideRows(const CpuFeatures &f) { return f.avx512 ? 6 : 3; }
+constexpr int64_t wideRows = 6;
 
 /// A function for each height:
 ///   (a, b, out, outStride, panels, depth[, next])

@@ -57,10 +57,10 @@ struct TileEmitter {
       next = arguments[6];
     // Few rows have few independent sums: several panels at once hide the
     // latency of the multiply-adds, and share what is read of A.
-    int64_t together = !k.features.avx512             ? 1
-                       : rows <= 2                    ? 4
-                       : rows <= wideRows(k.features) ? 2
-                                                      : 1;
+    int64_t together = !k.features.avx512 ? 1
+                       : rows <= 2        ? 4
+                       : rows <= wideRows ? 2
+                                          : 1;
     Value whole = e.sub(panels, e.rem(panels, together));
     // Lines of a row of A that each panel fetches; a step takes 4 bytes.
     Value part = e.mul(panels, 16);
