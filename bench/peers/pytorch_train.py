@@ -4,7 +4,8 @@
 head; 4 sequences of 64 tokens, mean negative log-likelihood, AdamW. PyTorch: transformers' LlamaForCausalLM and a
 plain module of the same shape, compiled, with scaled_dot_product_attention and fused AdamW; bfloat16 by autocast and
 by bfloat16 weights with a float32 master; the fastest counts. r1c: `seconds/train` + `seconds/update` of a step file
-that reads the same number of tokens; packing the updated weights for the next step is in it.
+that reads the same number of tokens; packing the updated weights for the next step is in it. With two threads also
+beside itself with one.
 """
 
 import argparse
@@ -157,12 +158,18 @@ def main():
     peak, rows = common.peaks(), []
     for dtype in options.dtypes:
         step_file = artifact(transformers, torch, options.model, dtype)
-        theirs, mine = {}, []
-        ways = steps(torch, transformers, dtype, options.ways)
-        for _ in range(options.rounds):
+        theirs, mine, alone = {}, [], []
+
+        def ours(threads):
             lines, _ = common.run_step(step_file, threads)
             assert all(line["tokens"] == SEQUENCES * LENGTH for line in lines)
-            mine += [line["seconds/train"] + line["seconds/update"] for line in lines[2:]]
+            return [line["seconds/train"] + line["seconds/update"] for line in lines[2:]]
+
+        ways = steps(torch, transformers, dtype, options.ways)
+        for _ in range(options.rounds):
+            mine += ours(threads)
+            if threads == 2:
+                alone += ours(1)
             for way, step in ways.items():
                 for _ in range(5):
                     start = time.perf_counter()
@@ -177,6 +184,9 @@ def main():
         rows.append(common.row(f"train step 123M {dtype}", f"{threads}T 256 tokens", "s", statistics.median(seconds),
                                own, 1.3, way=way, share=flops / own / peak.get(f"{dtype} {threads}T", 1e9),
                                ways={w: statistics.median(s) for w, s in theirs.items()}))
+        if alone:
+            rows.append(common.row(f"train step 123M {dtype}", "2T against r1c's 1T", "s", statistics.median(alone), own,
+                                   1.7))
     common.report("train", f"PyTorch {torch.__version__}", rows, peak=peak, rounds=options.rounds,
                   transformers=transformers.__version__)
 
