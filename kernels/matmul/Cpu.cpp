@@ -60,18 +60,18 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   bool init = op.getInit() != nullptr;
   // Of a long k a block of B does not fit into the second-level cache, and of
   // the head's backward a few rows of A fit nowhere. Parts do, for many rows.
-  bool cut = direct && steps > 2048;
+  bool cut = direct && steps > 1536;
   int64_t partSteps = !cut           ? steps
                       : steps > 8192 ? 512
                                      : 1024,
           parts = (steps + partSteps - 1) / partSteps;
   int64_t partDepth = partSteps * (pairs ? 2 : 1);
-  // Half of a second-level cache of 1 MiB, at most what the block of sums
+  // About half of a second-level cache of 1 MiB, at most what the block of sums
   // can take in the first level.
   int64_t blockPanels = panelsOfBlock(op, (4 << 10) / partSteps);
 
   // Tiles of two panels read B twice as often: from that cache, or not at all.
-  bool fits = k.features.avx512 && blockPanels * partSteps * 128 <= 1 << 20;
+  bool fits = k.features.avx512 && blockPanels * partSteps * 128 <= 3 << 18;
   explain(k, op, fits ? llvm::formatv("{0} x 64", wideRows).str() : high);
 
   // Rows a multiple of 4096 bytes apart fall on the same few sets of the first
