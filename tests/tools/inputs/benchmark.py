@@ -1,0 +1,11 @@
+#!/usr/bin/env python3
+"""Stands for a benchmark: says how it was called, and writes one result where Google Benchmark would."""
+import json
+import pathlib
+import sys
+
+print(pathlib.Path(sys.argv[0]).name, *sys.argv[1:], flush=True)
+for word in sys.argv[1:]:
+    if word.startswith("--benchmark_out="):
+        runs = [{"name": "one/real_time", "run_type": "iteration", "GF/s": rate} for rate in (1.0, 2.0)]
+        pathlib.Path(word.split("=", 1)[1]).write_text(json.dumps({"context": {}, "benchmarks": runs}))
