@@ -146,7 +146,7 @@ def main():
     (OUT / "package.json").write_text(json.dumps({"commit": commit, "steps": STEPS}))
     size = sum(path.stat().st_size for path in OUT.rglob("*") if path.is_file())
     print(f"build/gpu/: {size / 1e6:.1f} MB. With this tree on a machine with a GPU, `./dev gpu` runs it there; that needs"
-          " bash, tar and python3 (peers: PyTorch).")
+          " an NVIDIA driver of CUDA 13, bash and Python with NumPy (for the peers PyTorch and transformers).")
     if size > 40e6:
         sys.exit("gpu: more than 40 MB: something large has got in")
 
