@@ -42,7 +42,8 @@ struct RunOptions {
   std::vector<std::pair<std::string, double>> params; ///< --set name=value
 };
 
-/// Throws if --out already holds a run and --resume was not given.
+/// Throws if another process runs in --out, or --out already holds a run and
+/// --resume was not given.
 void requireFreshOut(const RunOptions &options);
 
 /// A set of outputs, its axes, and the minibatch that is being learnt from.

@@ -109,8 +109,16 @@ void Session::describeRun() const {
   writeFileAtomically(runOptions.out / "step.r1", artifact.source);
 }
 
+/// Two processes that write the same files would leave nothing of use.
+static void requireFree(const DirectoryLock &lock, const fs::path &out) {
+  if (lock.isTaken())
+    throw Error(out.string(), ": another process is running in it");
+}
+
 void requireFreshOut(const RunOptions &options) {
   const fs::path &out = options.out;
+  // First of all: what a run has written so far looks like one that failed.
+  requireFree(DirectoryLock(out), out);
   // A run that failed before its first update left nothing worth keeping.
   std::error_code none;
   bool resumable = latestCheckpoint(out / "checkpoints").has_value();
@@ -143,10 +151,8 @@ bool Session::run() {
                                   "again without --resume");
     }
     fs::create_directories(out);
-    // Two processes that write the same files would leave nothing of use.
     lock.emplace(out);
-    if (lock->isTaken())
-      throw Error(out.string(), ": another process is running in it");
+    requireFree(*lock, out);
   }
   std::string place = latest ? latest->filename().string() : "";
   place = collective().gather(place, {"the start", ""}).front();
