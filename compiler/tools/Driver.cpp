@@ -433,12 +433,11 @@ static int prepareRun(const DriverOptions &options,
     return fail("cannot make the directory " + run.out.string() + ": " +
                 error.message());
   if (run.resume && fs::exists(run.artifact)) {
-    if (!options.weights.empty() || options.cpu != "native" ||
-        options.target != "cpu")
-      return fail("--target, --weights and --cpu are of the compilation, and a "
-                  "resumed run "
-                  "goes on with the artifact that it began with: leave them "
-                  "out, or start again in another --out");
+    if (!options.compileOption.empty())
+      return fail(options.compileOption +
+                  " is of the compilation, and a resumed run goes on with the "
+                  "artifact that it began with: leave it out, or start again "
+                  "in another --out");
     return requireSameSource(options.file, run.artifact);
   }
   registerPasses();
@@ -460,8 +459,13 @@ static int prepareRun(const DriverOptions &options,
 
 int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   run.artifact = options.file;
-  if (fs::path(options.file).extension() == ".r1x")
+  if (fs::path(options.file).extension() == ".r1x") {
+    if (!options.compileOption.empty())
+      return fail(options.compileOption + " is of the compilation, and " +
+                  options.file +
+                  " is compiled already: leave it out, or give the step file");
     return runtime::runMain(std::move(run));
+  }
   run.artifact = (run.out / "step.r1x").string();
   try {
     run.ranks = runtime::openRanks(run.collectiveTimeout);

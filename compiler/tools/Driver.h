@@ -24,9 +24,10 @@ struct DriverOptions {
   std::vector<std::string> sets;     // NAME=VALUE
   uint64_t memory = 0;               // bytes that the buffers may take; 0: any
   std::string memoryOf = "--memory"; // who offers them
-  int64_t chunkRows = 0; // rows of a training pass; 0: the target's own
-  std::string remarks;   // a regular expression of categories; empty: none
-  std::string remarksTo; // the YAML file for all of them
+  int64_t chunkRows = 0;     // rows of a training pass; 0: the target's own
+  std::string remarks;       // a regular expression of categories; empty: none
+  std::string remarksTo;     // the YAML file for all of them
+  std::string compileOption; // of run: one of those above that was given
   bool json = false;
   std::string stage, loss, in, evaluateOn; // of eval
   uint64_t seed = 0;                       // of check

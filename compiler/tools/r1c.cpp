@@ -181,10 +181,11 @@ int main(int argc, char **argv) {
   compile->footer("Phases:\n" + phaseList());
 
   auto *run = app.add_subcommand("run", "compile where needed, then execute");
+  addCompileOptions(*run, options);
+  const std::vector<CLI::Option *> compileOptions = run->get_options();
   run->add_option("file", options.file, "STEP.r1 or STEP.r1x")
       ->required()
       ->type_name("FILE");
-  addCompileOptions(*run, options);
   runtime::RunOptions runOptions;
   runtime::addRunOptions(*run, runOptions);
 
@@ -216,5 +217,8 @@ int main(int argc, char **argv) {
     return printed(evalMain(options));
   if (*check)
     return printed(checkMain(options));
+  for (const CLI::Option *option : compileOptions)
+    if (option->count())
+      options.compileOption = option->get_name();
   return runMain(options, std::move(runOptions));
 }
