@@ -489,9 +489,7 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
     run.ranks->fail(error.what());
     return fail(error.what());
   }
-  if (run.base.empty())
-    run.base = fs::path(options.file).parent_path();
-  if (run.base.empty())
-    run.base = ".";
+  fs::path folder = fs::path(options.file).parent_path();
+  run.base = {folder.empty() ? "." : folder, true};
   return runtime::runMain(std::move(run));
 }

@@ -35,8 +35,7 @@ std::string textOf(const Json &value) {
 
 } // namespace
 
-Template Template::parse(const Fields &fields,
-                         const std::filesystem::path &base) {
+Template Template::parse(const Fields &fields, const Base &base) {
   Template result;
   std::string kind = fields.text("kind", "plain");
   result.text = fields.text("text");
@@ -72,7 +71,7 @@ std::string Template::fill(const Json &line, const Tokenizer *tokenizer) const {
   return tokenizer->chat(result, system);
 }
 
-DataSet::DataSet(const Fields &description, const std::filesystem::path &base,
+DataSet::DataSet(const Fields &description, const Base &base,
                  const Tokenizer *tokenizer, bool mayBeAbsent)
     : setName(description.text("name")), tokenizer(tokenizer) {
   if (description.has("prompt"))

@@ -42,8 +42,7 @@ struct Template {
   bool chat = false;
   std::string text, system;
 
-  static Template parse(const Fields &fields,
-                        const std::filesystem::path &base);
+  static Template parse(const Fields &fields, const Base &base);
   /// Fills in the line's columns. A brace that encloses no name stands for
   /// itself. Throws when the line has no such column.
   std::string fill(const Json &line, const Tokenizer *tokenizer) const;
@@ -54,7 +53,7 @@ class DataSet {
 public:
   /// `description` is an entry of the manifest's "data". Files that do not
   /// exist are an error unless `mayBeAbsent` (a stage of the run writes them).
-  DataSet(const Fields &description, const std::filesystem::path &base,
+  DataSet(const Fields &description, const Base &base,
           const Tokenizer *tokenizer, bool mayBeAbsent);
 
   const std::string &name() const { return setName; }

@@ -35,7 +35,7 @@ Range Parameter::layer(int64_t layer) const {
 }
 
 Policy::Policy(const Fields &d, const Memory &memory, uint32_t index,
-               const std::filesystem::path &base)
+               const Base &base)
     : name(d.text("name")), index(index) {
   within([&] { return "policy '" + name + "'"; },
          [&] {

@@ -37,7 +37,7 @@ struct Parameter {
 class Policy {
 public:
   Policy(const Fields &description, const Memory &memory, uint32_t index,
-         const std::filesystem::path &base);
+         const Base &base);
 
   std::string name;
   Json source, model;

@@ -33,8 +33,8 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
   if (!runOptions.ranks)
     runOptions.ranks = std::make_shared<SingleCollective>();
   artifact = readArtifact(runOptions.artifact);
-  if (runOptions.base.empty())
-    runOptions.base = fs::absolute(runOptions.artifact).parent_path();
+  if (runOptions.base.folder.empty())
+    runOptions.base = {fs::absolute(runOptions.artifact).parent_path(), true};
   within([&] { return runOptions.artifact; },
          [&] {
            manifest =
@@ -56,7 +56,7 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
            });
            top.forEach("externs", [&](const Fields &fields) {
              externs[fields.text("name")] =
-                 std::make_unique<ExternPool>(fields, runOptions.base);
+                 std::make_unique<ExternPool>(fields, runOptions.base.folder);
            });
            loadData();
            for (auto [name, range] : {std::pair("step", &stepBuffer),

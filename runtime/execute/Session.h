@@ -24,10 +24,11 @@ class ExternPool;
 
 /// How a run is started; the command line of r1c-run field by field.
 struct RunOptions {
-  std::string artifact;       ///< path of step.r1x
-  std::filesystem::path out;  ///< results; created
-  std::filesystem::path base; ///< where relative paths of the step file
-                              ///< are looked for; empty: the artifact's folder
+  std::string artifact;      ///< path of step.r1x
+  std::filesystem::path out; ///< results; created
+  /// Where relative paths of the step file are looked for; no folder: in the
+  /// artifact's, then in the working directory.
+  Base base;
   std::optional<int64_t> steps; ///< instead of every stage's own number
   std::optional<uint64_t> seed; ///< default 0, or that of the resumed run
   int64_t threads = 0;          ///< 0: R1C_THREADS, else all cores

@@ -155,16 +155,14 @@ uint64_t fingerprint(std::string_view bytes, uint64_t start) {
   return start;
 }
 
-fs::path resolvePath(const std::string &path, const fs::path &base) {
-  fs::path direct(path);
+fs::path resolvePath(const std::string &path, const Base &base) {
+  // An absolute path stands for itself.
+  fs::path below = base.folder / path;
   std::error_code code;
-  if (direct.is_absolute() || base.empty())
-    return direct;
-  fs::path below = base / direct;
   // Beside the step file first: a run should not depend on where it is started.
-  if (fs::exists(below, code) || !fs::exists(direct, code))
-    return below;
-  return direct;
+  if (base.orHere && !fs::exists(below, code) && fs::exists(path, code))
+    return path;
+  return below;
 }
 
 } // namespace r1c::runtime

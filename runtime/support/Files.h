@@ -56,10 +56,17 @@ private:
 uint64_t fingerprint(std::string_view bytes,
                      uint64_t start = 0xcbf29ce484222325);
 
-/// Where a path of the step file is: as it stands if absolute, else below
-/// `base` (the folder of the step file or artifact), else from the working
-/// directory.
-fs::path resolvePath(const std::string &path, const fs::path &base);
+/// Where the relative paths of a step file begin.
+struct Base {
+  fs::path folder;
+  /// What `folder` does not have may lie below the working directory: only
+  /// where nobody has named the folder.
+  bool orHere = false;
+};
+
+/// Where a path of the step file is: as it stands if absolute, else as `base`
+/// says.
+fs::path resolvePath(const std::string &path, const Base &base);
 
 } // namespace r1c::runtime
 

@@ -14,8 +14,8 @@ int main(int argc, char **argv) {
   app.add_option("artifact", options.artifact, "what `r1c compile` wrote")
       ->required()
       ->type_name("STEP.r1x");
-  app.add_option("--base", options.base,
-                 "where the step file's relative paths are looked for "
+  app.add_option("--base", options.base.folder,
+                 "where alone the step file's relative paths are looked for "
                  "(default: the artifact's folder, then the current one)")
       ->type_name("DIR")
       ->check(CLI::ExistingDirectory);

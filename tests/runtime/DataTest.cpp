@@ -26,7 +26,7 @@ protected:
                  {"prompt", {{"kind", "plain"}, {"text", "{q}="}}},
                  {"columns", {{"answer", "text"}, {"level", "number"}}}};
     json.update(extra);
-    return DataSet(Fields(json, "data"), directory.path, nullptr, false);
+    return DataSet(Fields(json, "data"), {directory.path}, nullptr, false);
   }
   std::string errorOf(const std::string &lines, Json extra = Json::object()) {
     try {

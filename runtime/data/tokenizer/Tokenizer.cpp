@@ -16,7 +16,7 @@ std::string Tokenizer::chat(const std::string &, const std::string &) const {
 }
 
 std::unique_ptr<Tokenizer> makeTokenizer(const Fields &description,
-                                         const std::filesystem::path &base) {
+                                         const Base &base) {
   std::string kind = description.text("kind");
   if (kind == "characters")
     return makeCharacters(description.text("alphabet"));

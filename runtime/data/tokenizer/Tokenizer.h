@@ -8,6 +8,7 @@
 #ifndef R1C_RUNTIME_DATA_TOKENIZER_TOKENIZER_H
 #define R1C_RUNTIME_DATA_TOKENIZER_TOKENIZER_H
 
+#include "runtime/support/Files.h"
 #include "runtime/support/Json.h"
 #include <filesystem>
 #include <memory>
@@ -45,9 +46,9 @@ public:
   virtual void write(const std::filesystem::path &directory) const = 0;
 };
 
-/// From a policy's "tokenizer" in the manifest; paths are found below `base`.
+/// From a policy's "tokenizer" in the manifest; paths are found by `base`.
 std::unique_ptr<Tokenizer> makeTokenizer(const Fields &description,
-                                         const std::filesystem::path &base);
+                                         const Base &base);
 
 /// "characters": id 0 is the end of a sequence, then the alphabet's code points
 /// in their order.
