@@ -166,6 +166,8 @@ private:
   /// The clock's, which the profile sees too.
   Clock::Seconds takeSeconds();
   void describeRun() const;
+  /// False, with `traceProblem`, if all of it could not be written.
+  bool endTrace();
 
   /// Throws, saying what, if the ranks were started differently.
   void requireSameStart();
@@ -198,7 +200,7 @@ private:
   Range stepBuffer, stepsBuffer;
   size_t stageIndex = 0;
   int64_t lastCheckpointStep = 0, lastCheckpointRound = -1, totalSteps = 0;
-  std::string lastCheckpoint;
+  std::string lastCheckpoint, traceProblem;
 };
 
 /// Runs an artifact; prints one line and returns 1 where it fails. Ctrl-C and

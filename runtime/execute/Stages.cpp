@@ -81,14 +81,21 @@ void Session::runRound(const StageInfo &stage) {
   if (trace) {
     trace->add(concat(stage.name, " round ", roundInStage), "round", begin);
     // Of this run: it may have been resumed at any round.
-    if (++tracedRounds == Trace::rounds)
-      trace.reset();
+    if (++tracedRounds == Trace::rounds && !endTrace())
+      recorderOwner->warn(traceProblem + "; the run goes on without it");
   }
   recorderOwner->endRound(step, takeSeconds(), sampledTokens);
   if (plan->updatesPerRound == 0 || step > before)
     return;
   recorderOwner->warn(concat("stage '", stage.name, "': round ", roundInStage,
                              " kept no sequence, so there was no update"));
+}
+
+bool Session::endTrace() {
+  if (trace)
+    traceProblem = trace->end();
+  trace.reset();
+  return traceProblem.empty();
 }
 
 void Session::describeRun() const {
@@ -242,6 +249,8 @@ bool Session::run() {
       if (stop) {
         recorderOwner->note("stopped at " + lastCheckpoint +
                             "; go on with --resume");
+        if (!endTrace())
+          recorderOwner->warn(traceProblem);
         return false;
       }
     }
@@ -268,6 +277,9 @@ bool Session::run() {
   recorderOwner->summary(places);
   if (profile && collective().isRoot())
     std::fprintf(stderr, "%s", profile->report(counts).c_str());
+  // It was asked for; but first what the run is for is saved.
+  if (!endTrace())
+    throw Error(traceProblem);
   return true;
 }
 

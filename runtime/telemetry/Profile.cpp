@@ -8,8 +8,11 @@
 #include "runtime/telemetry/Profile.h"
 #include "runtime/support/Error.h"
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <map>
 #include <numeric>
+#include <utility>
 
 namespace r1c::runtime {
 
@@ -148,20 +151,34 @@ std::string Profile::report(const PassCounts &c) const {
 // Trace
 //===----------------------------------------------------------------------===//
 
-Trace::Trace(const std::filesystem::path &path)
-    : file(std::fopen(path.c_str(), "w")) {
+Trace::Trace(const std::filesystem::path &place)
+    : path(place), file(std::fopen(place.c_str(), "w")) {
   if (!file)
-    throw Error(path.string(), ": cannot be written");
-  std::fputs("[{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":"
-             "{\"name\":\"r1c\"}},\n"
-             "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":2,"
-             "\"args\":{\"name\":\"between ranks\"}}",
-             file);
+    throw Error(path.string(), ": ", std::strerror(errno));
+  check(
+      std::fputs("[{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":"
+                 "{\"name\":\"r1c\"}},\n"
+                 "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":2,"
+                 "\"args\":{\"name\":\"between ranks\"}}",
+                 file));
 }
 
 Trace::~Trace() {
-  std::fputs("\n]\n", file);
-  std::fclose(file);
+  if (file)
+    end();
+}
+
+std::string Trace::end() {
+  check(std::fputs("\n]\n", file));
+  check(std::fclose(std::exchange(file, nullptr)));
+  return reason ? concat(path.string(), ": the trace could not be written: ",
+                         std::strerror(reason))
+                : "";
+}
+
+void Trace::check(int written) {
+  if (written < 0 && !reason)
+    reason = errno;
 }
 
 void Trace::add(const std::string &name, const char *category, Time begin,
@@ -171,11 +188,12 @@ void Trace::add(const std::string &name, const char *category, Time begin,
   double lasted =
       seconds ? *seconds * 1e6
               : Microseconds(std::chrono::steady_clock::now() - begin).count();
-  std::fprintf(file,
-               ",\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,"
-               "\"tid\":%d,\"ts\":%.2f,\"dur\":%.2f,\"args\":{%s}}",
-               name.c_str(), category, static_cast<int>(row),
-               Microseconds(begin - start).count(), lasted, args.c_str());
+  check(
+      std::fprintf(file,
+                   ",\n{\"name\":\"%s\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,"
+                   "\"tid\":%d,\"ts\":%.2f,\"dur\":%.2f,\"args\":{%s}}",
+                   name.c_str(), category, static_cast<int>(row),
+                   Microseconds(begin - start).count(), lasted, args.c_str()));
 }
 
 } // namespace r1c::runtime

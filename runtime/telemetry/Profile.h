@@ -70,7 +70,7 @@ public:
 
   enum class Row { commands = 1, ranks };
 
-  explicit Trace(const std::filesystem::path &path);
+  explicit Trace(const std::filesystem::path &place);
   ~Trace();
   Trace(const Trace &) = delete;
   Trace &operator=(const Trace &) = delete;
@@ -82,8 +82,17 @@ public:
            std::optional<double> seconds = std::nullopt,
            Row row = Row::commands);
 
+  /// Writes the end of the file; what went wrong since its beginning, with its
+  /// path, or nothing.
+  std::string end();
+
 private:
+  /// Remembers why the first write that failed did so.
+  void check(int written);
+
+  std::filesystem::path path;
   std::FILE *file;
+  int reason = 0; ///< an errno
   Time start = std::chrono::steady_clock::now();
 };
 

@@ -170,6 +170,21 @@ TEST_F(Run, EpochsEndWithTheData) {
   EXPECT_LT(all[4]["tokens"], all[0]["tokens"]);
 }
 
+// What the run is for is saved first.
+TEST_F(Run, ATraceThatCannotBeWrittenIsAnError) {
+  RunOptions o = options(stepManifest(), "out");
+  o.trace = "/dev/full";
+  EXPECT_EQ(
+      errorOf(o),
+      "/dev/full: the trace could not be written: No space left on device");
+  EXPECT_EQ(metrics("out").size(), 6u);
+  EXPECT_TRUE(fs::exists(directory / "out/actor/model.safetensors"));
+  o.trace = directory / "nowhere/trace.json";
+  o.out = directory / "other";
+  EXPECT_NE(errorOf(o).find("nowhere/trace.json: No such file or directory"),
+            std::string::npos);
+}
+
 TEST_F(Run, BadCommandsAreNamedBeforeAnythingRuns) {
   auto expect = [&](const char *message,
                     const std::function<void(Json &)> &change) {
