@@ -114,14 +114,10 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
   manifest.json = parseJson(text, "manifest.json");
   Fields top(manifest.json, "manifest.json");
   manifest.producer = top.text("producer", "");
-  if (top.has("target")) {
-    Fields target = top.object("target");
-    manifest.targetKind = target.text("kind", "cpu");
-    manifest.targetCpu = target.text("cpu", "");
-    manifest.targetFeatures = target.text("features", "");
-  } else {
-    manifest.targetKind = "cpu";
-  }
+  Fields target = top.object("target");
+  manifest.targetKind = target.text("kind");
+  manifest.targetCpu = target.text("cpu");
+  manifest.targetFeatures = target.text("features");
 
   auto unique = [](auto &map, const Fields &fields, size_t index) {
     std::string name = fields.text("name");
@@ -164,6 +160,9 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
     buffer.offset = size(fields, "offset");
     buffer.bytes = size(fields, "bytes");
     buffer.dtype = fields.text("dtype");
+    if (!bytesOf(buffer.dtype))
+      throw Error(fields.where(), ": buffer '", buffer.name,
+                  "': there is no dtype '", buffer.dtype, "'");
     buffer.loc = fields.text("loc", "");
     int64_t end = manifest.arenas[buffer.arena].bytes;
     if (buffer.offset % 64)

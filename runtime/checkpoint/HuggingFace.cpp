@@ -23,7 +23,14 @@ static nlohmann::ordered_json endTokens(const Tokenizer &tokenizer) {
 
 nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   Fields model(policy.model, "policy '" + policy.name + "': model");
-  int64_t hidden = model.integer("hidden"), heads = model.integer("heads", 1);
+  auto size = [&](const char *name, std::optional<int64_t> otherwise = {}) {
+    int64_t value =
+        otherwise ? model.integer(name, *otherwise) : model.integer(name);
+    if (value < 1)
+      throw Error(model.where(), ": '", name, "' = ", value, " is not above 0");
+    return value;
+  };
+  int64_t hidden = size("hidden"), heads = size("heads", 1);
   nlohmann::ordered_json json;
   // Llama's layers, with the additions that Qwen made to them.
   bool norm = model.flag("qk_norm", false),
@@ -34,15 +41,14 @@ nlohmann::ordered_json huggingFaceConfig(const Policy &policy) {
   json["model_type"] = norm ? "qwen3" : bias ? "qwen2" : "llama";
   json["torch_dtype"] = "float32";
   json["hidden_act"] = "silu";
-  json["num_hidden_layers"] = model.integer("layers");
+  json["num_hidden_layers"] = size("layers");
   json["hidden_size"] = hidden;
-  json["intermediate_size"] = model.integer("intermediate", 4 * hidden);
+  json["intermediate_size"] = size("intermediate", 4 * hidden);
   json["num_attention_heads"] = heads;
-  json["num_key_value_heads"] = model.integer("kv_heads", heads);
-  json["head_dim"] = model.integer("head_dim", hidden / heads);
-  json["vocab_size"] = model.integer("vocabulary");
-  json["max_position_embeddings"] =
-      model.integer("positions", model.integer("context", 2048));
+  json["num_key_value_heads"] = size("kv_heads", heads);
+  json["head_dim"] = size("head_dim", hidden / heads);
+  json["vocab_size"] = size("vocabulary");
+  json["max_position_embeddings"] = size("positions", size("context", 2048));
   json["rope_theta"] = model.number("rope_theta", 10000);
   if (double factor = model.number("rope_factor", 1); factor != 1) {
     json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", factor}};

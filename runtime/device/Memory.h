@@ -18,6 +18,17 @@
 
 namespace r1c::runtime {
 
+/// Sizes that an artifact gives, multiplied or added up: the largest there is
+/// where an int64 cannot hold the result, so that it fits nowhere.
+inline int64_t product(int64_t a, int64_t b) {
+  int64_t result;
+  return __builtin_mul_overflow(a, b, &result) ? INT64_MAX : result;
+}
+inline int64_t sum(int64_t a, int64_t b) {
+  int64_t result;
+  return __builtin_add_overflow(a, b, &result) ? INT64_MAX : result;
+}
+
 /// A named range of device memory, from an offset into a buffer to its end.
 struct Range {
   Device *device = nullptr;

@@ -16,7 +16,7 @@ namespace r1c::runtime {
 int64_t Parameter::elements() const {
   int64_t count = 1;
   for (int64_t extent : shape)
-    count *= extent;
+    count = product(count, extent);
   return count;
 }
 
@@ -37,52 +37,52 @@ Range Parameter::layer(int64_t layer) const {
 Policy::Policy(const Fields &d, const Memory &memory, uint32_t index,
                const Base &base)
     : name(d.text("name")), index(index) {
-  within([&] { return "policy '" + name + "'"; },
-         [&] {
-           source = d.get("source");
-           if (d.has("model"))
-             model = d.get("model");
-           trained = d.flag("trained", false);
-           if (d.has("tokenizer"))
-             tokenizer = makeTokenizer(d.object("tokenizer"), base);
-           d.forEach("parameters", [&](const Fields &fields) {
-             Parameter parameter;
-             parameter.name = fields.text("name");
-             parameter.shape = fields.integers("shape");
-             parameter.layers = fields.integer("layers", 0);
-             parameter.range = memory.buffer(fields.text("buffer"));
-             parameter.stride = fields.integer("stride", 0);
-             parameter.init = fields.has("init") ? fields.get("init") : Json();
-             int64_t offset = fields.integer("offset", 0);
-             int64_t end = offset +
-                           (parameter.copies() - 1) * parameter.stride +
-                           parameter.elements() * 4;
-             if (parameter.range.dtype != "f32")
-               throw Error(fields.where(), ": master weights are f32, buffer '",
-                           parameter.range.name, "' is ",
-                           parameter.range.dtype);
-             if (offset < 0 || parameter.stride < 0 || parameter.layers < 0 ||
-                 parameter.elements() < 0 || end > parameter.range.bytes)
-               throw Error(fields.where(), ": '", parameter.name,
-                           "' ends at byte ", end, " of buffer '",
-                           parameter.range.name, "', which has ",
-                           parameter.range.bytes);
-             parameter.range.address += offset;
-             parameter.range.bytes -= offset;
-             parameters.push_back(std::move(parameter));
-           });
-           for (const std::string &buffer : d.texts("state"))
-             state.push_back(memory.buffer(buffer));
-           updates = memory.optional(d, "updates");
-           if (d.has("programs")) {
-             Fields programs = d.object("programs");
-             packName = programs.text("pack", "");
-             rolloutName = programs.text("rollout", "");
-             filteredName = programs.text("rollout.filtered", "");
-           }
-           if (d.has("rollout"))
-             rollout.emplace(d.object("rollout"), memory);
-         });
+  within(
+      [&] { return "policy '" + name + "'"; },
+      [&] {
+        source = d.get("source");
+        if (d.has("model"))
+          model = d.get("model");
+        trained = d.flag("trained", false);
+        if (d.has("tokenizer"))
+          tokenizer = makeTokenizer(d.object("tokenizer"), base);
+        d.forEach("parameters", [&](const Fields &fields) {
+          Parameter parameter;
+          parameter.name = fields.text("name");
+          parameter.shape = fields.integers("shape");
+          parameter.layers = fields.integer("layers", 0);
+          parameter.range = memory.buffer(fields.text("buffer"));
+          parameter.stride = fields.integer("stride", 0);
+          parameter.init = fields.has("init") ? fields.get("init") : Json();
+          int64_t offset = fields.integer("offset", 0);
+          int64_t end =
+              sum(offset, sum(product(parameter.copies() - 1, parameter.stride),
+                              product(parameter.elements(), 4)));
+          if (parameter.range.dtype != "f32")
+            throw Error(fields.where(), ": master weights are f32, buffer '",
+                        parameter.range.name, "' is ", parameter.range.dtype);
+          if (offset < 0 || parameter.stride < 0 || parameter.layers < 0 ||
+              parameter.elements() < 0 || end > parameter.range.bytes)
+            throw Error(fields.where(), ": '", parameter.name,
+                        "' ends at byte ", end, " of buffer '",
+                        parameter.range.name, "', which has ",
+                        parameter.range.bytes);
+          parameter.range.address += offset;
+          parameter.range.bytes -= offset;
+          parameters.push_back(std::move(parameter));
+        });
+        for (const std::string &buffer : d.texts("state"))
+          state.push_back(memory.buffer(buffer));
+        updates = memory.optional(d, "updates");
+        if (d.has("programs")) {
+          Fields programs = d.object("programs");
+          packName = programs.text("pack", "");
+          rolloutName = programs.text("rollout", "");
+          filteredName = programs.text("rollout.filtered", "");
+        }
+        if (d.has("rollout"))
+          rollout.emplace(d.object("rollout"), memory);
+      });
 }
 
 void Policy::initialise(uint64_t seed) const {

@@ -7,6 +7,7 @@
 
 #include "runtime/execute/Session.h"
 #include "runtime/artifact/MemoryPlan.h"
+#include "runtime/checkpoint/HuggingFace.h"
 #include "runtime/collective/nccl/Nccl.h"
 #include "runtime/collective/single/Single.h"
 #include "runtime/device/cpu/Cpu.h"
@@ -51,6 +52,9 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
              auto policy = std::make_unique<Policy>(
                  fields, *memoryOwner,
                  static_cast<uint32_t>(policyOrder.size()), runOptions.base);
+             // What is saved at the end must not fail there.
+             if (policy->trained || !policy->model.is_null())
+               huggingFaceConfig(*policy);
              policyOrder.push_back(policy->name);
              policies[policy->name] = std::move(policy);
            });

@@ -80,14 +80,14 @@ Rollout::Rollout(const Fields &d, const Memory &memory)
   if (kept) {
     if (vocabulary < 1)
       throw Error(d.where(), ": 'kept' needs a 'vocabulary' above 0");
-    fits(kept, slots * vocabulary);
+    fits(kept, product(slots, vocabulary));
   }
   fits(key, 2);
   d.forEach("cache", [&](const Fields &fields) {
     Cache cache{memory.range(fields.get("buffer")), fields.integer("layers", 1),
                 fields.integer("layer_stride", 0), fields.integer("row_bytes")};
-    int64_t end = (cache.layers - 1) * cache.layerStride +
-                  slots * capacityRows * cache.rowBytes;
+    int64_t end = sum(product(cache.layers - 1, cache.layerStride),
+                      product(product(slots, capacityRows), cache.rowBytes));
     if (cache.layers < 1 || cache.layerStride < 0 || cache.rowBytes < 0 ||
         end > cache.range.bytes)
       throw Error(fields.where(), ": ", end, " bytes do not fit in buffer '",

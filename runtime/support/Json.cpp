@@ -63,7 +63,9 @@ std::string Fields::text(const char *name, const std::string &otherwise) const {
 
 int64_t Fields::integer(const char *name) const {
   const Json &field = get(name);
-  if (field.is_number_integer())
+  // What is too large for an int64 is kept as an uint64.
+  if (field.is_number_integer() &&
+      !(field.is_number_unsigned() && field.get<uint64_t>() > INT64_MAX))
     return field.get<int64_t>();
   wrong(name, "an integer");
 }

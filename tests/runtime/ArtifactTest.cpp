@@ -209,6 +209,14 @@ TEST(Manifest, SaysWhatIsWrong) {
          [](Json &j) { j["buffers"][0].erase("bytes"); });
   expect("'bytes' must be an integer, is string",
          [](Json &j) { j["buffers"][0]["bytes"] = "64"; });
+  expect("'bytes' must be an integer, is number",
+         [](Json &j) { j["buffers"][0]["bytes"] = UINT64_MAX; });
+  expect("manifest.json.buffers[0]: buffer 'a': there is no dtype 'f32x'",
+         [](Json &j) { j["buffers"][0]["dtype"] = "f32x"; });
+  expect("'target' is missing", [](Json &j) { j.erase("target"); });
+  for (const char *field : {"kind", "cpu", "features"})
+    expect(concat("manifest.json.target: '", field, "' is missing").c_str(),
+           [&](Json &j) { j["target"].erase(field); });
   expect("no arena 'elsewhere'",
          [](Json &j) { j["buffers"][0]["arena"] = "elsewhere"; });
   expect("behind arena", [](Json &j) { j["buffers"][0]["bytes"] = 65; });

@@ -242,6 +242,55 @@ TEST_F(Run, BadCommandsAreNamedBeforeAnythingRuns) {
     j["kernels"][0]["flops_per_row"] = 4;
   });
   expect("does no update", [&](Json &j) { body(j).erase(6); });
+  // Sizes whose products and sums no int64 holds.
+  constexpr int64_t huge = int64_t(1) << 62;
+  for (const char *name : {"layers", "layer_stride", "row_bytes"})
+    expect("bytes do not fit in buffer 'r.cache' of 800", [&](Json &j) {
+      Json &cache = j["policies"][0]["rollout"]["cache"][0];
+      cache["layers"] = 3;
+      cache["layer_stride"] = 8;
+      cache["row_bytes"] = 1;
+      cache[name] = huge;
+    });
+  expect("bytes do not fit in buffer 'r.cache' of 800",
+         [&](Json &j) { j["policies"][0]["rollout"]["capacity"] = huge; });
+  for (const Json &shape : {Json{huge}, Json{int64_t(1) << 32, huge}})
+    expect("of buffer 'actor.weights', which has 64", [&](Json &j) {
+      j["policies"][0]["parameters"][0]["shape"] = shape;
+    });
+  expect("lie outside buffer 'gradient'", [&](Json &j) {
+    body(j)[6]["body"][2]["arg"] = ref("gradient", INT64_MAX);
+  });
+  for (int64_t count : {huge, int64_t(-1)})
+    expect("lie outside buffer 'gradient'", [&](Json &j) {
+      body(j)[6]["body"][2] = {{"op", "reduce_start"},
+                               {"args", {ref("gradient")}},
+                               {"counts", {count}}};
+    });
+  for (int64_t rows : {huge, int64_t(41), int64_t(0)})
+    expect("is not from 1 to the 40 of a chunk", [&](Json &j) {
+      body(j)[6]["body"][3]["body"].push_back({{"op", "slices"},
+                                               {"set", 0},
+                                               {"view", true},
+                                               {"rows", rows},
+                                               {"to", Json::object()},
+                                               {"body", Json::array()}});
+    });
+  expect("policy 'actor' has no 'model' to be saved with", [&](Json &j) {
+    j["policies"][0].erase("model");
+    j["policies"][0]["trained"] = false;
+  });
+  auto model = [](Json &j) -> Json & { return j["policies"][0]["model"]; };
+  expect("policy 'actor': model: must be an object, is null",
+         [&](Json &j) { j["policies"][0].erase("model"); });
+  expect("policy 'actor': model: 'hidden' is missing",
+         [&](Json &j) { model(j) = Json::object(); });
+  expect("policy 'actor': model: 'layers' must be an integer, is array",
+         [&](Json &j) { model(j)["layers"] = Json::array(); });
+  expect("policy 'actor': model: 'kv_heads' must be an integer, is number",
+         [&](Json &j) { model(j)["kv_heads"] = 1e308; });
+  expect("policy 'actor': model: 'heads' = 0 is not above 0",
+         [&](Json &j) { model(j)["heads"] = 0; });
   expect("which this one lacks",
          [&](Json &j) { j["target"]["features"] = "+avx2,+avx512nonsense"; });
 }

@@ -27,7 +27,7 @@ TemporaryDirectory::~TemporaryDirectory() { fs::remove_all(path); }
 TestManifest::TestManifest() {
   json = {{"format", {{"major", formatMajor}, {"minor", formatMinor}}},
           {"producer", "test"},
-          {"target", {{"kind", "cpu"}}},
+          {"target", {{"kind", "cpu"}, {"cpu", "any"}, {"features", ""}}},
           {"arenas", Json::array()},
           {"buffers", Json::array()},
           {"kernels", Json::array()},

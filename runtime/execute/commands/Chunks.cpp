@@ -96,7 +96,8 @@ public:
         throw Error("buffer '", each->name, "' holds ", each->size(),
                     " elements, a chunk has ", rows, " rows");
     to.vocabulary = fields.integer("vocabulary", 0);
-    if (to.kept && (to.vocabulary < 1 || to.kept.size() < rows * to.vocabulary))
+    if (to.kept &&
+        (to.vocabulary < 1 || to.kept.size() < product(rows, to.vocabulary)))
       throw Error("buffer '", to.kept.name, "' holds ", to.kept.size(),
                   " flags, not a vocabulary of ", to.vocabulary,
                   " for each of ", rows, " rows");
@@ -107,8 +108,10 @@ public:
     if (fields.has("seeds"))
       seeds = Seeds(loader, fields);
     loader.session.limitRows(number, rows);
+    loader.chunkRows = rows;
     body =
         loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
+    loader.chunkRows = 0;
   }
 
   void run(Session &session) override {
@@ -289,8 +292,9 @@ public:
   Slices(Loader &loader, const Fields &fields)
       : number(loader.set(fields)), view(fields.flag("view", false)),
         rows(fields.integer("rows")), to(loader, fields.object("to")) {
-    if (rows < 1)
-      throw Error("'rows' must be at least 1");
+    if (rows < 1 || rows > loader.chunkRows)
+      throw Error("'rows' = ", rows, " is not from 1 to the ", loader.chunkRows,
+                  " of a chunk");
     to.vocabulary = fields.integer("vocabulary", 0);
     bool outer = std::exchange(loader.inSlices, true);
     body =

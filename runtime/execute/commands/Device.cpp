@@ -255,7 +255,8 @@ public:
       operation.reductions.push_back(makeReduction());
       int64_t count = fields.integer("count");
       addRest(operation.reductions,
-              {field(fields, "arg", count * bytesOf("f32"), variable), count},
+              {field(fields, "arg", product(count, bytesOf("f32")), variable),
+               count},
               fields.where());
       size_t number = 0;
       for (auto &reduction : operation.reductions)
@@ -272,7 +273,7 @@ public:
       for (size_t i = 0; i < args.size(); ++i)
         reduction->bucket.push_back(
             {operand(args[i], concat(fields.where(), ".args[", i, "]"),
-                     counts[i] * bytesOf("f32"), variable)
+                     product(counts[i], bytesOf("f32")), variable)
                  .address,
              counts[i]});
       loader.reductions.push_back(reduction);
@@ -352,14 +353,14 @@ private:
     if (stride != 0 && !variable)
       throw Error(where, ": has a stride outside a loop");
     return check(range,
-                 fields.integer("offset", 0) +
-                     (variable ? stride * *variable : 0),
+                 sum(fields.integer("offset", 0),
+                     variable ? product(stride, *variable) : 0),
                  bytes, where);
   }
 
   Operand check(const Range &range, int64_t offset, int64_t bytes,
                 const std::string &where) {
-    if (offset < 0 || offset + bytes > range.bytes)
+    if (offset < 0 || bytes < 0 || sum(offset, bytes) > range.bytes)
       throw Error(where, ": ", bytes, " bytes at ", offset,
                   " lie outside buffer '", range.name, "' of ", range.bytes);
     return {range.address + offset, range.bytes - offset};

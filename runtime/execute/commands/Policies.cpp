@@ -36,6 +36,8 @@ public:
       : policy(loader.policy(fields, "policy")), name(fields.text("name")),
         byValue(fields.has("best")), best(loader.number(fields, "best", 0)),
         keep(fields.integer("keep", byValue ? 1 : 0)), key(loader.key("save")) {
+    if (policy.model.is_null())
+      throw Error("policy '", policy.name, "' has no 'model' to be saved with");
     if (keep < 0)
       throw Error("'keep' must be at least 1");
     if (fs::path(name).filename() != name)
