@@ -100,8 +100,8 @@ Block Loader::loadBlock(const Json &list, const std::string &where,
                   "' cannot stand in a program");
     std::string loc = fields.text("loc", "");
     block.commands.push_back(
-        within([&] { return loc.empty() ? place + " (" + op + ")" : loc; },
-               [&] { return at->second(*this, fields); }));
+        located(loc.empty() ? place + " (" + op + ")" : loc,
+                [&] { return at->second(*this, fields); }));
     block.commands.back()->loc = loc;
     ++i;
   }

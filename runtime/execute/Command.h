@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace r1c::runtime {
@@ -73,6 +74,18 @@ public:
   /// Names a command the same way in every load of an artifact: what a
   /// checkpoint calls its cursor, its last step, its best value.
   std::string key(const std::string &kind);
+  /// Runs `body`; an error that leaves it is told the place, unless a command
+  /// inside has told its own.
+  template <typename Body>
+  auto located(const std::string &place, Body &&body) {
+    try {
+      return body();
+    } catch (Error &error) {
+      if (!place.empty() && !std::exchange(isLocated, true))
+        error.within(place);
+      throw;
+    }
+  }
 
   Session &session;
   Executable &executable;
@@ -86,6 +99,7 @@ public:
 private:
   std::map<std::string, std::unique_ptr<Block>> programs;
   std::map<std::string, int> keys;
+  bool isLocated = false; ///< an error is on its way
 };
 
 using LoadCommand = std::unique_ptr<Command> (*)(Loader &, const Fields &);

@@ -306,6 +306,19 @@ TEST_F(Run, ErrorsAtRunTimeSayWhere) {
       << error;
 }
 
+// Of commands in commands the innermost has the useful place.
+TEST_F(Run, ErrorsAtLoadSayWhereOnce) {
+  TestManifest m = stepManifest();
+  Json &update = m.json["stages"][0]["body"][6], &chunks = update["body"][3];
+  update["loc"] = chunks["loc"] = "step.r1:12:3";
+  chunks["body"][0]["loc"] = "step.r1:12:5";
+  chunks["body"][0]["kernel"] = "nothing";
+  EXPECT_EQ(errorOf(options(m, "out")),
+            (directory / "step.r1x").string() +
+                ": step.r1:12:5: stage 'train'[6].body[3].body[0]: no kernel "
+                "'nothing'");
+}
+
 TEST_F(Run, LoopsAndStrides) {
   TestManifest m = stepManifest();
   m.buffer("x", "f32", 4 * 16);

@@ -387,7 +387,7 @@ std::unique_ptr<Command> loadDeviceRun(Loader &loader, const Json &list,
     if (!isDeviceCommand(fields.text("op")))
       break;
     std::string loc = fields.text("loc", "");
-    within([&] { return loc; }, [&] { runLoader.add(fields, nullptr); });
+    loader.located(loc, [&] { runLoader.add(fields, nullptr); });
     if (run->loc.empty())
       run->loc = loc;
   }
