@@ -74,6 +74,21 @@ Checkpoint readCheckpoint(const fs::path &path) {
           Safetensors(path / "state.safetensors")};
 }
 
+void readingLatest(const fs::path &path, const std::function<void()> &body) {
+  try {
+    body();
+  } catch (const Error &error) {
+    std::vector<fs::path> all = checkpointsIn(path.parent_path());
+    auto at = std::find(all.begin(), all.end(), path);
+    if (at == all.begin())
+      throw Error(error.what(), "; there is no checkpoint before it: start "
+                                "again in another --out");
+    throw Error(error.what(), "; remove ", path.string(),
+                ", and --resume goes on from ",
+                std::prev(at)->filename().string());
+  }
+}
+
 void reloadWritten(DataSet &data, const fs::path &file, int64_t lines,
                    bool cut) {
   std::string text = readFile(file);

@@ -37,6 +37,11 @@ latestCheckpoint(const std::filesystem::path &directory);
 
 Checkpoint readCheckpoint(const std::filesystem::path &path);
 
+/// Runs `body`, which reads the latest checkpoint; an error says how the run
+/// can go on without it.
+void readingLatest(const std::filesystem::path &path,
+                   const std::function<void()> &body);
+
 /// Gives the checkpoint's number of lines of a file that `write` appends to to
 /// the data set again; with `cut` the file is cut back to them.
 void reloadWritten(DataSet &data, const std::filesystem::path &file,

@@ -168,19 +168,24 @@ bool Session::run() {
 
   std::optional<Checkpoint> checkpoint;
   if (latest) {
-    checkpoint = readCheckpoint(*latest);
-    Fields state(checkpoint->state, latest->string());
-    if (state.get("fingerprint") != Json(artifact.fingerprint()))
+    readingLatest(*latest, [&] {
+      checkpoint = readCheckpoint(*latest);
+      Fields state(checkpoint->state, latest->string());
+      state.get("fingerprint");
+      if (!state.get("seed").is_number_unsigned())
+        throw Error(latest->string(), ": 'seed' is no number");
+    });
+    const Json &state = checkpoint->state;
+    if (state.at("fingerprint") != Json(artifact.fingerprint()))
       throw Error(latest->string(), ": was written by another artifact than ",
                   runOptions.artifact,
                   "; resume with the one that began the run");
-    if (!state.get("seed").is_number_unsigned())
-      throw Error(latest->string(), ": 'seed' is no number");
+    const Json &seed = state.at("seed");
     if (!runOptions.seed)
-      seedValue = state.get("seed").get<uint64_t>();
-    else if (Json(*runOptions.seed) != state.get("seed"))
+      seedValue = seed.get<uint64_t>();
+    else if (Json(*runOptions.seed) != seed)
       throw Error("--seed ", *runOptions.seed, ": the run was begun with seed ",
-                  dumpJson(state.get("seed")), "; leave --seed out");
+                  dumpJson(seed), "; leave --seed out");
   }
   setParams();
   // All of the checkpoint, or of the models, is read before a file of the run
@@ -188,12 +193,14 @@ bool Session::run() {
   if (!checkpoint)
     startPolicies();
   else
-    within([&] { return latest->string(); },
-           [&] {
-             restoreState(checkpoint->state);
-             for (auto &[name, range] : stateRanges())
-               checkpoint->restore(name, range);
-           });
+    readingLatest(*latest, [&] {
+      within([&] { return latest->string(); },
+             [&] {
+               restoreState(checkpoint->state);
+               for (auto &[name, range] : stateRanges())
+                 checkpoint->restore(name, range);
+             });
+    });
   recorderOwner = std::make_unique<Recorder>(
       out,
       checkpoint ? std::optional(checkpoint->state.at("files")) : std::nullopt,

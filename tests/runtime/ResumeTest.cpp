@@ -22,7 +22,7 @@ protected:
     for (const auto &entry :
          fs::directory_iterator(directory / "out/checkpoints"))
       checkpoint = entry.path();
-    state = Json::parse(readFile(checkpoint / "state.json"));
+    saved = Json::parse(readFile(checkpoint / "state.json"));
     before = readFile(directory / "out/metrics.jsonl");
   }
   /// The error of resuming, which must leave the metrics as they were.
@@ -41,13 +41,13 @@ protected:
     return resume();
   }
   fs::path checkpoint;
-  Json state;
+  Json saved;
   std::string before;
 };
 
 TEST_F(Resume, DamagedState) {
   auto expect = [&](const char *pointer, const Json &value, const char *words) {
-    Json changed = state;
+    Json changed = saved;
     changed[Json::json_pointer(pointer)] = value;
     std::string error = resume(changed);
     EXPECT_NE(error.find(checkpoint.string() + ": "), std::string::npos)
@@ -66,13 +66,13 @@ TEST_F(Resume, DamagedState) {
   expect("/kept", 3, "'kept' is not what a run writes");
   expect("/cursors", Json::object(), "does not say where");
   expect("/params/lr", "a", "param 'lr' is no number");
-  std::string cursor = state["cursors"].begin().key();
+  std::string cursor = saved["cursors"].begin().key();
   for (size_t at = 0; (at = cursor.find('/', at)) != std::string::npos; at += 2)
     cursor.replace(at, 1, "~1");
   expect(("/cursors/" + cursor + "/taken").c_str(), -7,
          "a place before the beginning");
   // And what was there is still good.
-  EXPECT_EQ(resume(state), "");
+  EXPECT_EQ(resume(saved), "");
 }
 
 TEST_F(Resume, BeforeTheFirstCheckpoint) {
@@ -107,9 +107,14 @@ TEST_F(Resume, DamagedFiles) {
   fs::path file = checkpoint / "state.json";
   for (std::string text : {"", "{", "null"}) {
     writeFile(file, text);
-    EXPECT_NE(resume().find(checkpoint.string()), std::string::npos) << text;
+    std::string error = resume();
+    EXPECT_NE(error.find(checkpoint.string()), std::string::npos) << error;
+    EXPECT_NE(error.find("; there is no checkpoint before it: start again in "
+                         "another --out"),
+              std::string::npos)
+        << error;
   }
-  writeFile(file, dumpJson(state));
+  writeFile(file, dumpJson(saved));
   std::string tensors = readFile(checkpoint / "state.safetensors");
   for (size_t length : {size_t(0), size_t(100), tensors.size() - 1}) {
     writeFile(checkpoint / "state.safetensors", tensors.substr(0, length));
@@ -121,6 +126,27 @@ TEST_F(Resume, DamagedFiles) {
   before = before.substr(0, 10);
   EXPECT_NE(resume().find("is shorter than at the checkpoint"),
             std::string::npos);
+}
+
+TEST_F(Resume, TheCheckpointBeforeADamagedOne) {
+  fs::path older = checkpoint;
+  RunOptions again = options(stepManifest(), "out");
+  again.resume = true;
+  again.steps = 4;
+  ASSERT_EQ(errorOf(again), "");
+  std::string end = state("out");
+  std::vector<Json> curve = metrics("out");
+  before = readFile(directory / "out/metrics.jsonl");
+  checkpoint = older.parent_path() / "round-00000002";
+  writeFile(checkpoint / "state.json", "{");
+  EXPECT_EQ(resume(), checkpoint.string() +
+                          "/state.json: not valid JSON at byte 2; remove " +
+                          checkpoint.string() +
+                          ", and --resume goes on from round-00000001");
+  fs::remove_all(checkpoint);
+  EXPECT_EQ(resume(), "");
+  EXPECT_EQ(state("out"), end);
+  EXPECT_EQ(metrics("out"), curve);
 }
 
 } // namespace
