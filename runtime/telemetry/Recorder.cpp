@@ -145,8 +145,14 @@ void Recorder::addToCurve(const OrderedJson &line) {
   }
 }
 
+/// Dropped records that are named.
+constexpr size_t namedDrops = 5;
+
 Recorder::~Recorder() {
   clearProgress();
+  if (leftOut.size() > namedDrops)
+    print(concat("warning: ", leftOut.size(),
+                 " records of the data were dropped in all"));
   if (silent)
     return;
   std::fclose(metrics);
@@ -297,6 +303,15 @@ void Recorder::warn(const std::string &text) {
     return;
   warned.push_back(text);
   print("warning: " + text);
+}
+
+void Recorder::dropped(const std::string &origin, const std::string &reason) {
+  if (!leftOut.insert(origin).second)
+    return;
+  if (leftOut.size() <= namedDrops)
+    print(concat("warning: ", origin, ": dropped, ", reason));
+  else if (leftOut.size() == namedDrops + 1)
+    print("warning: more records are dropped; they are counted at the end");
 }
 
 void Recorder::note(const std::string &text) {

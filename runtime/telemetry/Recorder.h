@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,9 @@ public:
   /// where progress is off.
   void warn(const std::string &text);
   void note(const std::string &text);
+  /// A record of the data is left out: the first few are named, each once, the
+  /// others counted at the end.
+  void dropped(const std::string &origin, const std::string &reason);
   /// Curve, last values, where results lie.
   void summary(const std::vector<std::string> &places);
 
@@ -84,7 +88,8 @@ private:
   std::vector<Line> lines;
   std::vector<OrderedJson> traces, lastTraces;
   std::vector<std::string> warned;
-  std::vector<double> curve; ///< reward (or loss) by line
+  std::set<std::string> leftOut; ///< origins of dropped records
+  std::vector<double> curve;     ///< reward (or loss) by line
   std::string curveName;
   OrderedJson lastLine;
 };

@@ -160,6 +160,28 @@ TEST_F(Run, PromptsThatDoNotFitAreNamedAndDropped) {
       << error;
 }
 
+TEST_F(Run, ManyDroppedRecordsAreCounted) {
+  std::string text = readFile(directory / "sums.jsonl");
+  for (int i = 0; i < 9; ++i)
+    text += "{\"q\": \"" + std::string(35, '1') + "\", \"answer\": \"x\"}\n";
+  writeFile(directory / "sums.jsonl", text);
+  RunOptions o = options(stepManifest(), "out");
+  testing::internal::CaptureStderr();
+  run(o);
+  std::istringstream said(testing::internal::GetCapturedStderr());
+  std::vector<std::string> all;
+  for (std::string line; std::getline(said, line);)
+    all.push_back(line);
+  ASSERT_EQ(all.size(), 7u);
+  for (int i = 0; i < 5; ++i)
+    EXPECT_NE(all[i].find(": dropped, its prompt of 35 tokens"),
+              std::string::npos)
+        << all[i];
+  EXPECT_EQ(all[5],
+            "warning: more records are dropped; they are counted at the end");
+  EXPECT_EQ(all[6], "warning: 9 records of the data were dropped in all");
+}
+
 TEST_F(Run, EpochsEndWithTheData) {
   TestManifest m = stepManifest();
   m.json["stages"][0]["limit"] = "epochs";

@@ -95,14 +95,14 @@ protected:
                  [&] { return policy.tokenizer->encode(row.prompt); });
     auto length = static_cast<int64_t>(group.prompt.size());
     if (length == 0) {
-      session.recorder().warn(row.origin + ": dropped, its prompt is empty");
+      session.recorder().dropped(row.origin, "its prompt is empty");
       return false;
     }
     if (length + newTokens - 1 <= limit)
       return true;
-    session.recorder().warn(concat(row.origin, ": dropped, its prompt of ",
-                                   length, " tokens and ", newTokens,
-                                   " new ones do not fit in ", limit));
+    session.recorder().dropped(
+        row.origin, concat("its prompt of ", length, " tokens and ", newTokens,
+                           " new ones do not fit in ", limit));
     return false;
   }
 
@@ -422,9 +422,9 @@ private:
       sequences.push_back(std::move(sequence));
     }
     if (most > 0 && static_cast<int64_t>(longest) > most) {
-      session.recorder().warn(concat(row.origin,
-                                     ": dropped, its completion of ", longest,
-                                     " tokens exceeds max_tokens = ", most));
+      session.recorder().dropped(row.origin,
+                                 concat("its completion of ", longest,
+                                        " tokens exceeds max_tokens = ", most));
       return false;
     }
     if (maxGroupSize > 0 &&
