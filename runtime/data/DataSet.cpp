@@ -89,8 +89,10 @@ DataSet::DataSet(const Fields &description, const Base &base,
     for (const auto &[name, kind] : columns.json().items())
       kinds[name] = columns.text(name.c_str());
   }
+  std::string places;
   for (const std::string &file : description.texts("files")) {
     fs::path path = resolvePath(file, base);
+    places += (places.empty() ? "" : ", ") + path.string();
     if (mayBeAbsent && !fs::exists(path))
       continue;
     within([&] { return "data '" + setName + "'"; },
@@ -108,7 +110,7 @@ DataSet::DataSet(const Fields &description, const Base &base,
            });
   }
   if (rows.empty() && !mayBeAbsent)
-    throw Error("data '", setName, "': its files hold no line");
+    throw Error("data '", setName, "': its files hold no line: ", places);
 }
 
 void DataSet::append(const std::string &line, const std::string &origin) {

@@ -61,7 +61,11 @@ TEST_F(Data, ErrorsNameFileAndLine) {
             "data 'd': f.jsonl:1: no column 'q', which the template reads");
   EXPECT_EQ(errorOf("[1]"),
             "data 'd': f.jsonl:1: must be a JSON object, is array");
-  EXPECT_EQ(errorOf("\n"), "data 'd': its files hold no line");
+  writeFile(directory / "g.jsonl", "");
+  std::string place = directory.path.string();
+  EXPECT_EQ(errorOf("\n", {{"files", {"f.jsonl", "g.jsonl"}}}),
+            "data 'd': its files hold no line: " + place + "/f.jsonl, " +
+                place + "/g.jsonl");
 }
 
 TEST_F(Data, Templates) {
