@@ -139,6 +139,18 @@ static void addCheckOptions(CLI::App &app, DriverOptions &options) {
              "Data and model files are not opened.");
 }
 
+/// CLI11 itself would only say that a command is required.
+static void requireCommand(const CLI::App &app, const std::string &name) {
+  std::string known;
+  for (const CLI::App *command : app.get_subcommands({})) {
+    if (command->get_name() == name)
+      return;
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  throw CLI::ParseError("no command '" + name + "'; commands are " + known,
+                        CLI::ExitCodes::ExtrasError);
+}
+
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   std::vector<std::string> arguments(argv + 1, argv + argc);
@@ -203,8 +215,10 @@ int main(int argc, char **argv) {
       "check", "hold losses and policies of a step file against themselves");
   addCheckOptions(*check, options);
 
-  std::reverse(arguments.begin(), arguments.end());
   try {
+    if (!arguments.empty() && arguments[0][0] != '-')
+      requireCommand(app, arguments[0]);
+    std::reverse(arguments.begin(), arguments.end());
     app.parse(arguments);
   } catch (const CLI::ParseError &error) {
     return runtime::exitStatus(app, error);
