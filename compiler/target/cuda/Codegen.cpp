@@ -207,6 +207,10 @@ static LogicalResult assemble(Location loc, const std::string &ptx,
     return emitError(loc, "cannot read what ptxas wrote: ")
            << cubin.getError().message();
   StringRef bytes = (*cubin)->getBuffer();
+  if (!bytes.starts_with("\x7f"
+                         "ELF"))
+    return emitError(loc, "ptxas wrote no cubin: '")
+           << *ptxas << "' ended well, but what it left is no ELF file";
   kernels.cubin.assign(bytes.begin(), bytes.end());
   return success();
 }
