@@ -85,7 +85,7 @@ struct Compilation {
         llvm::StringRef(options.file).ends_with(".mlir")) {
       module =
           parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
-      return module && isAfter(options.phases);
+      return module && isAfter(options.phases) && isFor(options);
     }
     module = compileStepFile(options, *context);
     return module && readPolicies(options);
@@ -127,6 +127,23 @@ struct Compilation {
     module->emitError() << "this is the IR after phase '" << after.getValue()
                         << "', not '" << phases.from
                         << "': write --compile-from=" << after.getValue();
+    return false;
+  }
+
+  /// What the phases from `fuse` on write is for one target.
+  bool isFor(const DriverOptions &options) {
+    bool isForGpu = (*module)->hasAttr(targetAttribute);
+    bool isFused = findPhase("fuse") <= findPhase(options.phases.from);
+    if (isForGpu && options.target == "cpu")
+      module->emitError() << "this is IR for a GPU: write --target, one of "
+                          << cuda::machineNames();
+    else if (!isForGpu && isFused && options.target != "cpu")
+      module->emitError() << "this is IR for a CPU, and --target is "
+                          << options.target
+                          << ": give the step file, or a dump of a phase "
+                             "before 'fuse'";
+    else
+      return true;
     return false;
   }
 };
