@@ -11,14 +11,17 @@
 
 namespace r1c::runtime {
 
-std::string bytesText(double bytes) {
+std::string bytesText(double bytes, double (*round)(double)) {
   const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   size_t unit = 0;
   for (; bytes >= 1024 && unit + 1 < std::size(units); ++unit)
     bytes /= 1024;
   char text[32];
-  std::snprintf(text, sizeof text, bytes < 10 ? "%.1f %s" : "%.0f %s", bytes,
-                units[unit]);
+  if (bytes < 10)
+    std::snprintf(text, sizeof text, "%.1f %s", round(bytes * 10) / 10,
+                  units[unit]);
+  else
+    std::snprintf(text, sizeof text, "%.0f %s", round(bytes), units[unit]);
   return text;
 }
 
@@ -29,7 +32,8 @@ static std::string causeOf(const std::string &arena) {
            arena.compare(arena.size() - end.size(), end.size(), end) == 0;
   };
   if (arena == "activations")
-    return "context, and layers, hidden, intermediate of what is trained";
+    return "context, and layers, hidden, intermediate of what is trained; "
+           "--chunk-rows of r1c";
   if (arena == "tables")
     return "groups, group_size, max_new_tokens; context";
   if (endsWith(".rollout.memory"))
@@ -70,9 +74,10 @@ void requireMemory(const Manifest &manifest, int64_t limit,
   table += "\n the largest buffers, and where they come from";
   for (size_t i = 0; i < std::min<size_t>(8, buffers.size()); ++i)
     table += row(buffers[i].name, buffers[i].bytes, buffers[i].loc);
-  throw Error("needs ", bytesText(static_cast<double>(total)),
+  // Rounded apart: what is needed must read as more than what is offered.
+  throw Error("needs ", bytesText(static_cast<double>(total), std::ceil),
               " of memory, and ", offered, " offers ",
-              bytesText(static_cast<double>(limit)),
+              bytesText(static_cast<double>(limit), std::floor),
               ": make the sizes named below smaller", table);
 }
 

@@ -9,14 +9,15 @@
 #define R1C_RUNTIME_ARTIFACT_MEMORYPLAN_H
 
 #include "runtime/artifact/Manifest.h"
+#include <cmath>
 
 namespace r1c::runtime {
 
 /// What no machine has; a manifest with more is refused.
 constexpr int64_t mostMemory = int64_t(1) << 50;
 
-/// "1.5 GiB"
-std::string bytesText(double bytes);
+/// "1.5 GiB"; `round` as in std::ceil.
+std::string bytesText(double bytes, double (*round)(double) = std::nearbyint);
 
 /// Throws if the arenas take more than `limit` bytes, with a table of them and
 /// of the largest buffers. `offered` says whose limit it is: "--memory".

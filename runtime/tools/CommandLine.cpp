@@ -8,7 +8,9 @@
 #include "runtime/tools/CommandLine.h"
 #include "runtime/artifact/MemoryPlan.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 
 namespace r1c::runtime {
 
@@ -42,6 +44,30 @@ static std::string notSeconds(std::string &text) {
   if (code == std::errc() && rest == end && value > 0 && value <= 1e9)
     return "";
   return concat("'", text, "' is not a number of seconds above 0, up to 1e9");
+}
+
+/// Replaces "1.5G", "16 GiB" or "1e9" by a whole number of bytes.
+static std::string asBytes(std::string &text) {
+  double value = 0;
+  const char *end = text.data() + text.size();
+  auto [rest, code] = std::from_chars(text.data(), end, value);
+  std::string unit(rest, end);
+  std::erase(unit, ' ');
+  std::transform(unit.begin(), unit.end(), unit.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  const std::string prefixes = "kmgtp";
+  size_t power = unit.empty() ? std::string::npos : prefixes.find(unit[0]);
+  if (power != std::string::npos) {
+    value *= std::pow(1024.0, power + 1);
+    unit.erase(0, 1);
+  }
+  bool isUnit = unit.empty() || unit == "b" ||
+                (unit == "ib" && power != std::string::npos);
+  if (code != std::errc() || !isUnit || !(value >= 1 && value <= mostMemory))
+    return concat("'", text, "' is not a size from 1 byte to ",
+                  bytesText(mostMemory), ": write 16G, 1.5G or 500M");
+  text = std::to_string(static_cast<int64_t>(value));
+  return "";
 }
 
 int exitStatus(const CLI::App &app, const CLI::ParseError &error) {
