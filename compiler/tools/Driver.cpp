@@ -204,20 +204,24 @@ struct Fit {
 /// From the fastest to the smallest.
 static SmallVector<Fit> waysToFit(const DriverOptions &options) {
   SmallVector<Fit> ways;
-  const Fit least{1024, recomputeNames[std::size(recomputeNames) - 1]};
+  // Down to what --chunk-rows takes; rows below a context change nothing.
+  auto addLeast = [&] {
+    for (int64_t rows : {1024, 512, 256, 128, 64})
+      ways.push_back({rows, recomputeNames[std::size(recomputeNames) - 1]});
+  };
   if (options.target == "cpu" || options.chunkRows) {
     for (llvm::StringRef recompute : recomputeNames)
       ways.push_back({options.chunkRows, recompute});
     // Chunks of whole groups may have up to twice as many rows.
     if (!options.chunkRows)
-      ways.push_back(least);
+      addLeast();
     return ways;
   }
   // On a GPU rows weigh more than what a layer keeps of them.
   ways.push_back({0, recomputeNames[0]});
   for (llvm::StringRef recompute : recomputeNames)
     ways.push_back({4096, recompute});
-  ways.push_back(least);
+  addLeast();
   return ways;
 }
 

@@ -70,9 +70,10 @@ void printCommands(const json::Array &body, unsigned depth,
     if (op == "dispatch")
       ++dispatches[command.getString("kernel")->str()];
     if (op == "gather")
-      collectives.push_back(llvm::formatv("gather of {0} values a token ({1})",
-                                          command.getArray("values")->size(),
-                                          place));
+      collectives.push_back(llvm::formatv(
+          "gather of {0} value{1} a token ({2})",
+          command.getArray("values")->size(),
+          command.getArray("values")->size() == 1 ? "" : "s", place));
     if (op == "reduce_start") {
       int64_t count = 0;
       for (const json::Value &each : *command.getArray("counts"))

@@ -284,11 +284,30 @@ static LogicalResult readPolicy(rl::PolicyOp policy, StringRef base,
   return success();
 }
 
+/// Where the step file gave no context, only now is known what fits into it.
+static LogicalResult checkSamples(ModuleOp module) {
+  auto walked = module.walk([&](rl::SampleOp sample) {
+    auto policy = module.lookupSymbol<rl::PolicyOp>(sample.getPolicy());
+    // A copy has the shape of what it was copied from.
+    while (auto of = policy.getInit().getAs<FlatSymbolRefAttr>("of"))
+      policy = module.lookupSymbol<rl::PolicyOp>(of.getValue());
+    auto context = policy.getInit().getAs<IntegerAttr>("context");
+    int64_t tokens = sample.getMaxTokenCount();
+    if (!context || tokens <= context.getInt())
+      return WalkResult::advance();
+    sample.emitError("'max_new_tokens' is ")
+        << tokens << ", but '" << sample.getPolicy() << "' has a context of "
+        << context.getInt() << ", the prompt included: write fewer tokens";
+    return WalkResult::interrupt();
+  });
+  return failure(walked.wasInterrupted());
+}
+
 LogicalResult hf::readPolicies(ModuleOp module, StringRef base) {
   int64_t longest = longestSequence(module);
   for (auto policy : module.getOps<rl::PolicyOp>())
     if (policy.getInit().getAs<StringAttr>("kind") == "load" &&
         failed(readPolicy(policy, base, longest)))
       return failure();
-  return success();
+  return checkSamples(module);
 }

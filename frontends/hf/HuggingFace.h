@@ -21,7 +21,7 @@ namespace r1c::hf {
 /// file gives stays, and may not exceed the model's; else it is what the
 /// samples of the program can need with prompts of up to 1024 tokens. Reports
 /// at the policy what cannot be read and which kinds of model are not
-/// supported.
+/// supported, and at a sample that it takes more tokens than its policy has.
 llvm::LogicalResult readPolicies(mlir::ModuleOp module, llvm::StringRef base);
 
 /// The sizes in the text of a config.json: every key of `ModelConfig`, except

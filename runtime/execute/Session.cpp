@@ -45,7 +45,7 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
            if (runOptions.profile)
              profile.emplace(manifest);
            if (!runOptions.trace.empty() && collective().isRoot())
-             trace.emplace(runOptions.trace);
+             traceOwner.emplace(runOptions.trace);
 
            Fields top(manifest.json, "manifest.json");
            top.forEach("policies", [&](const Fields &fields) {

@@ -124,10 +124,11 @@ public:
 
   Clock clock;
   std::optional<Profile> profile;
-  std::optional<Trace> trace; ///< while rounds are traced
-  bool recording = false;     ///< device commands are being recorded, not run
+  std::optional<Trace> traceOwner;
+  Trace *trace = nullptr; ///< while rounds are traced
+  bool recording = false; ///< device commands are being recorded, not run
   PassCounts counts;
-  int64_t tracedRounds = 0;
+  int64_t tracedRounds = 0; ///< of this stage, in this run
   bool errorLocated = false;
 
   std::map<int64_t, SetState> sets;

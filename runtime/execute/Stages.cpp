@@ -80,9 +80,14 @@ void Session::runRound(const StageInfo &stage) {
   plan->body.run(*this);
   if (trace) {
     trace->add(concat(stage.name, " round ", roundInStage), "round", begin);
-    // Of this run: it may have been resumed at any round.
-    if (++tracedRounds == Trace::rounds && !endTrace())
-      recorderOwner->warn(traceProblem + "; the run goes on without it");
+    if (++tracedRounds == Trace::rounds) {
+      trace = nullptr;
+      // Said now, too: the run may take long.
+      std::string problem = traceOwner->flush();
+      if (traceProblem.empty() && !problem.empty())
+        recorderOwner->warn(problem + "; the run goes on without it");
+      traceProblem = problem;
+    }
   }
   recorderOwner->endRound(step, takeSeconds(), sampledTokens);
   if (plan->updatesPerRound == 0 || step > before)
@@ -92,9 +97,10 @@ void Session::runRound(const StageInfo &stage) {
 }
 
 bool Session::endTrace() {
-  if (trace)
-    traceProblem = trace->end();
-  trace.reset();
+  trace = nullptr;
+  if (traceOwner)
+    traceProblem = traceOwner->end();
+  traceOwner.reset();
   return traceProblem.empty();
 }
 
@@ -231,6 +237,9 @@ bool Session::run() {
     plan = &plans[stageIndex];
     recorderOwner->beginStage(stage.name,
                               plan->updatesPerRound ? stageSteps(stage) : -1);
+    // From here on, wherever a resumed run goes on.
+    trace = traceOwner ? &*traceOwner : nullptr;
+    tracedRounds = 0;
     while (!finished(stage)) {
       if (roundCut)
         recorderOwner->warn(concat(

@@ -119,6 +119,8 @@ std::string Profile::byKernel() const {
 }
 
 std::string Profile::report(const PassCounts &c) const {
+  if (sum(rounds) == 0)
+    return "no round was run: there is nothing to profile\n";
   auto number = [](int64_t n) { return static_cast<long long>(n); };
   std::string text = byPart();
   if (c.sampledRows)
@@ -171,6 +173,15 @@ Trace::~Trace() {
 std::string Trace::end() {
   check(std::fputs("\n]\n", file));
   check(std::fclose(std::exchange(file, nullptr)));
+  return problem();
+}
+
+std::string Trace::flush() {
+  check(std::fflush(file));
+  return problem();
+}
+
+std::string Trace::problem() const {
   return reason ? concat(path.string(), ": the trace could not be written: ",
                          std::strerror(reason))
                 : "";

@@ -60,13 +60,13 @@ private:
   Clock::Seconds rounds{};
 };
 
-/// A trace of the first rounds in Chrome's JSON array format, which Perfetto
-/// opens (--trace). Events nest; times are microseconds since the start. A
-/// file without its end, as a killed run leaves it, opens too.
+/// A trace of a stage's first rounds in Chrome's JSON array format, which
+/// Perfetto opens (--trace). Events nest; times are microseconds since the
+/// start. A file without its end, as a killed run leaves it, opens too.
 class Trace {
 public:
   using Time = std::chrono::steady_clock::time_point;
-  static constexpr int64_t rounds = 3; ///< a megabyte or more each
+  static constexpr int64_t rounds = 3; ///< of a stage; a megabyte or more each
 
   enum class Row { commands = 1, ranks };
 
@@ -82,13 +82,15 @@ public:
            std::optional<double> seconds = std::nullopt,
            Row row = Row::commands);
 
-  /// Writes the end of the file; what went wrong since its beginning, with its
-  /// path, or nothing.
+  /// What went wrong since the beginning, with the file's path, or nothing.
+  std::string flush();
+  /// The same, with the end of the file written.
   std::string end();
 
 private:
   /// Remembers why the first write that failed did so.
   void check(int written);
+  std::string problem() const;
 
   std::filesystem::path path;
   std::FILE *file;

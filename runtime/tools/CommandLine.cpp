@@ -77,8 +77,7 @@ int exitStatus(const CLI::App &app, const CLI::ParseError &error) {
 void addMemoryOption(CLI::App &app, uint64_t &bytes, const std::string &help) {
   app.add_option("--memory", bytes, help)
       ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->check(whole<uint64_t>(1, mostMemory));
+      ->transform(CLI::Validator(asBytes, ""));
 }
 
 void addRunOptions(CLI::App &app, RunOptions &options) {
@@ -138,8 +137,10 @@ void addRunOptions(CLI::App &app, RunOptions &options) {
   app.add_flag("--profile", options.profile,
                "where the time goes, at the end: by part of the round, by "
                "kernel");
-  app.add_option("--trace", options.trace,
-                 "a trace of the first 3 rounds, which ui.perfetto.dev opens")
+  app.add_option(
+         "--trace", options.trace,
+         "a trace of each stage's first 3 rounds, which ui.perfetto.dev "
+         "opens")
       ->type_name("FILE");
 }
 

@@ -276,9 +276,9 @@ void Differentiator::explain() {
       numbers += type.getRank() == 2 ? type.getDimSize(1) : 1;
   if (!saved.empty())
     remark::passed(forward.getLoc(), kind)
-        << remark::add("reads {0} numbers a row that the forward pass saves: "
-                       "{1}",
-                       numbers, namesOf(saved))
+        << remark::add("reads {0} number{1} a row that the forward pass saves: "
+                       "{2}",
+                       numbers, numbers == 1 ? "" : "s", namesOf(saved))
         << remark::metric("NumbersPerRow", numbers);
   if (!again.empty())
     remark::missed(forward.getLoc(), kind)

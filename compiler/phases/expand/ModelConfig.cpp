@@ -155,11 +155,21 @@ ModelConfig::verify(function_ref<InFlightDiagnostic()> emitError) const {
     return emitError() << "'rope_high' = " << ropeHigh
                        << " of a policy must be above 'rope_low' = " << ropeLow;
   // A bfloat16 product takes two terms a step.
-  if (bf16 && (hidden % 2 || intermediate % 2 || vocabulary % 2))
-    return emitError() << "bfloat16 weights need even sizes, but hidden = "
-                       << hidden << ", intermediate = " << intermediate
-                       << ", vocabulary = " << vocabulary
-                       << ": write --weights=float32";
+  if (bf16) {
+    std::string odd;
+    for (auto [name, size] : {std::pair("hidden", hidden),
+                              {"intermediate", intermediate},
+                              {"vocabulary", vocabulary}})
+      if (size % 2)
+        odd +=
+            llvm::formatv("{0}{1} = {2}", odd.empty() ? "" : ", ", name, size);
+    if (!odd.empty())
+      return emitError() << "bfloat16 weights need even sizes, but " << odd
+                         << ": write --weights=float32, or one more"
+                         << (vocabulary % 2 ? " (of a vocabulary: a character "
+                                              "more in characters(...))"
+                                            : "");
+  }
   if (positions && context > positions)
     return emitError() << "context = " << context << " is more than the "
                        << positions << " positions of the model";
