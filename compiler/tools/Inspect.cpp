@@ -11,6 +11,7 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MathExtras.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <set>
@@ -54,26 +55,62 @@ void printMemory(const json::Object &manifest) {
   llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "all", bytesText(total));
 }
 
-/// One line a command, indented by its depth; counts dispatches by kernel.
-void printCommands(const json::Array &body, unsigned depth,
-                   std::map<std::string, unsigned> &dispatches,
-                   std::vector<std::string> &collectives, int64_t times = 1) {
+/// Where a command comes from, without the folders of the file.
+llvm::StringRef placeOf(const json::Object &command) {
+  return llvm::sys::path::filename(command.getString("loc").value_or(""));
+}
+
+/// The commands of programs and stages, and what they come to.
+class Listing {
+public:
+  explicit Listing(const json::Array &all) : all(all) {
+    for (const json::Value &value : all) {
+      const json::Object &kernel = *value.getAsObject();
+      kernels[kernel.getString("name")->str()] = {&kernel};
+    }
+  }
+  /// One line a command, indented by its depth.
+  void print(const json::Array &body, unsigned depth = 0, int64_t times = 1);
+  /// One line a kernel that some command dispatches.
+  void printKernels() const;
+
+  std::vector<std::string> collectives;
+
+private:
+  struct Kernel {
+    const json::Object *object = nullptr;
+    unsigned commands = 0;
+  };
+  llvm::StringRef purpose(llvm::StringRef kernel) const {
+    return kernels.at(kernel.str()).object->getString("what").value_or("");
+  }
+
+  const json::Array &all; ///< kernels in order
+  std::map<std::string, Kernel> kernels;
+};
+
+void Listing::print(const json::Array &body, unsigned depth, int64_t times) {
   for (const json::Value &value : body) {
     const json::Object &command = *value.getAsObject();
-    std::string op = command.getString("op").value_or("").str();
+    llvm::StringRef op = command.getString("op").value_or("");
     std::string what;
     for (const char *key :
          {"kernel", "policy", "function", "field", "name", "program"})
       if (auto text = command.getString(key))
         what += (" " + *text).str();
-    std::string place = command.getString("loc").value_or("").str();
-    if (op == "dispatch")
-      ++dispatches[command.getString("kernel")->str()];
-    if (op == "gather")
-      collectives.push_back(llvm::formatv(
-          "gather of {0} value{1} a token ({2})",
-          command.getArray("values")->size(),
-          command.getArray("values")->size() == 1 ? "" : "s", place));
+    std::string place = placeOf(command).str();
+    if (op == "dispatch") {
+      llvm::StringRef kernel = *command.getString("kernel");
+      ++kernels[kernel.str()].commands;
+      if (!purpose(kernel).empty())
+        what += (" " + purpose(kernel)).str();
+    }
+    if (op == "gather") {
+      size_t count = command.getArray("values")->size();
+      collectives.push_back(
+          llvm::formatv("gather of {0} value{1} a token ({2})", count,
+                        count == 1 ? "" : "s", place));
+    }
     if (op == "reduce_start") {
       int64_t count = 0;
       for (const json::Value &each : *command.getArray("counts"))
@@ -90,11 +127,37 @@ void printCommands(const json::Array &body, unsigned depth,
     llvm::outs() << llvm::formatv("  {0}{1}{2}  {3}\n",
                                   std::string(2 * depth, ' '), op, what, place);
     if (const json::Array *inner = command.getArray("body"))
-      printCommands(*inner, depth + 1, dispatches, collectives,
-                    op == "loop" ? (*command.getInteger("to") -
-                                    *command.getInteger("from")) /
-                                       *command.getInteger("step")
-                                 : times);
+      print(*inner, depth + 1,
+            op == "loop"
+                ? (*command.getInteger("to") - *command.getInteger("from")) /
+                      *command.getInteger("step")
+                : times);
+  }
+}
+
+void Listing::printKernels() const {
+  llvm::outs() << "kernels: how many commands call each, and its work\n";
+  for (const json::Value &value : all) {
+    std::string name = value.getAsObject()->getString("name")->str();
+    const Kernel &kernel = kernels.at(name);
+    if (!kernel.commands)
+      continue;
+    std::string line = llvm::formatv(
+        "  {0,-36} {1,4}", (name + " " + purpose(name)).str(), kernel.commands);
+    auto number = [&](const json::Object *of, const char *key) {
+      return of ? of->getNumber(key).value_or(0) : 0;
+    };
+    if (double flops = number(kernel.object, "flops_per_row"))
+      line += llvm::formatv("  {0:f3} Mflop a row, {1} once", flops / 1e6,
+                            bytesText(number(kernel.object, "bytes")));
+    if (const json::Object *launch = kernel.object->getObject("launch"))
+      line += llvm::formatv("  {0:f0} threads, {1} shared",
+                            number(launch, "threads"),
+                            bytesText(number(launch, "shared")));
+    if (const json::Object *usage = kernel.object->getObject("usage"))
+      line += llvm::formatv(", {0:f0} registers{1}", number(usage, "registers"),
+                            number(usage, "spilled") ? ", spills" : "");
+    llvm::outs() << line << "\n";
   }
 }
 
@@ -127,7 +190,7 @@ void printPasses(const json::Array &body, int64_t times,
   for (const json::Value &value : body) {
     const json::Object &command = *value.getAsObject();
     llvm::StringRef op = *command.getString("op");
-    std::string place = command.getString("loc").value_or("").str();
+    llvm::StringRef place = placeOf(command);
     std::string policy = command.getString("policy").value_or("").str();
     if (op == "sample") {
       active.insert(policy);
@@ -205,35 +268,21 @@ int r1c::inspectMain(const DriverOptions &options) {
       bytesText(artifact.constants.size()));
   printMemory(manifest);
   printPasses(manifest);
-  std::map<std::string, unsigned> dispatches;
-  std::vector<std::string> collectives;
+  Listing listing(*manifest.getArray("kernels"));
   for (const auto &entry : *manifest.getObject("programs")) {
     llvm::outs() << "program " << entry.first << "\n";
-    printCommands(*entry.second.getAsArray(), 0, dispatches, collectives);
+    listing.print(*entry.second.getAsArray());
   }
   for (const json::Value &value : *manifest.getArray("stages")) {
     const json::Object &stage = *value.getAsObject();
     llvm::outs() << llvm::formatv(
         "stage {0}: {1} {2}\n", *stage.getString("name"),
         stage.getInteger("count").value_or(0), *stage.getString("limit"));
-    printCommands(*stage.getArray("body"), 0, dispatches, collectives);
+    listing.print(*stage.getArray("body"));
   }
-  llvm::outs() << "kernels, and where they stand in how many commands\n";
-  std::map<std::string, const json::Object *> usage;
-  for (const json::Value &value : *manifest.getArray("kernels")) {
-    const json::Object &kernel = *value.getAsObject();
-    usage[kernel.getString("name")->str()] = kernel.getObject("usage");
-  }
-  for (auto &[kernel, count] : dispatches) {
-    llvm::outs() << llvm::formatv("  {0,-28} {1,6}", kernel, count);
-    if (const json::Object *of = usage[kernel])
-      llvm::outs() << llvm::formatv(
-          "  {0,4} registers{1}", of->getInteger("registers").value_or(0),
-          of->getInteger("spilled").value_or(0) ? ", spills" : "");
-    llvm::outs() << "\n";
-  }
+  listing.printKernels();
   llvm::outs() << "collectives, in order\n";
-  for (const std::string &line : collectives)
+  for (const std::string &line : listing.collectives)
     llvm::outs() << "  " << line << "\n";
   return 0;
 }

@@ -92,7 +92,6 @@ public:
   const Memory &memory;
   std::string scope; ///< the stage or program that is being loaded
   bool inUpdate = false, inEvery = false, inSlices = false;
-  int64_t chunkRows = 0; ///< of the `chunks` that is being loaded; 0: none is
   /// Those that no all_reduce waits for yet.
   std::vector<std::shared_ptr<Reduction>> reductions;
 

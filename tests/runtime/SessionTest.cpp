@@ -289,8 +289,8 @@ TEST_F(Run, BadCommandsAreNamedBeforeAnythingRuns) {
                                {"args", {ref("gradient")}},
                                {"counts", {count}}};
     });
-  for (int64_t rows : {huge, int64_t(41), int64_t(0)})
-    expect("is not from 1 to the 40 of a chunk", [&](Json &j) {
+  for (int64_t rows : {-huge, int64_t(0)})
+    expect("is not above 0", [&](Json &j) {
       body(j)[6]["body"][3]["body"].push_back({{"op", "slices"},
                                                {"set", 0},
                                                {"view", true},

@@ -108,10 +108,8 @@ public:
     if (fields.has("seeds"))
       seeds = Seeds(loader, fields);
     loader.session.limitRows(number, rows);
-    loader.chunkRows = rows;
     body =
         loader.loadBlock(fields.get("body"), fields.where() + ".body", false);
-    loader.chunkRows = 0;
   }
 
   void run(Session &session) override {
@@ -292,9 +290,8 @@ public:
   Slices(Loader &loader, const Fields &fields)
       : number(loader.set(fields)), view(fields.flag("view", false)),
         rows(fields.integer("rows")), to(loader, fields.object("to")) {
-    if (rows < 1 || rows > loader.chunkRows)
-      throw Error("'rows' = ", rows, " is not from 1 to the ", loader.chunkRows,
-                  " of a chunk");
+    if (rows < 1)
+      throw Error("'rows' = ", rows, " is not above 0");
     to.vocabulary = fields.integer("vocabulary", 0);
     bool outer = std::exchange(loader.inSlices, true);
     body =
