@@ -175,7 +175,14 @@ LogicalResult r1c::kernels::buildRowCpu(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildRowCuda(Kernel &k) {
-  k.launch->blocksPerSm = 3; // for 80 registers: a row's loads at once
+  // For 80 registers, a row's loads at once; more inputs take more.
+  auto isElement = [](Attribute access) {
+    return cast<kern::AccessAttr>(access).getKind() ==
+           kern::AccessKind::element;
+  };
+  auto op = cast<kern::RowOp>(k.op);
+  int64_t inputs = llvm::count_if(op.getAccess(), isElement);
+  k.launch->blocksPerSm = inputs > 3 ? 2 : 3;
   RowBuilder(k, 1).build();
   return success();
 }
