@@ -15,9 +15,8 @@ namespace r1c::kernels {
 /// The most rows of a register tile: 14 x 32 accumulators fill 28 of 32 vector
 /// registers; without AVX-512 3 x 32 fill 12 of 16.
 inline int64_t tileRows(const CpuFeatures &f) { return f.avx512 ? 14 : 3; }
-/// Rows of a tile that takes two panels at once, 6 x 64: 34 instructions for 24
-/// multiply-adds instead of 46 for 28, which counts where two threads share a
-/// core. It reads B twice as often.
+/// Rows of a tile that takes two panels at once, 6 x 64: 10 loads for 24
+/// multiply-adds instead of 16 for 28. It reads B twice as often.
 constexpr int64_t wideRows = 6;
 
 /// A function for each height:
