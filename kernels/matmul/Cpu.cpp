@@ -79,6 +79,12 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
   bool copies = depth * bytesOf(element) % 4096 == 0;
   int64_t pad = copies ? 64 / bytesOf(element) : 0;
 
+  // Each height is a function more to compile.
+  SmallVector<int64_t> heights;
+  if (fits) {
+    heights = llvm::to_vector(llvm::seq<int64_t>(1, wideRows + 1));
+    heights.push_back(height);
+  }
   Tiles tiles{"tile",
               element,
               copies ? partSteps + 16 : steps,
@@ -86,7 +92,7 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
               panelBytes,
               init || cut,
               direct,
-              /*heights=*/{},
+              heights,
               /*fetchNext=*/fits};
   tiles.make(k);
   func::FuncOp epilogue =

@@ -64,8 +64,9 @@ struct Share {
 Share shareProduct(Kernel &k, Value rows, int64_t panels, int64_t rowUnit,
                    int64_t panelUnit = 1);
 
-/// Tiles that cover rows [first, last): one of up to `highest` rows, for which
-/// B comes from memory (0: none), and then such of nearly equal height.
+/// Tiles that cover rows [first, last): one of `highest` rows where there are
+/// as many, for which B comes from memory, and then such of nearly equal
+/// height, at most `height`.
 struct Tiling {
   Tiling(Kernel &k, Value first, Value last, int64_t height,
          int64_t highest = 0);

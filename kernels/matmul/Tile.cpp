@@ -281,7 +281,9 @@ Tiling::Tiling(Kernel &k, Value first, Value last, int64_t height,
                int64_t highest)
     : e(k.e), hasHighest(highest > height) {
   Value rows = e.max(e.sub(last, first), e.i64(0));
-  high = hasHighest ? e.min(rows, e.i64(highest)) : e.i64(0);
+  high = hasHighest
+             ? e.select(e.less(rows, e.i64(highest)), e.i64(0), e.i64(highest))
+             : e.i64(0);
   this->first = e.add(first, high);
   rows = e.sub(rows, high);
   count = e.div(e.add(rows, height - 1), height);
@@ -293,7 +295,7 @@ Tiling::Tiling(Kernel &k, Value first, Value last, int64_t height,
 }
 
 std::pair<Value, Value> Tiling::tile(Value t) const {
-  Value number = hasHighest ? e.add(t, -1) : t;
+  Value number = hasHighest ? e.sub(t, e.min(high, e.i64(1))) : t;
   Value extra = arith::ExtUIOp::create(e.b, e.loc, e.b.getI64Type(),
                                        e.less(number, more));
   Value row = e.add(first, e.add(e.mul(number, base), e.min(number, more)));
