@@ -4,57 +4,33 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// Shapes of a model of 135 M parameters: 576 wide, 9 heads of 64, 3 key-value
-// heads, vocabulary 49152. GB/s count each operand and result once.
+// Shapes of a model of 135 M parameters: 576 wide, 1536 in its layers' middle,
+// vocabulary 49152. Bytes count each operand and result once; the peak is that
+// of reading memory, which what a cache holds may exceed.
 //===----------------------------------------------------------------------===//
 
-#include "bench/Kernels.h"
-#include <benchmark/benchmark.h>
-#include <cstdlib>
-#include <memory>
-#include <random>
-#include <vector>
+#include "bench/Rounds.h"
+#include <algorithm>
+
+using namespace r1c::bench;
 
 namespace {
 
-using Buffer = std::shared_ptr<void>;
+struct Layer {
+  const char *name, *text;
+  std::optional<int64_t> rows;
+  std::vector<Buffer> buffers;
+  double bytes;
+};
 
-Buffer floats(size_t count) {
-  Buffer b(std::aligned_alloc(64, (count * 4 + 127) / 64 * 64), std::free);
-  std::mt19937 g(count);
-  std::uniform_real_distribution<float> d(-1, 1);
-  for (size_t i = 0; i < count; ++i)
-    static_cast<float *>(b.get())[i] = d(g);
+Buffer floats(size_t count) { return normals(count, false, 1, count); }
+Buffer ints(size_t count) {
+  Buffer b = allocate(count * 4);
+  std::fill_n(static_cast<int32_t *>(b.get()), count, 7);
   return b;
 }
 
-Buffer ints(const std::vector<int32_t> &v) {
-  Buffer b(std::aligned_alloc(64, (v.size() * 4 + 127) / 64 * 64), std::free);
-  std::copy(v.begin(), v.end(), static_cast<int32_t *>(b.get()));
-  return b;
-}
-
-void run(benchmark::State &state, const std::string &text,
-         const std::vector<Buffer> &buffers, int64_t size, double bytes,
-         double flops) {
-  auto kernel = r1c::bench::compile(text, "k");
-  std::vector<void *> args;
-  for (const Buffer &b : buffers)
-    args.push_back(b.get());
-  if (size >= 0)
-    args.push_back(&size);
-  for (auto _ : state)
-    kernel(args.data(), 0, 1);
-  auto rate = benchmark::Counter::kIsIterationInvariantRate;
-  if (bytes > 0)
-    state.counters["GB/s"] = benchmark::Counter(bytes * 1e-9, rate);
-  if (flops > 0)
-    state.counters["GF/s"] = benchmark::Counter(flops * 1e-9, rate);
-}
-
-void norm(benchmark::State &state) {
-  int64_t rows = 1024;
-  run(state, R"(
+const char *normText = R"(
 func.func @k(%x: tensor<?x576xf32>, %w: tensor<576xf32>) -> tensor<?x576xf32> attributes {kern.kernel} {
   %y = kern.row (%xv = %x : element tensor<?x576xf32>, %wv = %w : column tensor<576xf32>) -> (element tensor<?x576xf32>) {
     %n = arith.constant 576.0 : f32
@@ -69,15 +45,10 @@ func.func @k(%x: tensor<?x576xf32>, %w: tensor<576xf32>) -> tensor<?x576xf32> at
     kern.yield %q : f32
   }
   return %y : tensor<?x576xf32>
-})",
-      {floats(rows * 576), floats(576), floats(rows * 576)}, rows,
-      rows * 576 * 8, 0);
 }
-BENCHMARK(norm);
+)";
 
-void logProbability(benchmark::State &state) {
-  int64_t rows = 32, n = 49152;
-  run(state, R"(
+const char *logProbabilityText = R"(
 func.func @k(%z: tensor<?x49152xf32>, %target: tensor<?xi32>) -> (tensor<?xf32>, tensor<?xf32>) attributes {kern.kernel} {
   %y:2 = kern.row (%u = %z : element tensor<?x49152xf32>, %tv = %target : row tensor<?xi32>) -> (row tensor<?xf32>, row tensor<?xf32>) {
     %zero = arith.constant 0.0 : f32
@@ -95,16 +66,10 @@ func.func @k(%z: tensor<?x49152xf32>, %target: tensor<?xi32>) -> (tensor<?xf32>,
     kern.yield %logp, %lse : f32, f32
   }
   return %y#0, %y#1 : tensor<?xf32>, tensor<?xf32>
-})",
-      {floats(rows * n), ints(std::vector<int32_t>(rows, 7)), floats(rows),
-       floats(rows)},
-      rows, rows * n * 4, 0);
 }
-BENCHMARK(logProbability);
+)";
 
-void gumbelSample(benchmark::State &state) {
-  int64_t rows = 32, n = 49152;
-  run(state, R"(
+const char *gumbelSampleText = R"(
 func.func @k(%z: tensor<?x49152xf32>, %c: tensor<?x4xi32>) -> tensor<?xi32> attributes {kern.kernel} {
   %y = kern.row (%u = %z : element tensor<?x49152xf32>, %c0 = %c : row[0] tensor<?x4xi32>, %c1 = %c : row[1] tensor<?x4xi32>, %c2 = %c : row[2] tensor<?x4xi32>) -> (row tensor<?xi32>) {
     %scale = arith.constant 2.3283064e-10 : f32
@@ -120,84 +85,24 @@ func.func @k(%z: tensor<?x49152xf32>, %c: tensor<?x4xi32>) -> tensor<?xi32> attr
     kern.yield %a : i32
   }
   return %y : tensor<?xi32>
-})",
-      {floats(rows * n), ints(std::vector<int32_t>(rows * 4, 7)), floats(rows)},
-      rows, rows * n * 4, 0);
 }
-BENCHMARK(gumbelSample);
+)";
 
-const char *attentionText = R"(
-func.func @k(%q: tensor<?x576xf32>, %k: tensor<?x192xf32>, %v: tensor<?x192xf32>, %p: tensor<?xi32>, %b: tensor<?xi32>) -> (tensor<?x576xf32>, tensor<?x9xf32>) attributes {kern.kernel} {
-  %0:2 = kern.attention %q, %k, %v at %p from %b {heads = 9, kv_heads = 3, scale = 0.125 : f32} : tensor<?x576xf32>, tensor<?x192xf32>, tensor<?x192xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x576xf32>, tensor<?x9xf32>
-  return %0#0, %0#1 : tensor<?x576xf32>, tensor<?x9xf32>
-})";
-
-void attention(benchmark::State &state) {
-  int64_t rows = state.range(0);
-  std::vector<int32_t> positions, bases(rows, 0);
-  for (int64_t i = 0; i < rows; ++i)
-    positions.push_back(i);
-  run(state, attentionText,
-      {floats(rows * 576), floats(rows * 192), floats(rows * 192),
-       ints(positions), ints(bases), floats(rows * 576), floats(rows * 9)},
-      rows, 0, 2.0 * rows * rows * 576);
-}
-BENCHMARK(attention)->Arg(256)->Arg(1024)->Unit(benchmark::kMillisecond);
-
-void attentionBackward(benchmark::State &state) {
-  int64_t rows = state.range(0);
-  // Probabilities of any sum are as fast.
-  run(state, R"(
-func.func @k(%q: tensor<?x576xf32>, %k: tensor<?x192xf32>, %v: tensor<?x192xf32>, %o: tensor<?x576xf32>, %l: tensor<?x9xf32>, %g: tensor<?x576xf32>, %off: tensor<?xi32>) -> (tensor<?x576xf32>, tensor<?x192xf32>, tensor<?x192xf32>) attributes {kern.kernel} {
-  %0:3 = kern.attention_backward %q, %k, %v out %o lse %l seed %g offsets %off {heads = 9, kv_heads = 3, scale = 0.125 : f32} : tensor<?x576xf32>, tensor<?x192xf32>, tensor<?x192xf32>, tensor<?x576xf32>, tensor<?x9xf32>, tensor<?x576xf32>, tensor<?xi32> -> tensor<?x576xf32>, tensor<?x192xf32>, tensor<?x192xf32>
-  return %0#0, %0#1, %0#2 : tensor<?x576xf32>, tensor<?x192xf32>, tensor<?x192xf32>
-})",
-      {floats(rows * 576), floats(rows * 192), floats(rows * 192),
-       floats(rows * 576), floats(rows * 9), floats(rows * 576),
-       ints({0, (int32_t)rows}), floats(rows * 576), floats(rows * 192),
-       floats(rows * 192)},
-      1, 0, 2.5 * 2.0 * rows * rows * 576);
-}
-BENCHMARK(attentionBackward)
-    ->Arg(256)
-    ->Arg(1024)
-    ->Unit(benchmark::kMillisecond);
-
-void packTransposed(benchmark::State &state) {
-  run(state, R"(
+const char *packTransposedText = R"(
 func.func @k(%w: tensor<1536x576xf32>) -> !kern.packed<576x1536xf32> attributes {kern.kernel} {
   %0 = kern.pack %w {transpose} : tensor<1536x576xf32> -> !kern.packed<576x1536xf32>
   return %0 : !kern.packed<576x1536xf32>
-})",
-      {floats(1536 * 576), floats(1536 * 576)}, -1, 1536 * 576 * 8, 0);
 }
-BENCHMARK(packTransposed);
+)";
 
-void packPlain(benchmark::State &state) {
-  run(state, R"(
+const char *packPlainText = R"(
 func.func @k(%w: tensor<1536x576xf32>) -> !kern.packed<1536x576xf32> attributes {kern.kernel} {
   %0 = kern.pack %w : tensor<1536x576xf32> -> !kern.packed<1536x576xf32>
   return %0 : !kern.packed<1536x576xf32>
-})",
-      {floats(1536 * 576), floats(1536 * 576)}, -1, 1536 * 576 * 8, 0);
 }
-BENCHMARK(packPlain);
+)";
 
-void weightGradient(benchmark::State &state) {
-  int64_t rows = 1024;
-  run(state, R"(
-func.func @k(%a: tensor<?x1536xf32>, %b: tensor<?x576xf32>) -> tensor<1536x576xf32> attributes {kern.kernel} {
-  %0 = kern.matmul %a, %b transpose_a : tensor<?x1536xf32>, tensor<?x576xf32> -> (tensor<1536x576xf32>)
-  return %0 : tensor<1536x576xf32>
-})",
-      {floats(rows * 1536), floats(rows * 576), floats(1536 * 576)}, rows, 0,
-      2.0 * rows * 1536 * 576);
-}
-BENCHMARK(weightGradient)->Unit(benchmark::kMillisecond);
-
-void siluMul(benchmark::State &state) {
-  int64_t rows = 1024;
-  run(state, R"(
+const char *siluMulText = R"(
 func.func @k(%a: tensor<?x1536xf32>, %b: tensor<?x1536xf32>) -> tensor<?x1536xf32> attributes {kern.kernel} {
   %0 = kern.map (%g = %a : element tensor<?x1536xf32>, %u = %b : element tensor<?x1536xf32>) -> (element tensor<?x1536xf32>) {
     %one = arith.constant 1.0 : f32
@@ -209,12 +114,101 @@ func.func @k(%a: tensor<?x1536xf32>, %b: tensor<?x1536xf32>) -> tensor<?x1536xf3
     kern.yield %q : f32
   }
   return %0 : tensor<?x1536xf32>
-})",
-      {floats(rows * 1536), floats(rows * 1536), floats(rows * 1536)}, rows,
-      rows * 1536 * 12, 0);
 }
-BENCHMARK(siluMul);
+)";
+
+/// As an update has it; the step's numbers are constants here.
+const char *adamwText = R"(
+func.func @k(%w: tensor<?x576xf32>, %m: tensor<?x576xf32>, %v: tensor<?x576xf32>, %g: tensor<?x576xf32>) -> (tensor<?x576xf32>, tensor<?x576xf32>, tensor<?x576xf32>) attributes {kern.kernel} {
+  %0:3 = kern.map (%wv = %w : element tensor<?x576xf32>, %mv = %m : element tensor<?x576xf32>, %vv = %v : element tensor<?x576xf32>, %gv = %g : element tensor<?x576xf32>) -> (element tensor<?x576xf32>, element tensor<?x576xf32>, element tensor<?x576xf32>) {
+    %b1 = arith.constant 0.9 : f32
+    %c1 = arith.constant 0.1 : f32
+    %b2 = arith.constant 0.999 : f32
+    %c2 = arith.constant 0.001 : f32
+    %eps = arith.constant 1.0e-8 : f32
+    %lr = arith.constant 1.0e-5 : f32
+    %decay = arith.constant 0.99999 : f32
+    %mg = arith.mulf %gv, %c1 : f32
+    %m2 = math.fma %mv, %b1, %mg : f32
+    %gg = arith.mulf %gv, %gv : f32
+    %vg = arith.mulf %gg, %c2 : f32
+    %v2 = math.fma %vv, %b2, %vg : f32
+    %r = math.sqrt %v2 : f32
+    %d = arith.addf %r, %eps : f32
+    %s = arith.divf %m2, %d : f32
+    %step = arith.mulf %s, %lr : f32
+    %kept = arith.mulf %wv, %decay : f32
+    %w2 = arith.subf %kept, %step : f32
+    kern.yield %w2, %m2, %v2 : f32, f32, f32
+  }
+  return %0#0, %0#1, %0#2 : tensor<?x576xf32>, tensor<?x576xf32>, tensor<?x576xf32>
+})";
+
+std::vector<Layer> layers() {
+  const int64_t width = 576, middle = 1536, vocabulary = 49152;
+  auto tensor = [&](int64_t rows, int64_t columns) {
+    return floats(rows * columns);
+  };
+  Buffer wide = tensor(1024, width), weight = tensor(middle, width),
+         gate = tensor(1024, middle), logits = tensor(32, vocabulary),
+         master = tensor(vocabulary, width);
+  return {
+      {"norm",
+       normText,
+       1024,
+       {wide, floats(width), tensor(1024, width)},
+       8.0 * 1024 * width},
+      {"siluMul",
+       siluMulText,
+       1024,
+       {gate, gate, tensor(1024, middle)},
+       12.0 * 1024 * middle},
+      {"logProbability",
+       logProbabilityText,
+       32,
+       {logits, ints(32), floats(32), floats(32)},
+       4.0 * 32 * vocabulary},
+      {"gumbelSample",
+       gumbelSampleText,
+       32,
+       {logits, ints(32 * 4), floats(32)},
+       4.0 * 32 * vocabulary},
+      {"packTransposed",
+       packTransposedText,
+       std::nullopt,
+       {weight, tensor(middle, width)},
+       8.0 * middle * width},
+      {"packPlain",
+       packPlainText,
+       std::nullopt,
+       {weight, tensor(middle, width)},
+       8.0 * middle * width},
+      {"adamw",
+       adamwText,
+       vocabulary,
+       {master, master, output(4 * vocabulary * width), master,
+        tensor(vocabulary, width), tensor(vocabulary, width),
+        tensor(vocabulary, width)},
+       28.0 * vocabulary * width},
+  };
+}
 
 } // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char **argv) {
+  initialize(argc, argv);
+  for (const Layer &layer : layers())
+    for (int threads : {1, 2})
+      add(std::string(layer.name) + " " + std::to_string(threads) + "T",
+          [=](benchmark::State &state) {
+            Run own = runOf(compile(layer.text, "k"), layer.buffers, layer.rows,
+                            threads);
+            double bytes;
+            std::vector<Way> ways = {{"r1c", own, layer.bytes}};
+            if (Run peak = peakRead(threads, bytes))
+              ways.push_back({"peak", peak, bytes});
+            inTurn(state, ways, threads, "GB/s");
+          });
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

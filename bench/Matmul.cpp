@@ -6,20 +6,16 @@
 //===----------------------------------------------------------------------===//
 // bench_matmul [--benchmark_filter=REGEX] [--benchmark_out=FILE]
 //
-// A benchmark is one product: in each round every way to compute it, and what
-// the machine can do at most, run once after the other. Rates are medians, and
-// ratios medians of ratios within a round: what else the machine does falls on
-// all alike. Weights are packed before, by each in its own layout.
+// A benchmark is one product, computed in every way that there is. Weights are
+// packed before, by each in its own layout.
 //===----------------------------------------------------------------------===//
 
-#include "bench/Kernels.h"
 #include "bench/Products.h"
+#include "bench/Rounds.h"
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <ctime>
 #include <map>
 #include <vector>
 
@@ -56,15 +52,6 @@ struct Case {
   double work() const { return shape.m <= 4 ? bytes() : shape.flops(); }
 };
 
-/// A way to compute a product, or a limit.
-struct Way {
-  const char *name;
-  Run run;
-  double work;
-  int64_t repeats = 1;
-  std::vector<double> seconds = {};
-};
-
 std::vector<Way> waysOf(const Case &c) {
   std::vector<Way> ways;
   auto add = [&](const char *name, Run run, double work) {
@@ -99,72 +86,11 @@ std::vector<Way> waysOf(const Case &c) {
   return ways;
 }
 
-/// One thread is timed by its own clock, which stands still while another
-/// program has the core.
-double now(int threads) {
-  timespec t;
-  clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-  return t.tv_sec + 1e-9 * t.tv_nsec;
-}
-
-double timed(const Run &run, int64_t repeats, int threads) {
-  double start = now(threads);
-  for (int64_t i = 0; i < repeats; ++i)
-    run();
-  return (now(threads) - start) / repeats;
-}
-
-double median(std::vector<double> v) {
-  std::nth_element(v.begin(), v.begin() + v.size() / 2, v.end());
-  return v[v.size() / 2];
-}
-
-/// How much of `a`'s rate `b` has.
-double ratio(const Way &a, const Way &b) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < a.seconds.size(); ++i)
-    ratios.push_back(a.seconds[i] / a.work * b.work / b.seconds[i]);
-  return median(ratios);
-}
-
 std::map<std::string, std::map<std::string, double>> results;
 
 void measure(benchmark::State &state, Case c) {
-  constexpr double slice = 4e-4, budget = 0.7;
-  std::vector<Way> ways = waysOf(c);
-  double round = 0;
-  for (Way &way : ways) {
-    way.run();
-    double once = timed(way.run, 1, c.threads);
-    way.repeats = std::max<int64_t>(1, slice / once);
-    round += once * way.repeats + (once < slice ? once : 0);
-  }
-  int64_t rounds = std::clamp<int64_t>(budget / round, 5, 151) | 1;
-  for (auto _ : state) {
-    for (int64_t i = 0; i < rounds; ++i)
-      for (size_t j = 0; j < ways.size(); ++j) {
-        Way &way = ways[(i + j) % ways.size()];
-        if (way.repeats > 1)
-          way.run(); // its operands into the caches
-        way.seconds.push_back(timed(way.run, way.repeats, c.threads));
-      }
-    auto find = [&](const std::string &name) {
-      return std::find_if(ways.begin(), ways.end(),
-                          [&](const Way &way) { return way.name == name; });
-    };
-    const Way &own = *find("r1c");
-    state.SetIterationTime(median(own.seconds));
-    auto &result = results[c.name()];
-    result["ms"] = 1e3 * median(own.seconds);
-    result[c.shape.m <= 4 ? "GB/s" : "GF/s"] =
-        1e-9 * own.work / median(own.seconds);
-    for (const Way &way : ways)
-      if (&way != &own)
-        result["/" + std::string(way.name)] = ratio(way, own);
-    result["rounds"] = rounds;
-    for (auto &[name, value] : result)
-      state.counters[name] = value;
-  }
+  results[c.name()] =
+      inTurn(state, waysOf(c), c.threads, c.shape.m <= 4 ? "GB/s" : "GF/s");
 }
 
 void table(const std::vector<Case> &cases) {
@@ -220,11 +146,7 @@ void table(const std::vector<Case> &cases) {
 } // namespace
 
 int main(int argc, char **argv) {
-  benchmark::Initialize(&argc, argv);
-  benchmark::AddCustomContext("llvm", llvmVersion());
-  benchmark::AddCustomContext("cpu", cpuName());
-  if (const char *commit = std::getenv("R1C_COMMIT"))
-    benchmark::AddCustomContext("commit", commit);
+  initialize(argc, argv);
   benchmark::AddCustomContext("onednn", oneDnnVersion());
 
   std::vector<Case> cases;
@@ -239,11 +161,7 @@ int main(int argc, char **argv) {
         cases.push_back({s, bf16, true, threads});
     }
   for (const Case &c : cases)
-    benchmark::RegisterBenchmark(
-        c.name().c_str(), [=](benchmark::State &state) { measure(state, c); })
-        ->Unit(benchmark::kMillisecond)
-        ->UseManualTime()
-        ->Iterations(1);
+    add(c.name(), [=](benchmark::State &state) { measure(state, c); });
   benchmark::RunSpecifiedBenchmarks();
   table(cases);
   return 0;

@@ -36,8 +36,8 @@ memory::data_type typeOf(bool bf16) {
   return bf16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
-Run runOf(primitive p, std::unordered_map<int, memory> args,
-          std::vector<Buffer> buffers, int threads) {
+Run primitiveRun(primitive p, std::unordered_map<int, memory> args,
+                 std::vector<Buffer> buffers, int threads) {
   return [=] {
     (void)buffers;
     omp_set_num_threads(threads);
@@ -62,7 +62,7 @@ Run r1c::bench::oneDnnProduct(Shape s, bool bf16, int threads) {
       packed(description.weights_desc(), e);
   reorder(B, packed).execute(peer().s, B, packed);
   peer().s.wait();
-  return runOf(
+  return primitiveRun(
       matmul(description),
       {{DNNL_ARG_SRC, A}, {DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_DST, C}},
       {av, bv, cv}, threads);
@@ -83,9 +83,10 @@ Run r1c::bench::oneDnnWeightGradient(Shape s, bool bf16, int threads) {
   Buffer av = randoms(s.m * s.k, bf16), bv = randoms(s.n * s.k, bf16),
          cv = output(s.m * s.n * 4);
   memory A(a, e, av.get()), B(b, e, bv.get()), C(c, e, cv.get());
-  return runOf(matmul(description),
-               {{DNNL_ARG_SRC, A}, {DNNL_ARG_WEIGHTS, B}, {DNNL_ARG_DST, C}},
-               {av, bv, cv}, threads);
+  return primitiveRun(
+      matmul(description),
+      {{DNNL_ARG_SRC, A}, {DNNL_ARG_WEIGHTS, B}, {DNNL_ARG_DST, C}},
+      {av, bv, cv}, threads);
 }
 
 std::string r1c::bench::oneDnnVersion() {

@@ -78,14 +78,14 @@ void r1c::bench::parallel(int threads, const std::function<void(int)> &body) {
 #endif
 }
 
-/// A kernel with its arguments; they keep what they point at.
-static Run runOf(Kernel kernel, std::vector<Buffer> buffers, int64_t size,
-                 int threads) {
-  auto rows = std::make_shared<int64_t>(size);
+Run r1c::bench::runOf(Kernel kernel, std::vector<Buffer> buffers,
+                      std::optional<int64_t> size, int threads) {
+  auto rows = std::make_shared<int64_t>(size.value_or(0));
   std::vector<void *> args;
   for (const Buffer &b : buffers)
     args.push_back(b.get());
-  args.push_back(rows.get());
+  if (size)
+    args.push_back(rows.get());
   return [=] {
     (void)buffers, (void)rows;
     parallel(threads,

@@ -10,6 +10,8 @@
 
 #include "bench/Kernels.h"
 #include <functional>
+#include <optional>
+#include <vector>
 
 namespace r1c::bench {
 
@@ -30,6 +32,10 @@ void parallel(int threads, const std::function<void(int)> &body);
 
 /// One run, everything about it being set up.
 using Run = std::function<void()>;
+
+/// A kernel over `size` rows (absent: none) with its arguments, which it keeps.
+Run runOf(Kernel kernel, std::vector<Buffer> buffers,
+          std::optional<int64_t> size, int threads);
 
 enum class Epilogue { none, gated, residual };
 Run product(Shape s, bool bf16, int threads, Epilogue epilogue);

@@ -27,11 +27,10 @@ flock build/.lock ninja -C build bench_matmul bench_layers >/dev/null
 
 R1C_COMMIT=$(git rev-parse --short HEAD)
 export R1C_COMMIT
-layers=(build/bin/bench_layers --benchmark_repetitions=5 --benchmark_min_time=0.05)
 # Results are of every benchmark, each measured as the others.
 if [ $# -gt 0 ]; then
   build/bin/bench_matmul "$@"
-  "${layers[@]}" "$@"
+  build/bin/bench_layers "$@"
   echo "bench: options were given: bench/results/ is left as it was" >&2
   exit
 fi
@@ -39,7 +38,7 @@ fi
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 build/bin/bench_matmul --benchmark_out="$out/matmul.json" --benchmark_out_format=json
-"${layers[@]}" --benchmark_out="$out/layers.json" --benchmark_out_format=json
+build/bin/bench_layers --benchmark_out="$out/layers.json" --benchmark_out_format=json
 results=bench/results/$(python3 -c 'import sys; sys.path.insert(0, "bench/peers"); import common; print(common.kind())')
 mkdir -p "$results"
 python3 scripts/condense.py "$out/matmul.json" "$results/matmul.json"

@@ -7,5 +7,5 @@ import sys
 print(pathlib.Path(sys.argv[0]).name, *sys.argv[1:], flush=True)
 for word in sys.argv[1:]:
     if word.startswith("--benchmark_out="):
-        runs = [{"name": "one/real_time", "run_type": "iteration", "GF/s": rate} for rate in (1.0, 2.0)]
+        runs = [{"name": "one/iterations:1/manual_time", "run_type": "iteration", "GF/s": 2.0, "/peak": 0.5}]
         pathlib.Path(word.split("=", 1)[1]).write_text(json.dumps({"context": {}, "benchmarks": runs}))
