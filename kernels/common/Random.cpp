@@ -33,15 +33,17 @@ static std::pair<Value, Value> multiply(Emit &e, Value v, uint32_t factor) {
   auto right = [&](Value x) -> Value {
     return arith::ShRUIOp::create(e.b, e.loc, x, by);
   };
-  auto left = [&](Value x) -> Value {
-    return arith::ShLIOp::create(e.b, e.loc, x, by);
-  };
-  auto join = [&](Value x, Value y) -> Value {
-    Value both = arith::OrIOp::create(e.b, e.loc, x, y);
-    return vector::BitCastOp::create(e.b, e.loc, type, both);
+  // By lanes: a shift of the odd products would go into their factors, and
+  // 64 bits of those take three multiplications.
+  auto join = [&](Value x, Value y, int64_t first) -> Value {
+    SmallVector<int64_t> order;
+    for (int64_t i = 0, lanes = type.getNumElements(); i < lanes; i += 2)
+      order.append({i + first, lanes + i + first});
+    return e.shuffle(vector::BitCastOp::create(e.b, e.loc, type, x),
+                     vector::BitCastOp::create(e.b, e.loc, type, y), order);
   };
   Value even = e.mul(low(words), f), odd = e.mul(right(words), f);
-  return {join(low(even), left(odd)), join(right(even), left(right(odd)))};
+  return {join(even, odd, 0), join(even, odd, 1)};
 }
 
 SmallVector<Value> r1c::kernels::emitPhilox(Emit &e, Value k0, Value k1,
