@@ -141,15 +141,13 @@ struct AmxEmitter {
     };
     auto firstTile = [&](Value row) { return e.equal(row, m0); };
     auto finish = [&](Value row, Value rows, Value sumRow) {
-      // Of the next block the part that its first rows will want.
-      Value next = e.at(b,
-                        e.add(e.mul(e.add(p, blockPanels), panelBytes),
-                              e.mul(e.min(e.sub(row, m0), e.i64(32)), 1024)),
-                        i8);
+      auto [ahead, step] =
+          fetchAhead(k, e.sub(row, m0), e.at(b, e.mul(p, panelBytes), i8),
+                     blockPanels * panelBytes);
       func::CallOp::create(e.b, e.loc, epilogue,
                            ValueRange{k.args,
                                       e.at(sums, e.mul(sumRow, stride), f32),
-                                      rows, row, p, panels, next});
+                                      rows, row, p, panels, ahead, step});
     };
     if (parts == 1)
       return forTiles([&](Value row, Value rows, Value sumRow) {

@@ -165,15 +165,11 @@ LogicalResult r1c::kernels::buildMatmulCpu(Kernel &k) {
         if (init) // N is not a multiple of 32: bring in what is there
           copyPanels(k, row, rows, p, panels, block, stride);
         call(block, e.i64(stride));
-        // Of the next block the part that its first rows will want.
-        Value done = e.sub(row, m0);
-        Value ahead = e.at(bBlock,
-                           e.add(e.i64(blockPanels * panelBytes),
-                                 e.mul(e.min(done, e.i64(32)), 1024)),
-                           i8);
+        auto [ahead, step] =
+            fetchAhead(k, e.sub(row, m0), bBlock, blockPanels * panelBytes);
         func::CallOp::create(
             e.b, e.loc, epilogue,
-            ValueRange{k.args, block, rows, row, p, panels, ahead});
+            ValueRange{k.args, block, rows, row, p, panels, ahead, step});
       });
     });
   };

@@ -24,6 +24,8 @@ static constexpr int64_t lanes = 16;
 /// The most panels that a block has: as many as fit, 14 rows of them, in the
 /// first-level cache.
 static constexpr int64_t mostPanels = 16;
+/// Bytes that a row of a chunk fetches: about what memory brings meanwhile.
+static constexpr int64_t aheadStep = 6144;
 
 namespace {
 
@@ -36,13 +38,13 @@ struct EpilogueEmitter {
   int64_t columns = op.getColumns();
   int64_t perPanel = paired ? 16 : 32;
   Type f32 = e.b.getF32Type(), i8 = e.b.getI8Type();
-  Value next = {}; ///< what is read of B after this block
+  Value ahead = {}, step = {};
   Value angles = op.getAngles();
 
   void body(ValueRange arguments) {
     Value x = arguments[1], rows = arguments[2], firstRow = arguments[3],
           firstPanel = arguments[4], panels = arguments[5];
-    next = arguments[6];
+    ahead = arguments[6], step = arguments[7];
     Value column0 = e.mul(firstPanel, perPanel);
     if (op.isChunked()) {
       // A block is one chunk; the last one may be narrower.
@@ -139,10 +141,17 @@ struct EpilogueEmitter {
       Value row = e.add(firstRow, r);
       at.startRow(row);
       Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
-      // Few rows are bound by memory, which would rest meanwhile.
-      for (int64_t i = 0; i < 16; ++i)
-        e.prefetch(e.at(next, e.add(e.mul(r, 1024), 64 * i), i8));
+      // A sweep takes the chunk's columns 64 at a time, in four groups; the
+      // first two sweeps share what the row fetches.
+      constexpr int64_t sharing = 8, bytes = aheadStep / (16 * 2);
+      Value fetched = e.at(ahead, e.mul(r, step), i8);
+      int64_t group = 0;
       auto enter = [&](Value c, Value mask) {
+        Value from = e.at(fetched, e.mul(e.div(c, 64), sharing * bytes), i8);
+        for (int64_t i = 0; i < bytes && group < sharing; i += 64)
+          e.prefetch(e.at(from, group * bytes + i, i8), /*write=*/false,
+                     /*locality=*/2);
+        ++group;
         at.column = e.add(column0, c);
         at.mask = mask;
         region.arguments[0].load = [this, line, c] {
@@ -226,12 +235,23 @@ int64_t r1c::kernels::panelsOfBlock(kern::MatmulOp op, int64_t wanted) {
 
 func::FuncOp r1c::kernels::makeEpilogue(Kernel &k, int64_t blockPanels) {
   Type pointer = k.args.getType(), i64 = k.builder.getI64Type();
-  return k.outline("epilogue", {pointer, pointer, i64, i64, i64, i64, pointer},
+  return k.outline("epilogue",
+                   {pointer, pointer, i64, i64, i64, i64, pointer, i64},
                    [&](ValueRange arguments) {
                      auto old = k.usePointers(arguments[0]);
                      EpilogueEmitter{k, blockPanels}.body(arguments);
                      k.putBack(std::move(old));
                    });
+}
+
+std::array<Value, 2> r1c::kernels::fetchAhead(Kernel &k, Value done,
+                                              Value block, int64_t blockBytes) {
+  Emit &e = k.e;
+  Value few = e.less(done, e.i64(32));
+  Value behind =
+      e.at(block, e.add(e.mul(done, aheadStep), blockBytes), e.b.getI8Type());
+  return {e.select(few, behind, block),
+          e.select(few, e.i64(aheadStep), e.i64(0))};
 }
 
 StringRef r1c::kernels::whyNotTurned(bool cuda, kern::PackedType b,

@@ -9,6 +9,7 @@
 #define R1C_KERNELS_MATMUL_MATMUL_H
 
 #include "kernels/common/Kernel.h"
+#include <array>
 
 namespace r1c::kernels {
 
@@ -51,10 +52,16 @@ int64_t panelUnit(kern::MatmulOp op);
 /// Panels of a block, about `wanted` of the most 16.
 int64_t panelsOfBlock(kern::MatmulOp op, int64_t wanted);
 
-/// (args, x, rows, firstRow, firstPanel, panels, next): applies the op's region
-/// to a block of accumulators x, rows `blockPanels` * 32 floats apart; `next`
-/// points at what will be read of B after it.
+/// (args, x, rows, firstRow, firstPanel, panels, ahead, step): applies the op's
+/// region to a block of accumulators x, rows `blockPanels` * 32 floats apart.
+/// Where it reduces chunks, row r meanwhile fetches what lies from
+/// ahead + r * step on into the second-level cache: few rows are bound by
+/// memory, which would rest.
 mlir::func::FuncOp makeEpilogue(Kernel &k, int64_t blockPanels);
+/// The last two, behind `done` rows over a block of B: the first 32 rows fetch
+/// the next block, `blockBytes` further, others read what is there.
+std::array<Value, 2> fetchAhead(Kernel &k, Value done, Value block,
+                                int64_t blockBytes);
 
 /// Splits rows and panels, `panelUnit` of them together, among the workers;
 /// bits do not depend on it.
