@@ -92,11 +92,18 @@ void matches(Arguments a, TextResult &result) {
   pcre2_code *pattern = patternOf(a[1].text);
   std::unique_ptr<pcre2_match_data, PatternDeleter> data(
       pcre2_match_data_create_from_pattern(pattern, nullptr));
+  auto match = [&](uint32_t options) {
+    return pcre2_match(pattern, reinterpret_cast<PCRE2_SPTR>(a[0].text.data()),
+                       a[0].text.size(), 0, options, data.get(), nullptr);
+  };
+  int found = match(0);
+  // Machine code has 32 KiB to go back in, which `(.|\n)*` fills in a thousand
+  // characters; the interpreter takes its memory from the heap.
+  if (found == PCRE2_ERROR_JIT_STACKLIMIT)
+    found = match(PCRE2_NO_JIT);
   // A pattern that exhausts PCRE2's limits on this text counts as no match: one
   // model output must not stop a run.
-  result.number =
-      pcre2_match(pattern, reinterpret_cast<PCRE2_SPTR>(a[0].text.data()),
-                  a[0].text.size(), 0, 0, data.get(), nullptr) >= 0;
+  result.number = found >= 0;
 }
 
 void number(Arguments a, TextResult &result) {

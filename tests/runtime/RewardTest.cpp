@@ -127,6 +127,20 @@ TEST(TextFunctions, Matches) {
   // A pattern that explodes is no match, and comes back soon.
   EXPECT_EQ(call("matches", {std::string(5000, 'a'), "(a|aa)+(a|aa)+b"}).number,
             0);
+  EXPECT_EQ(call("matches", {std::string(5000, 'a') + "bc", "(a|aa)+(a|aa)+b"})
+                .number,
+            0);
+  // Long thoughts match as short ones do, also where each of their characters
+  // is a place to go back to.
+  for (size_t length : {100, 1000, 10000, 100000})
+    for (const char *written : {"<think>.*</think>", "<think>(.|\n)*</think>",
+                                "<think>(?:(?!</think>).)*</think>"}) {
+      std::string thought = "<think>" + std::string(length, 'a') + "</think>";
+      EXPECT_EQ(call("matches", {thought, written}).number, 1)
+          << written << ", " << length;
+      EXPECT_EQ(call("matches", {thought + "!", written}).number, 0)
+          << written << ", " << length;
+    }
   EXPECT_THROW(call("matches", {"x", "(("}), Error);
 }
 
