@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 #include <limits>
 #include <random>
+#include <sys/resource.h>
 #include <vector>
 
 using namespace r1c;
@@ -357,6 +358,25 @@ TEST(ThreadPool, SleepsAndWakes) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   EXPECT_EQ(calls, 9);
+}
+
+TEST(ThreadPool, FewerThanAskedForIsAnError) {
+  // Room for some of the stacks, and not for all.
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  rlimit little = before;
+  little.rlim_cur = rlim_t(2) << 30;
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &little), 0);
+  std::string said;
+  try {
+    ThreadPool pool(4096);
+  } catch (const Error &error) {
+    said = error.what();
+  }
+  ::setrlimit(RLIMIT_AS, &before);
+  EXPECT_NE(said.find(" of 4096 worker threads can be started: "),
+            std::string::npos)
+      << said;
 }
 
 TEST(ThreadPool, SizeFromEnvironment) {

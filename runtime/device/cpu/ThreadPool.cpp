@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <sched.h>
+#include <system_error>
 
 namespace r1c::runtime {
 
@@ -57,11 +58,20 @@ int64_t ThreadPool::defaultSize() {
 }
 
 ThreadPool::ThreadPool(int64_t workers) : count(std::max<int64_t>(1, workers)) {
-  for (int64_t worker = 1; worker < count; ++worker)
-    threads.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int64_t worker = 1; worker < count; ++worker)
+      threads.emplace_back([this, worker] { work(worker); });
+  } catch (const std::system_error &error) {
+    size_t started = threads.size() + 1;
+    end();
+    throw Error("only ", started, " of ", count, " worker threads can be ",
+                "started: ", error.code().message(), "; give --threads");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { end(); }
+
+void ThreadPool::end() {
   stopping = true;
   generation.fetch_add(1, std::memory_order_release);
   generation.notify_all();

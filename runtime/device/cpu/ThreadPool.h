@@ -36,6 +36,7 @@ public:
 
 private:
   void work(int64_t worker);
+  void end();
 
   int64_t count;
   std::vector<std::thread> threads;
