@@ -152,6 +152,7 @@ static void requireCommand(const CLI::App &app, const std::string &name) {
 }
 
 int main(int argc, char **argv) {
+  runtime::keepStandardFiles();
   llvm::InitLLVM init(argc, argv);
   std::vector<std::string> arguments(argv + 1, argv + argc);
   parseLLVMFlags(arguments);

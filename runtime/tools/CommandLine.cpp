@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace r1c::runtime {
 
@@ -70,6 +72,12 @@ static std::string asBytes(std::string &text) {
   return "";
 }
 
+void keepStandardFiles() {
+  for (int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(file, F_GETFD) < 0)
+      ::open("/dev/null", O_RDWR); // takes the lowest number that is free
+}
+
 int exitStatus(const CLI::App &app, const CLI::ParseError &error) {
   return app.exit(error) == 0 ? 0 : 1;
 }
@@ -83,7 +91,12 @@ void addMemoryOption(CLI::App &app, uint64_t &bytes, const std::string &help) {
 void addRunOptions(CLI::App &app, RunOptions &options) {
   app.add_option("--out", options.out, "directory of the results; created")
       ->required()
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(CLI::Validator(
+          [](const std::string &path) {
+            return path.empty() ? "a directory has a name" : "";
+          },
+          ""));
   app.add_option_function<int64_t>(
          "--steps", [&](const int64_t &value) { options.steps = value; },
          "updates of each stage that counts steps, instead of its own number")

@@ -25,6 +25,11 @@ void addRunOptions(CLI::App &app, RunOptions &options);
 /// `--memory SIZE`: 16G, 512 MiB, or a number of bytes.
 void addMemoryOption(CLI::App &app, uint64_t &bytes, const std::string &help);
 
+/// Opens what the starter has closed of standard input, output and error on
+/// /dev/null: the next file that is opened would get its number, and with it
+/// what is printed.
+void keepStandardFiles();
+
 /// Prints help or what is wrong with the arguments; gives the exit status, 0
 /// or 1.
 int exitStatus(const CLI::App &app, const CLI::ParseError &error);

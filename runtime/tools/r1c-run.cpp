@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 int main(int argc, char **argv) {
+  r1c::runtime::keepStandardFiles();
   CLI::App app("Executes a compiled step file. No compiler needed.", "r1c-run");
   r1c::runtime::RunOptions options;
   app.add_option("artifact", options.artifact, "what `r1c compile` wrote")
