@@ -21,6 +21,11 @@ namespace r1c::runtime {
 
 using Time = std::chrono::steady_clock;
 
+/// Wrong answers that are shown.
+constexpr int64_t namedAnswers = 5;
+/// Bytes of a line, so that a program gone wild does not fill the memory.
+constexpr size_t longestAnswer = size_t(16) << 20;
+
 struct ExternPool::Worker {
   pid_t process = -1;
   int socket = -1;
@@ -231,17 +236,29 @@ ExternPool::ask(const std::vector<Json> &questions, int64_t round,
           if (!answer.is_object() ||
               answer.value("id", Json()) != worker.question ||
               !answer.contains("value") || !accepts(answer["value"])) {
-            fail(worker,
-                 "a worker answered '" +
-                     worker.received.substr(0, std::min<size_t>(end, 80)) +
-                     "', not {\"id\": " + std::to_string(worker.question) +
-                     ", \"value\": a " + result + "}");
+            // Each answer is another text, and so another warning.
+            if (everAnswered && ++wrongAnswers > namedAnswers)
+              fail(worker, concat("more than ", namedAnswers,
+                                  " answers were wrong; they are counted in "
+                                  "the metric externs/",
+                                  name, "/failures"));
+            else
+              fail(worker,
+                   "a worker answered '" +
+                       worker.received.substr(0, std::min<size_t>(end, 80)) +
+                       "', not {\"id\": " + std::to_string(worker.question) +
+                       ", \"value\": a " + result + "}");
             continue;
           }
           answers[open[worker.question]] = answer["value"];
           everAnswered = true;
           ++done;
           worker.question = -1;
+          continue;
+        }
+        if (worker.received.size() > longestAnswer) {
+          fail(worker, concat("a worker wrote ", longestAnswer >> 20,
+                              " MiB that are no line"));
           continue;
         }
       }

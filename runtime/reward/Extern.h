@@ -74,6 +74,7 @@ private:
   int64_t failed = 0;     ///< in that round
   bool everAnswered = false;
   int64_t firstFailures = 0; ///< before the first answer
+  int64_t wrongAnswers = 0;  ///< after it
 };
 
 } // namespace r1c::runtime

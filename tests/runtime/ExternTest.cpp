@@ -8,6 +8,7 @@
 #include "runtime/reward/Extern.h"
 #include "tests/runtime/TestArtifact.h"
 #include <gtest/gtest.h>
+#include <set>
 
 using namespace r1c;
 using namespace r1c::runtime;
@@ -23,7 +24,9 @@ for line in sys.stdin:
     with open("asked", "a") as f: f.write(text + "\n")
     if text.startswith("crash"): os._exit(3)
     if text == "hang": time.sleep(1000)
-    if text == "nonsense": print("hello", flush=True); continue
+    if text.startswith("nonsense"): print("hello", text, flush=True); continue
+    if text == "flood":
+        while True: sys.stdout.write("x" * 100000)
     print(json.dumps({"id": question["id"], "value": len(text)}), flush=True)
 )";
 
@@ -123,6 +126,36 @@ TEST_F(Extern, FailuresAreCounted) {
   EXPECT_EQ(ask(pool, {"crash", "nonsense", "crash 2", "crash 3"}, 2).size(),
             4u);
   EXPECT_EQ(pool.failures(), 4);
+}
+
+TEST_F(Extern, WrongAnswersAreShownFiveTimesAndCounted) {
+  Json json = description();
+  ExternPool pool(Fields(json, "extern"), directory.path);
+  std::vector<std::string> texts = {"a"};
+  ask(pool, texts);
+  for (int i = 0; i < 12; ++i)
+    texts.push_back("nonsense " + std::to_string(i));
+  ask(pool, texts);
+  EXPECT_EQ(pool.failures(), 12);
+  // Equal texts are printed once by who prints them.
+  std::set<std::string> shown(warnings.begin(), warnings.end());
+  EXPECT_EQ(shown.size(), 6u);
+  EXPECT_EQ(std::count_if(shown.begin(), shown.end(),
+                          [](const std::string &text) {
+                            return text.find("hello nonsense") !=
+                                   std::string::npos;
+                          }),
+            5);
+}
+
+TEST_F(Extern, AnEndlessLineIsNotWaitedFor) {
+  Json json = description(600);
+  ExternPool pool(Fields(json, "extern"), directory.path);
+  EXPECT_EQ(ask(pool, {"a", "flood", "bb"}), (std::vector<Json>{1, -1, 2}));
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("wrote 16 MiB that are no line"),
+            std::string::npos)
+      << warnings[0];
 }
 
 TEST_F(Extern, LargeQuestions) {
