@@ -29,6 +29,7 @@
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/TargetSelect.h"
@@ -355,6 +356,8 @@ static int compileTo(DriverOptions options, const std::string &output) {
     if (!name.empty() && !findPhase(name))
       return fail("there is no phase '" + name + "': the phases are " +
                   phaseNames());
+  if (llvm::sys::fs::equivalent(options.file, output))
+    return fail("-o " + output + " is the step file itself");
   bool isDump = llvm::StringRef(options.file).ends_with(".mlir");
   if (isDump && options.phases.from.empty())
     return fail(options.file + " is IR: write --compile-from=PHASE, the phase "

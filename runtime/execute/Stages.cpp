@@ -128,6 +128,16 @@ static void requireFree(const DirectoryLock &lock, const fs::path &out) {
     throw Error(out.string(), ": another process is running in it");
 }
 
+/// What a run would write over must be a run's: a folder of step files or
+/// models may be given as --out.
+static void requireRunsOwn(const fs::path &out, const std::string &name) {
+  std::error_code none;
+  if (fs::exists(out / name, none) && !fs::exists(out / "run.json", none))
+    throw Error(out.string(), ": holds ", name,
+                ", which no run has written "
+                "there, and this one would write over; give another --out");
+}
+
 void requireFreshOut(const RunOptions &options) {
   const fs::path &out = options.out;
   // First of all: what a run has written so far looks like one that failed.
@@ -144,6 +154,8 @@ void requireFreshOut(const RunOptions &options) {
   if (hasMetrics && !resumable)
     throw Error(out.string(), ": holds a run that ended before its first "
                               "checkpoint; give another --out, or remove it");
+  if (!resumable)
+    requireRunsOwn(out, "step.r1");
 }
 
 bool Session::run() {
@@ -157,6 +169,9 @@ bool Session::run() {
   // The first rank alone writes, and looks what is there before it does.
   if (collective().isRoot()) {
     requireFreshOut(runOptions);
+    for (const std::string &name : policyOrder)
+      if (policy(name).trained && !runOptions.resume)
+        requireRunsOwn(out, name);
     if (runOptions.resume) {
       latest = latestCheckpoint(checkpoints);
       if (!latest)
