@@ -29,6 +29,7 @@
 #include "runtime/device/cpu/Cpu.h"
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
+#include "runtime/support/Files.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -456,6 +457,10 @@ static int prepareRun(const DriverOptions &options,
   if (error)
     return fail("cannot make the directory " + run.out.string() + ": " +
                 error.message());
+  // Another run that begins there would replace the artifact meanwhile.
+  runtime::DirectoryLock lock(run.out);
+  if (lock.isTaken())
+    return fail(run.out.string() + ": another process is running in it");
   if (run.resume && fs::exists(run.artifact)) {
     if (!options.compileOption.empty())
       return fail(options.compileOption +
