@@ -265,5 +265,6 @@ std::vector<Token> Lexer::run() {
 }
 
 std::vector<Token> r1c::step::lex(Source &source, StringRef text) {
+  text.consume_front("\xEF\xBB\xBF"); // some editors begin a file with a mark
   return Lexer(source, text).run();
 }

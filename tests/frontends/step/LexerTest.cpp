@@ -42,6 +42,17 @@ TEST(Lexer, NewlineEndsAStatement) {
   EXPECT_EQ(lexed("a = b\nc = d"), "a = b \\n c = d \\n");
 }
 
+TEST(Lexer, ByteOrderMarkAtTheBeginningIsNoToken) {
+  EXPECT_EQ(lexed("\xEF\xBB\xBF"
+                  "a = b"),
+            "a = b \\n");
+  std::string errors;
+  lexed("a = \xEF\xBB\xBF"
+        "b",
+        &errors);
+  EXPECT_NE(errors.find("a step file is ASCII"), std::string::npos) << errors;
+}
+
 TEST(Lexer, NewlineInsideBracketsIsDropped) {
   EXPECT_EQ(lexed("f(a,\n  b\n)\nc"), "f ( a , b ) \\n c \\n");
   EXPECT_EQ(lexed("[a\n, b]"), "[ a , b ] \\n");
