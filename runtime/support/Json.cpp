@@ -11,7 +11,13 @@ namespace r1c::runtime {
 
 Json parseJson(std::string_view text, const std::string &what) {
   try {
-    return Json::parse(text);
+    // What is printed and compared later goes down by recursion.
+    constexpr int deepest = 1000;
+    return Json::parse(text, [&](int depth, Json::parse_event_t, Json &) {
+      if (depth > deepest)
+        throw Error(what, ": is nested more than ", deepest, " deep");
+      return true;
+    });
   } catch (const Json::parse_error &error) {
     throw Error(what, ": not valid JSON at byte ", error.byte);
   } catch (const Json::exception &) {

@@ -61,6 +61,9 @@ TEST_F(Data, ErrorsNameFileAndLine) {
             "data 'd': f.jsonl:1: no column 'q', which the template reads");
   EXPECT_EQ(errorOf("[1]"),
             "data 'd': f.jsonl:1: must be a JSON object, is array");
+  EXPECT_EQ(errorOf("{\"q\": " + std::string(3000000, '[') +
+                    std::string(3000000, ']') + "}"),
+            "data 'd': f.jsonl:1: line: is nested more than 1000 deep");
   writeFile(directory / "g.jsonl", "");
   std::string place = directory.path.string();
   EXPECT_EQ(errorOf("\n", {{"files", {"f.jsonl", "g.jsonl"}}}),
