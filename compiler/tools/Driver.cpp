@@ -57,6 +57,10 @@ OwningOpRef<ModuleOp> r1c::compileStepFile(const DriverOptions &options,
   step::Options stepOptions;
   for (llvm::StringRef set : options.sets) {
     auto [name, value] = set.split('=');
+    if (name.empty() || value.empty()) {
+      fail("--set " + set + " is not NAME=VALUE");
+      return nullptr;
+    }
     stepOptions.overrides.push_back({name.str(), value.str()});
   }
   return step::compileStepFile(options.file, context, stepOptions);
@@ -357,8 +361,11 @@ static int compileTo(DriverOptions options, const std::string &output) {
     if (!name.empty() && !findPhase(name))
       return fail("there is no phase '" + name + "': the phases are " +
                   phaseNames());
-  if (llvm::sys::fs::equivalent(options.file, output))
-    return fail("-o " + output + " is the step file itself");
+  for (auto [option, path] :
+       {std::pair<const char *, llvm::StringRef>{"-o ", output},
+        {"--remarks-to ", options.remarksTo}})
+    if (llvm::sys::fs::equivalent(options.file, path))
+      return fail(option + path + " is the step file itself");
   bool isDump = llvm::StringRef(options.file).ends_with(".mlir");
   if (isDump && options.phases.from.empty())
     return fail(options.file + " is IR: write --compile-from=PHASE, the phase "
@@ -471,11 +478,8 @@ static int prepareRun(const DriverOptions &options,
   }
   registerPasses();
   DriverOptions compile = options;
-  for (auto &[name, value] : run.params) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.17g", value);
-    compile.sets.push_back(name + "=" + text);
-  }
+  for (auto &[name, value] : run.params)
+    compile.sets.push_back(name + "=" + value);
   // What would not fit is refused before its kernels are built.
   compile.memory = run.memory;
   if (!run.memory && options.target == "cpu") {

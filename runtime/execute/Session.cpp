@@ -248,7 +248,7 @@ void Session::setParams() {
   for (const ParamInfo &param : manifest.params)
     if (!param.buffer.empty())
       memoryOwner->buffer(param.buffer).set(param.value.get<double>());
-  for (const auto &[name, value] : runOptions.params) {
+  for (const auto &[name, text] : runOptions.params) {
     auto at = std::find_if(manifest.params.begin(), manifest.params.end(),
                            [&](const ParamInfo &p) { return p.name == name; });
     if (at == manifest.params.end()) {
@@ -263,7 +263,11 @@ void Session::setParams() {
                   ": this param is frozen in the artifact, "
                   "because a size depends on it; compile the step file with "
                   "--set ",
-                  name, "=", value);
+                  name, "=", text);
+    char *end = nullptr;
+    double value = std::strtod(text.c_str(), &end);
+    if (end == text.c_str() || *end)
+      throw Error("--set ", name, ": '", text, "' is not a number");
     memoryOwner->buffer(at->buffer).set(value);
   }
 }

@@ -39,8 +39,9 @@ struct RunOptions {
   double collectiveTimeout = 600; ///< seconds without a word from a rank
   /// The ranks of the run, this process one of them; null: it is alone.
   std::shared_ptr<Collective> ranks;
-  std::filesystem::path trace;                        ///< empty: none
-  std::vector<std::pair<std::string, double>> params; ///< --set name=value
+  std::filesystem::path trace; ///< empty: none
+  /// --set name=value
+  std::vector<std::pair<std::string, std::string>> params;
 };
 
 /// Throws if another process runs in --out, or --out already holds a run and

@@ -126,14 +126,11 @@ void addRunOptions(CLI::App &app, RunOptions &options) {
          [&](const std::vector<std::string> &list) {
            for (const std::string &text : list) {
              size_t at = text.find('=');
-             char *end = nullptr;
-             double value =
-                 at == std::string::npos ? 0 : std::strtod(&text[at + 1], &end);
-             if (at == std::string::npos || at == 0 || end == &text[at + 1] ||
-                 *end != 0)
+             if (at == std::string::npos || at == 0 || at + 1 == text.size())
                throw CLI::ValidationError("--set",
-                                          "'" + text + "' is not NAME=NUMBER");
-             options.params.emplace_back(text.substr(0, at), value);
+                                          "'" + text + "' is not NAME=VALUE");
+             options.params.emplace_back(text.substr(0, at),
+                                         text.substr(at + 1));
            }
          },
          "value of an open param of the step file")

@@ -86,7 +86,7 @@ TEST_F(Run, ResumesBitForBit) {
 TEST_F(Run, ResumeKeepsParamsAndRefusesStrangers) {
   RunOptions first = options(stepManifest(), "out");
   first.steps = 2;
-  first.params = {{"lr", 0.5}};
+  first.params = {{"lr", "0.5"}};
   run(first);
   RunOptions again = options(stepManifest(), "out");
   EXPECT_NE(errorOf(again).find("already holds a run"), std::string::npos);
@@ -110,10 +110,13 @@ TEST_F(Run, ResumeKeepsParamsAndRefusesStrangers) {
 
 TEST_F(Run, ParamsFromTheCommandLine) {
   RunOptions bad = options(stepManifest(), "out");
-  bad.params = {{"rate", 1}};
+  bad.params = {{"rate", "1"}};
   EXPECT_NE(errorOf(bad).find("there are lr, size"), std::string::npos);
-  bad.params = {{"size", 1}};
+  bad.params = {{"size", "1"}};
   EXPECT_NE(errorOf(bad).find("frozen"), std::string::npos);
+  bad.params = {{"lr", "fast"}};
+  EXPECT_NE(errorOf(bad).find("--set lr: 'fast' is not a number"),
+            std::string::npos);
 }
 
 TEST_F(Run, WhereWithTriesKeepsInformativeGroups) {
