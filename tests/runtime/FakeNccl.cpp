@@ -7,7 +7,8 @@
 // Goes with FakeCuda.cpp, between processes of one machine: a sum is a command
 // in a stream of the fake driver, and its ranks meet in files of a directory
 // that the unique id names. It sums in rank order. R1C_FAKE_NCCL=stall: sums
-// never end; =lost: besides, another rank is said to be gone.
+// never end; =lost: besides, another rank is said to be gone; =start, =connect:
+// the call that starts, or the first sum, does not return.
 //===----------------------------------------------------------------------===//
 
 #include "runtime/collective/nccl/Library.h"
@@ -60,6 +61,11 @@ void awaitFile(const fs::path &path) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
+[[noreturn]] void stand() {
+  while (true)
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
 struct Sum {
   Communicator communicator;
   std::string number;
@@ -107,6 +113,8 @@ Result ncclCommInitRank(Communicator *made, int ranks, UniqueId id, int rank) {
   // The algorithm must be pinned before the first call.
   if (!std::getenv("NCCL_ALGO") || !std::getenv("NCCL_PROTO"))
     return 5;
+  if (isAsked("start"))
+    stand();
   *made = new CommunicatorTag{id.bytes, rank, ranks};
   return success;
 }
@@ -136,6 +144,8 @@ Result ncclAllReduce(const void *from, void *to, size_t count, int type,
                      int operation, Communicator c, cuda::Stream stream) {
   if (from != to || type != float32 || operation != sum)
     return 4;
+  if (isAsked("connect"))
+    stand();
   // The first sum only connects the ranks.
   if (c->sums > 0 && (isAsked("stall") || isAsked("lost")))
     driverFunction<void(cuda::Stream)>("fake_stall")(stream);

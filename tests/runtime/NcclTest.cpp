@@ -132,6 +132,18 @@ TEST_F(Nccl, SumsThatDoNotEndAreNamed) {
       << lost.errors;
 }
 
+TEST_F(Nccl, AStartThatDoesNotEndIsGivenUp) {
+  for (const char *stands : {"start", "connect"}) {
+    Ended ended = runRanks(2, forCuda(reducedManifest()), stands,
+                           concat("R1C_FAKE_DEVICES=2 R1C_FAKE_NCCL=", stands));
+    EXPECT_NE(ended.status, 0);
+    EXPECT_NE(ended.errors.find("error: rank 0 of 2: the start of NCCL: not "
+                                "over within 3 s (--collective-timeout)"),
+              std::string::npos)
+        << ended.errors;
+  }
+}
+
 TEST_F(Nccl, TwoRanksOnOneGpuAreRefused) {
   Ended shared = runRanks(2, forCuda(reducedManifest()), "shared");
   EXPECT_NE(shared.status, 0);

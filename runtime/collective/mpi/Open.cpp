@@ -6,16 +6,14 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/collective/mpi/Open.h"
+#include "runtime/collective/StartLimit.h"
 #include "runtime/collective/ranks/Ranks.h"
 #include "runtime/collective/single/Single.h"
 #include "runtime/support/Error.h"
 #include "runtime/support/Files.h"
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
-#include <mutex>
-#include <thread>
 
 namespace r1c::runtime {
 
@@ -35,42 +33,15 @@ static long launchedRanks() {
   return 1;
 }
 
-namespace {
-
-/// Ends the process unless it goes out of scope in time: MPI's own start waits
-/// for every rank, and cannot be given up. The launcher then ends the others.
-class StartLimit {
-public:
-  explicit StartLimit(double seconds)
-      : thread([this, seconds] {
-          std::unique_lock lock(mutex);
-          if (ended.wait_for(lock, std::chrono::duration<double>(seconds),
-                             [this] { return started; }))
-            return;
-          std::fprintf(stderr,
-                       "error: MPI has not started within %g s "
-                       "(--collective-timeout): a rank has ended or stands "
-                       "still before it came there\n",
-                       seconds);
-          std::_Exit(1);
-        }) {}
-  ~StartLimit() {
-    {
-      std::lock_guard lock(mutex);
-      started = true;
-    }
-    ended.notify_all();
-    thread.join();
-  }
-
-private:
-  std::mutex mutex;
-  std::condition_variable ended;
-  bool started = false;
-  std::thread thread; // last: it uses the others
-};
-
-} // namespace
+/// MPI's own start waits for every rank. The launcher ends the others.
+static void endWithoutMpi(double seconds) {
+  std::fprintf(stderr,
+               "error: MPI has not started within %g s "
+               "(--collective-timeout): a rank has ended or stands "
+               "still before it came there\n",
+               seconds);
+  std::_Exit(1);
+}
 
 std::shared_ptr<Collective> openRanks(double timeout) {
   long size = launchedRanks();
@@ -101,7 +72,7 @@ std::shared_ptr<Collective> openRanks(double timeout) {
   char text[512] = "";
   std::unique_ptr<Transport> transport;
   {
-    StartLimit limit(timeout);
+    StartLimit limit(timeout, [&] { endWithoutMpi(timeout); });
     transport.reset(open(text, sizeof text));
   }
   if (!transport)

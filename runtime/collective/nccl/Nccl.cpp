@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/collective/nccl/Nccl.h"
+#include "runtime/collective/StartLimit.h"
 #include "runtime/collective/nccl/Library.h"
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
@@ -73,8 +74,13 @@ public:
     std::memcpy(id.bytes, name.data(), sizeof id.bytes);
     driver->check(driver->cuStreamCreate(&stream, cuda::streamNonBlocking),
                   "gives no stream");
-    nccl::Result started = library.ncclCommInitRank(
-        &communicator, static_cast<int>(size()), id, static_cast<int>(rank()));
+    nccl::Result started = nccl::success;
+    {
+      StartLimit limit(timeout, [&] { endWithoutNccl(); });
+      started =
+          library.ncclCommInitRank(&communicator, static_cast<int>(size()), id,
+                                   static_cast<int>(rank()));
+    }
     if (started != nccl::success)
       driver->cuStreamDestroy_v2(stream);
     library.check(started, "cannot start");
@@ -90,6 +96,19 @@ public:
     for (Job &job : jobs)
       driver->cuEventDestroy_v2(job.end);
     driver->cuStreamDestroy_v2(stream);
+  }
+
+  /// The first sum connects the GPUs, for which each rank waits for the
+  /// others: later a rank may begin one while another waits for it in a gather.
+  void connect(Device &device) {
+    std::unique_ptr<Mark> mark = device.makeMark();
+    char *number = device.allocate(sizeof(float));
+    device.mark(*mark);
+    {
+      StartLimit limit(timeout, [&] { endWithoutNccl(); });
+      startSum({{number, 1}}, {"the start of NCCL", ""}, mark.get());
+    }
+    finishSums();
   }
 
   int64_t rank() const override { return ranks->rank(); }
@@ -206,6 +225,14 @@ private:
     }
   }
 
+  /// The calls of NCCL's start wait for all ranks, and cannot be given up.
+  void endWithoutNccl() {
+    ranks->fail(concat("the start of NCCL: not over within ", timeout,
+                       " s (--collective-timeout): a rank stands still, or "
+                       "cannot be reached; NCCL_DEBUG=INFO in the environment "
+                       "says more"));
+  }
+
   [[noreturn]] void give(const Job &job, const std::string &reason) {
     library.ncclCommAbort(communicator);
     communicator = nullptr;
@@ -227,13 +254,7 @@ private:
 std::unique_ptr<Collective> makeNcclRanks(std::shared_ptr<Collective> ranks,
                                           Device &device, double timeout) {
   auto made = std::make_unique<NcclRanks>(std::move(ranks), device, timeout);
-  // The first sum connects the GPUs, for which each rank waits for the others:
-  // later a rank may begin one while another waits for it in a gather.
-  std::unique_ptr<Mark> mark = device.makeMark();
-  char *number = device.allocate(sizeof(float));
-  device.mark(*mark);
-  made->startSum({{number, 1}}, {"the start of NCCL", ""}, mark.get());
-  made->finishSums();
+  made->connect(device);
   return made;
 }
 

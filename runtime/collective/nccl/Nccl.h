@@ -22,8 +22,8 @@ namespace r1c::runtime {
 ///
 /// `device` is the one that is current on this thread, which must make all
 /// calls. A sum that does not end within `timeout` seconds after all ranks have
-/// begun it is given up with an r1c::Error. Throws if NCCL is not there, or
-/// two ranks have one GPU.
+/// begun it is given up with an r1c::Error; a start of NCCL that takes as long
+/// ends the job. Throws if NCCL is not there, or two ranks have one GPU.
 std::unique_ptr<Collective> makeNcclRanks(std::shared_ptr<Collective> ranks,
                                           Device &device, double timeout);
 
