@@ -275,7 +275,8 @@ static DictionaryAttr usageAttr(Builder &b, const cuda::Usage &usage) {
   };
   return b.getDictionaryAttr({number("registers", usage.registers),
                               number("spilled", usage.spillBytes),
-                              number("stack", usage.stackBytes)});
+                              number("stack", usage.stackBytes),
+                              number("shared", usage.sharedBytes)});
 }
 
 /// The kernels as machine code; on a GPU each rt.kernel learns how it is

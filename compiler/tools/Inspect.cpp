@@ -150,11 +150,12 @@ void Listing::printKernels() const {
     if (double flops = number(kernel.object, "flops_per_row"))
       line += llvm::formatv("  {0:f3} Mflop a row, {1} once", flops / 1e6,
                             bytesText(number(kernel.object, "bytes")));
+    const json::Object *usage = kernel.object->getObject("usage");
     if (const json::Object *launch = kernel.object->getObject("launch"))
-      line += llvm::formatv("  {0:f0} threads, {1} shared",
-                            number(launch, "threads"),
-                            bytesText(number(launch, "shared")));
-    if (const json::Object *usage = kernel.object->getObject("usage"))
+      line += llvm::formatv(
+          "  {0:f0} threads, {1} shared", number(launch, "threads"),
+          bytesText(number(launch, "shared") + number(usage, "shared")));
+    if (usage)
       line += llvm::formatv(", {0:f0} registers{1}", number(usage, "registers"),
                             number(usage, "spilled") ? ", spills" : "");
     llvm::outs() << line << "\n";

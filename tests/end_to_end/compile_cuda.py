@@ -4,7 +4,7 @@
 usage: compile_cuda.py R1C STEPS_DIR EXAMPLES_DIR WORK_DIR [NAME...]
 
 Every kernel must become part of a cubin without a warning of ptxas (C75xx: matrix products that wait for each other),
-without spills, and in the registers that its launch leaves it. Sizes are small, but such that every kind of kernel is
+without spills, and in the registers and the shared memory that its launch leaves it. Sizes are small, but such that every kind of kernel is
 there: heads of 64 for the tensor cores, and once a real vocabulary.
 """
 import json
@@ -18,6 +18,7 @@ import run_steps
 
 POLICY = run_steps.POLICY.replace("hidden = 32", "hidden = 256").replace("intermediate = 64", "intermediate = 512")
 REGISTERS = 65536  # of a multiprocessor
+SHARED = 228 * 1024  # bytes, likewise; each block takes 1024 more than it asks for
 
 
 def problems_of(artifact):
@@ -36,6 +37,10 @@ def problems_of(artifact):
         if not 0 < usage["registers"] * launch["threads"] * launch["blocks_per_sm"] <= REGISTERS:
             problems.append(f"{kernel['name']} takes {usage['registers']} registers, and {launch['blocks_per_sm']} "
                             f"blocks of {launch['threads']} threads are to fit")
+        shared = launch.get("shared", 0) + usage["shared"]
+        if (shared + 1024) * launch["blocks_per_sm"] > SHARED:
+            problems.append(f"{kernel['name']} takes {shared} bytes of shared memory, and {launch['blocks_per_sm']} "
+                            f"blocks are to fit")
     return problems, len(manifest["kernels"])
 
 
@@ -48,7 +53,13 @@ def check(r1c, step, artifact, weights):
         return [] if refused else [f"must be refused with '{words}': {result.stderr[-600:]}"], 0
     if result.returncode or result.stderr:
         return [f"exit code {result.returncode}: {result.stderr[-800:]}"], 0
-    return problems_of(artifact)
+    problems, count = problems_of(artifact)
+    inspected = subprocess.run([r1c, "inspect", artifact], capture_output=True, text=True, timeout=60)
+    # Every product passes its operands through shared memory.
+    products = re.findall(r"^  matmul_.* (\S+ \S+) shared", inspected.stdout, re.M)
+    if not products or "0.0 B" in products:
+        problems.append(f"inspect shows shared memory of products as {products}")
+    return problems, count
 
 
 def main():
