@@ -12,7 +12,9 @@
 #include "kernels/attention/Attention.h"
 #include "kernels/common/Warp.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -61,9 +63,24 @@ struct Lanes {
                          [&](Value c, ValueRange sum) -> SmallVector<Value> {
                            return {e.fma(x(c), y(c), sum[0])};
                          })[0];
+      if (width > 64)
+        unrollInPart(sum);
       total = total ? add(total, sum) : sum;
     }
     return total;
+  }
+  /// Chains of wide heads: unrolled as a whole, LLVM would load what is the
+  /// same for each key (or query) once, into more registers than there are.
+  void unrollInPart(Value chain) {
+    MLIRContext *context = e.b.getContext();
+    auto unroll = LLVM::LoopUnrollAttr::get(
+        context, nullptr, e.b.getI32IntegerAttr(width > 128 ? 2 : 4), nullptr,
+        nullptr, nullptr, nullptr, nullptr);
+    auto annotation = LLVM::LoopAnnotationAttr::get(
+        context, nullptr, nullptr, nullptr, unroll, nullptr, nullptr, nullptr,
+        nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, {});
+    chain.getDefiningOp<scf::ForOp>()->setAttr("llvm.loop_annotation",
+                                               annotation);
   }
   /// The same in 16 chains, folded by halves.
   Value dot(Value x, Value y) {
@@ -77,6 +94,8 @@ struct Lanes {
                  }
                  return next;
                });
+    if (width > 64)
+      unrollInPart(sums[0]);
     for (int64_t c = width / 16 * 16; c < width; ++c)
       sums[c % 16] = e.fma(get(x, e.i64(c)), get(y, e.i64(c)), sums[c % 16]);
     for (int64_t half = 8; half >= 1; half /= 2)

@@ -73,6 +73,12 @@ def main():
         (folder / "step.r1").write_text(run_steps.shrink(source.read_text()))
         runs.append((source.stem, folder / "step.r1", "bfloat16"))
     runs.append(("arithmetic", examples / "arithmetic" / "step.r1", "float32"))
+    # Heads too wide for a thread to hold a query in registers.
+    for width in (80, 128, 256):
+        step = work / f"heads{width}.r1"
+        text = (examples.parent / "bench" / "gpu" / "wide.r1").read_text()
+        step.write_text(text.replace("context = 32", f"context = 32, head_dim = {width}"))
+        runs.append((step.stem, step, "float32"))
     # Norms of queries and keys; a vocabulary of hundreds of chunks.
     for name in ("qwen3", "decode1"):
         runs.append((name, examples.parent / "bench" / "gpu" / f"{name}.r1", "bfloat16"))

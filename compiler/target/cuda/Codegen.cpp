@@ -215,6 +215,16 @@ static LogicalResult assemble(Location loc, const std::string &ptx,
   return success();
 }
 
+/// What a builder says of a loop stands, after its lowering, at the branch back
+/// as any attribute; only the branch's own reaches LLVM IR.
+static void annotateLoops(ModuleOp module) {
+  module.walk([](LLVM::BrOp branch) {
+    Attribute said = branch->removeDiscardableAttr("llvm.loop_annotation");
+    if (said)
+      branch.setLoopAnnotationAttr(cast<LLVM::LoopAnnotationAttr>(said));
+  });
+}
+
 FailureOr<cuda::Kernels> cuda::buildKernels(ModuleOp module,
                                             const TargetOptions &options) {
   Location loc = module.getLoc();
@@ -244,6 +254,7 @@ FailureOr<cuda::Kernels> cuda::buildKernels(ModuleOp module,
     auto machine = makeMachine(loc);
     if (failed(machine) || failed(pm.run(*copy)))
       return failure();
+    annotateLoops(*copy);
     for (auto function : copy->getOps<LLVM::LLVMFuncOp>())
       if (auto launch =
               function->getAttrOfType<DictionaryAttr>(kern::launchAttrName))
