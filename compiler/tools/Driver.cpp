@@ -204,6 +204,7 @@ namespace {
 struct Fit {
   int64_t chunkRows; ///< 0: the target's own
   llvm::StringRef recompute;
+  int64_t slots = 0; ///< 0: as many as the target takes
 };
 } // namespace
 
@@ -238,7 +239,16 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
   OwningOpRef<ModuleOp> checked = compilation.module->clone();
   Builder b(compilation.context.get());
   std::string problem;
-  for (const Fit &way : waysToFit(options)) {
+  SmallVector<Fit> ways = waysToFit(options);
+  // Only where no pass can take less: fewer caches of keys and values. Which
+  // sequences are sampled together shows in no bit.
+  size_t count = ways.size();
+  for (int64_t slots : {128, 64, 32, 16, 8})
+    for (size_t i = 0; i < count; ++i) {
+      ways.push_back(ways[i]);
+      ways.back().slots = slots;
+    }
+  for (const Fit &way : ways) {
     compilation.module = checked->clone();
     compilation.remarks.forget();
     if (way.recompute != recomputeNames[0])
@@ -247,6 +257,9 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
     if (way.chunkRows)
       (*compilation.module)
           ->setAttr(chunkRowsAttribute, b.getI64IntegerAttr(way.chunkRows));
+    if (way.slots)
+      (*compilation.module)
+          ->setAttr(slotsAttribute, b.getI64IntegerAttr(way.slots));
     if (failed(runPhases(*compilation.module, options.phases)))
       return failure();
     FailureOr<std::string> manifest =
@@ -258,6 +271,9 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
     if (way.chunkRows && !options.chunkRows)
       llvm::errs() << "remark: to fit into the memory, passes take "
                    << way.chunkRows << " rows at once\n";
+    if (way.slots)
+      llvm::errs() << "remark: to fit into the memory, at most " << way.slots
+                   << " sequences are sampled at once\n";
     if (way.recompute != recomputeNames[0])
       llvm::errs() << "remark: to fit into the memory, the backward pass "
                       "computes again "

@@ -10,11 +10,14 @@
 
 #include "compiler/phases/fuse/Precision.h"
 #include "mlir/IR/BuiltinAttributes.h"
+#include <algorithm>
 
 namespace r1c {
 
 /// Rows of a chunk, where the driver says it.
 inline constexpr llvm::StringLiteral chunkRowsAttribute = "r1c.chunk_rows";
+/// The most sequences that are sampled at once, where the driver says it.
+inline constexpr llvm::StringLiteral slotsAttribute = "r1c.slots";
 
 } // namespace r1c
 
@@ -39,6 +42,8 @@ struct Capacities {
     if (auto rows =
             module->getAttrOfType<mlir::IntegerAttr>(chunkRowsAttribute))
       chunkRows = rows.getInt();
+    if (auto most = module->getAttrOfType<mlir::IntegerAttr>(slotsAttribute))
+      slots = std::min(slots, most.getInt());
   }
 };
 
