@@ -70,7 +70,10 @@ private:
 } // namespace
 
 void SimtBuilder::build() {
-  k.launch->blocksPerSm = 2;
+  // Two slices of k and less are no loop that is left: all loads may come
+  // first.
+  bool unrolled = !transposed && op.getDepth() < 2 * shape.slice;
+  k.launch->blocksPerSm = unrolled ? 1 : 2;
   sliceA = k.shared(shape.slice * shape.rows * 4);
   sliceB = k.shared(shape.slice * shape.columns * 4);
   if (!op.getBody().empty())
