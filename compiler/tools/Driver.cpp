@@ -314,7 +314,12 @@ static FailureOr<std::vector<char>> buildImage(ModuleOp module,
     NamedAttrList launch(built->launches.lookup(kernel.getSymbol()));
     launch.erase("parameters"); // follows from the operands and maps
     kernel.setLaunchAttr(launch.getDictionary(module.getContext()));
-    kernel.setUsageAttr(usageAttr(b, built->usage.lookup(kernel.getSymbol())));
+    cuda::Usage usage = built->usage.lookup(kernel.getSymbol());
+    kernel.setUsageAttr(usageAttr(b, usage));
+    if (usage.spillBytes)
+      llvm::errs() << "warning: kernel " << kernel.getSymbol() << " spills "
+                   << usage.spillBytes
+                   << " bytes of registers to memory, and will be slow\n";
   }
   // ptxas warns where it could not do what a kernel asks for.
   for (const std::string &warning : built->warnings)

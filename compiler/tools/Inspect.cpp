@@ -262,11 +262,16 @@ int r1c::inspectMain(const DriverOptions &options) {
   }
   const json::Object &manifest = *parsed->getAsObject();
   const json::Object &target = *manifest.getObject("target");
+  llvm::StringRef kind = *target.getString("kind");
+  // Of a GPU the machine for which the memory was planned.
+  std::string machine =
+      kind == "cuda"
+          ? " (" + target.getString("features").value_or("").str() + ")"
+          : "";
   llvm::outs() << llvm::formatv(
-      "{0}: {1}, target {2} {3}, kernels {4}, constants {5}\n", options.file,
-      *manifest.getString("producer"), *target.getString("kind"),
-      *target.getString("cpu"), bytesText(artifact.kernels.size()),
-      bytesText(artifact.constants.size()));
+      "{0}: {1}, target {2} {3}{4}, kernels {5}, constants {6}\n", options.file,
+      *manifest.getString("producer"), kind, *target.getString("cpu"), machine,
+      bytesText(artifact.kernels.size()), bytesText(artifact.constants.size()));
   printMemory(manifest);
   printPasses(manifest);
   Listing listing(*manifest.getArray("kernels"));
