@@ -165,10 +165,13 @@ ModelConfig::verify(function_ref<InFlightDiagnostic()> emitError) const {
             llvm::formatv("{0}{1} = {2}", odd.empty() ? "" : ", ", name, size);
     if (!odd.empty())
       return emitError() << "bfloat16 weights need even sizes, but " << odd
-                         << ": write --weights=float32, or one more"
-                         << (vocabulary % 2 ? " (of a vocabulary: a character "
-                                              "more in characters(...))"
-                                            : "");
+                         << ": write --weights=float32"
+                         // What is loaded has the sizes that it has.
+                         << (positions        ? ""
+                             : vocabulary % 2 ? ", or one more (of a "
+                                                "vocabulary: a character more "
+                                                "in characters(...))"
+                                              : ", or one more");
   }
   if (positions && context > positions)
     return emitError() << "context = " << context << " is more than the "
