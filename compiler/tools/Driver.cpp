@@ -208,8 +208,8 @@ struct Fit {
 };
 } // namespace
 
-/// From the fastest to the smallest.
-static SmallVector<Fit> waysToFit(const DriverOptions &options) {
+/// Ways of the passes, from the fastest to the smallest.
+static SmallVector<Fit> passesToFit(const DriverOptions &options) {
   SmallVector<Fit> ways;
   // Down to what --chunk-rows takes; rows below a context change nothing.
   auto addLeast = [&] {
@@ -232,6 +232,20 @@ static SmallVector<Fit> waysToFit(const DriverOptions &options) {
   return ways;
 }
 
+/// From the fastest to the smallest. Fewer caches of keys and values only where
+/// no pass can take less; which sequences are sampled together shows in no bit.
+static SmallVector<Fit> waysToFit(const DriverOptions &options) {
+  SmallVector<Fit> passes = passesToFit(options), ways = passes;
+  // From half of the target's own on (Capacities.h).
+  for (int64_t slots = options.target == "cpu" ? 32 : 128; slots >= 8;
+       slots /= 2)
+    for (Fit way : passes) {
+      way.slots = slots;
+      ways.push_back(way);
+    }
+  return ways;
+}
+
 /// Runs the phases; where the buffers do not fit, again with a backward pass
 /// that keeps less and computes more. Phases cost a hundredth of the kernels.
 static LogicalResult runPhasesToFit(Compilation &compilation,
@@ -239,16 +253,7 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
   OwningOpRef<ModuleOp> checked = compilation.module->clone();
   Builder b(compilation.context.get());
   std::string problem;
-  SmallVector<Fit> ways = waysToFit(options);
-  // Only where no pass can take less: fewer caches of keys and values. Which
-  // sequences are sampled together shows in no bit.
-  size_t count = ways.size();
-  for (int64_t slots : {128, 64, 32, 16, 8})
-    for (size_t i = 0; i < count; ++i) {
-      ways.push_back(ways[i]);
-      ways.back().slots = slots;
-    }
-  for (const Fit &way : ways) {
+  for (const Fit &way : waysToFit(options)) {
     compilation.module = checked->clone();
     compilation.remarks.forget();
     if (way.recompute != recomputeNames[0])
@@ -488,8 +493,11 @@ static int prepareRun(const DriverOptions &options,
                 error.message());
   // Another run that begins there would replace the artifact meanwhile.
   runtime::DirectoryLock lock(run.out);
-  if (lock.isTaken())
-    return fail(run.out.string() + ": another process is running in it");
+  try {
+    lock.requireFree();
+  } catch (const Error &error) {
+    return fail(error.what());
+  }
   if (run.resume && fs::exists(run.artifact)) {
     if (!options.compileOption.empty())
       return fail(options.compileOption +

@@ -122,12 +122,6 @@ void Session::describeRun() const {
   writeFileAtomically(runOptions.out / "step.r1", artifact.source);
 }
 
-/// Two processes that write the same files would leave nothing of use.
-static void requireFree(const DirectoryLock &lock, const fs::path &out) {
-  if (lock.isTaken())
-    throw Error(out.string(), ": another process is running in it");
-}
-
 /// What a run would write over must be a run's: a folder of step files or
 /// models may be given as --out.
 static void requireRunsOwn(const fs::path &out, const std::string &name) {
@@ -141,7 +135,7 @@ static void requireRunsOwn(const fs::path &out, const std::string &name) {
 void requireFreshOut(const RunOptions &options) {
   const fs::path &out = options.out;
   // First of all: what a run has written so far looks like one that failed.
-  requireFree(DirectoryLock(out), out);
+  DirectoryLock(out).requireFree();
   // A run that failed before its first update left nothing worth keeping.
   std::error_code none;
   bool resumable = latestCheckpoint(out / "checkpoints").has_value();
@@ -180,7 +174,7 @@ bool Session::run() {
     }
     fs::create_directories(out);
     lock.emplace(out);
-    requireFree(*lock, out);
+    lock->requireFree();
   }
   std::string place = latest ? latest->filename().string() : "";
   place = collective().gather(place, {"the start", ""}).front();

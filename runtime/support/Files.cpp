@@ -140,13 +140,19 @@ void writeDirectoryAtomically(
 }
 
 DirectoryLock::DirectoryLock(const fs::path &directory)
-    : file(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
+    : directory(directory),
+      file(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)),
       taken(file >= 0 && ::flock(file, LOCK_EX | LOCK_NB) != 0 &&
             errno == EWOULDBLOCK) {}
 
 DirectoryLock::~DirectoryLock() {
   if (file >= 0)
     ::close(file);
+}
+
+void DirectoryLock::requireFree() const {
+  if (taken)
+    throw Error(directory.string(), ": another process is running in it");
 }
 
 uint64_t fingerprint(std::string_view bytes, uint64_t start) {

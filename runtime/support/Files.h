@@ -44,10 +44,12 @@ public:
   ~DirectoryLock();
   DirectoryLock(const DirectoryLock &) = delete;
   DirectoryLock &operator=(const DirectoryLock &) = delete;
-  /// Whether another one had it.
-  bool isTaken() const { return taken; }
+  /// Throws where another process had it: two that write the same files would
+  /// leave nothing of use.
+  void requireFree() const;
 
 private:
+  fs::path directory;
   int file;
   bool taken;
 };
