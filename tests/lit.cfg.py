@@ -17,6 +17,7 @@ config.environment["R1C_SOURCE"] = config.r1c_source
 config.substitutions.append(("%examples", os.path.join(config.r1c_source, "examples")))
 config.substitutions.append(("%python", "python3"))
 config.substitutions.append(("%source", config.r1c_source))
+config.substitutions.append(("%build", config.r1c_build))
 
 with open("/proc/cpuinfo") as f:
     if " avx512_bf16" in f.read():

@@ -87,15 +87,19 @@ std::vector<char> pattern(const Json &fill, int64_t bytes) {
   return data;
 }
 
+constexpr const char *architecture = "sm_90a";
+
 class Bench {
 public:
   Bench(const std::string &cubin, const Json &launches)
-      : device(makeCudaDevice("sm_90a")), executable(device->load(cubin)) {
+      : device(makeCudaDevice(architecture)), executable(device->load(cubin)) {
     Json kernels = Json::array();
     for (const auto &[name, launch] : launches.items())
       kernels.push_back({{"name", name}, {"symbol", name}, {"launch", launch}});
-    manifest =
-        Manifest::parse(dumpJson(Json{{"kernels", std::move(kernels)}}), 0);
+    Json target = {{"kind", "cuda"}, {"cpu", architecture}, {"features", ""}};
+    manifest = Manifest::parse(dumpJson(Json{{"target", std::move(target)},
+                                             {"kernels", std::move(kernels)}}),
+                               0);
   }
 
   Json run(const Json &spec) {

@@ -19,7 +19,7 @@ SHAPES = ((1152, 896, (16384,)), (896, 896, (16384,)), (9728, 896, (*SMALL, 1638
 DECODED = ((896, 896, (2, 4)), (9728, 896, (2,)), (896, 4864, (2, 4, 8)))
 # Columns of A and of B, and rows: the reduction runs over the rows.
 GRADIENTS = ((4096, 4096, 8192), (896, 9728, 16384))
-HEAD = (8192, 4096, 131072, 2048)  # rows, width, vocabulary, rows of a slice
+HEAD = (8192, 4096, 131072, 4096)  # rows, width, vocabulary, rows of a slice
 # heads, heads of keys; sequences, their length
 ATTENTION = tuple((h, kv, n, length) for h, kv in ((16, 16), (32, 8)) for n, length in ((1, 16384), (4, 4096)))
 WIDTH = 128

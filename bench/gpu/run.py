@@ -1,7 +1,8 @@
 """run.py [PART…] [--no-peers]: what `./dev gpu` does where a GPU is, from the package that pack.py made.
 
-Parts: tests, programs, kernels, head, attention, train, decode. Each has its own time; one that fails does not stop
-the others. Peers prepare while tests and programs run, and each measures right after r1c, twice, in turn.
+Parts: tests, programs, kernels, head, attention, train, decode, profile (where the time of train and decode goes: tables
+in the logs). Each has its own time; one that fails does not stop the others. Peers prepare while tests and programs run,
+and each measures right after r1c, twice, in turn.
 """
 
 import argparse
@@ -25,14 +26,14 @@ import report  # noqa: E402
 from peers import NEW, PROMPT, WAYS  # noqa: E402
 
 PACKAGE = ROOT / "build" / "gpu"
-PARTS = ("tests", "programs", "kernels", "head", "attention", "train", "decode")
+PARTS = ("tests", "programs", "kernels", "head", "attention", "train", "decode", "profile")
 PEERS = {"kernels": ["products"], "attention": ["products"], "head": ["head"], "train": ["train"], "decode": ["decode"]}
 CASES = {"kernels": ("matmul", "gradient", "invariance"), "head": ("head",), "attention": ("attention",)}
 ON_POLICY = ("narrow-bf16", "wide-bf16", "qwen3-bf16")
 DECODED = 512  # new tokens of decode*.r1
 PEERS_READY = 130  # seconds after the start until which peers are waited for
 START = time.monotonic()
-LIMIT = 270  # seconds after the start when whatever still runs is given up, so that there is a table
+LIMIT = 330  # seconds after the start when whatever still runs is given up, so that there is a table
 
 
 def within(timeout):
@@ -320,8 +321,14 @@ def decode(place, peers, rows):
         raise Failed("; ".join(wrong))
 
 
+def profile(place, _peers, _rows):
+    """Where the time goes, kernel by kernel, each run by itself: tables in the logs."""
+    for name in ("train", "decode1", "decode128"):
+        place.step(f"{name}+profile", 60, "--profile", "--quiet", "--steps", 2)
+
+
 BODIES = {"tests": tests, "programs": programs, "kernels": bench("kernels", 2, 60), "head": bench("head", 2, 25),
-          "attention": bench("attention", 2, 40), "train": train, "decode": decode}
+          "attention": bench("attention", 2, 40), "train": train, "decode": decode, "profile": profile}
 
 
 def device():
@@ -363,7 +370,7 @@ def main():
     peers = Peers([] if options.no_peers else parts, place)
     failed = []
     try:
-        if {"programs", "train", "decode"} & set(parts):
+        if {"programs", "train", "decode", "profile"} & set(parts):
             try:
                 make_models(place)
             except Failed as error:
