@@ -87,6 +87,17 @@ Value RegionEmitter::emitNoise(kern::NoiseOp op, ValueRange operands,
                       operands[3], integer(counter, 0));
   };
   Value column = columnIndex();
+  auto sixteensOf = [&](Value column) -> Value {
+    return arith::ShLIOp::create(e.b, e.loc, shiftRight(column, 6),
+                                 integer(column, 4));
+  };
+  Value sixteens = sixteensOf(column);
+  if (blockPart >= 0 && width == 1 && quarters) {
+    SmallVector<Value> &words = blockWords[op];
+    if (words.empty())
+      words = wordsAt(e.add(sixteens, bits(column, 15)));
+    return words[blockPart];
+  }
   if (blockPart >= 0 && width == 16) {
     SmallVector<Value> &words = blockWords[op];
     if (words.empty()) {
@@ -96,10 +107,10 @@ Value RegionEmitter::emitNoise(kern::NoiseOp op, ValueRange operands,
     }
     return words[blockPart];
   }
-  if (width > 1)
+  if (width > 1) {
     column = e.add(e.broadcast(column, width), e.iota(width));
-  Value sixteens = arith::ShLIOp::create(e.b, e.loc, shiftRight(column, 6),
-                                         integer(column, 4));
+    sixteens = sixteensOf(column);
+  }
   SmallVector<Value> words = wordsAt(e.add(sixteens, bits(column, 15)));
   Value part = bits(shiftRight(column, 4), 3), word = words[0];
   for (int32_t i = 1; i < 4; ++i)

@@ -265,24 +265,26 @@ void Sm90Epilogue::reduce(Line &line) {
     };
     unlist(forOctets(line, list(), [&](ValueRange inner) {
       unlist(inner);
-      for (line.block = 0; line.block < 8; ++line.block)
-        for (line.element = 0; line.element < 2; ++line.element) {
-          region.startGroup();
-          Value exists;
-          if (width % kern::chunkColumns)
-            exists = w.below(region.columnIndex(), width);
-          for (auto [r, reduce] : llvm::enumerate(reductions)) {
-            Values next = {region.group(reduce.getValue())};
-            if (kern::ReduceOp::isArg(reduce.getKind()))
-              next.push_back(region.columnIndex());
-            Values &old = state[r][line.block * 2 + line.element];
-            Values combined = combine(e, reduce.getKind(), old, next);
-            if (exists)
-              for (auto [c, o] : llvm::zip(combined, old))
-                c = e.select(exists, c, o);
-            old = combined;
-          }
+      // Columns 16 apart share a call of Philox.
+      for (int64_t i = 0; i < 16; ++i) {
+        line.block = i % 4 * 2 + i / 8;
+        line.element = i / 4 % 2;
+        region.startQuarter(i % 4);
+        Value exists;
+        if (width % kern::chunkColumns)
+          exists = w.below(region.columnIndex(), width);
+        for (auto [r, reduce] : llvm::enumerate(reductions)) {
+          Values next = {region.group(reduce.getValue())};
+          if (kern::ReduceOp::isArg(reduce.getKind()))
+            next.push_back(region.columnIndex());
+          Values &old = state[r][line.block * 2 + line.element];
+          Values combined = combine(e, reduce.getKind(), old, next);
+          if (exists)
+            for (auto [c, o] : llvm::zip(combined, old))
+              c = e.select(exists, c, o);
+          old = combined;
         }
+      }
       return list();
     }));
     for (auto [r, reduce] : llvm::enumerate(reductions)) {

@@ -10,14 +10,19 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/common/ExpandMath.h"
+#include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 
 using namespace mlir;
+
+using namespace r1c;
 
 namespace {
 
@@ -26,7 +31,7 @@ struct M {
   OpBuilder &b;
   Location loc;
   Type type;
-  bool hasScalef = false; ///< the machine has AVX-512's scalef
+  MathUnits units = MathUnits::Plain;
 
   bool isF64() const { return getElementTypeOrSelf(type).isF64(); }
   Type like(Type element) const {
@@ -148,7 +153,8 @@ struct M {
   /// x * 2^n with one rounding, for subnormal results too: two exact halves,
   /// or the one instruction that does it. n as a float and as an integer.
   Value scale(Value x, Value real, Value n) const {
-    if (hasScalef && type == VectorType::get(16, b.getF32Type())) {
+    if (units == MathUnits::Avx512 &&
+        type == VectorType::get(16, b.getF32Type())) {
       auto constant = [&](Type t, int64_t v) -> Value {
         return LLVM::ConstantOp::create(b, loc, t, IntegerAttr::get(t, v));
       };
@@ -231,9 +237,34 @@ struct M {
         sub(real(iadd(iand(ix, ci((int64_t(1) << m) - 1)), ci(base))), c(1));
     return {toFloat(k), f};
   }
+  /// x / y, correctly rounded, without a branch; f32 scalars on CUDA. y is from
+  /// 2^-126 to 2^126, and the quotient no subnormal number. Markstein's method:
+  /// the residual of a quotient is exact, and the reciprocal correctly rounded
+  /// by one step but where all bits of y's significand are set. Checked for all
+  /// significands in log and in 1 / y, with first approximations two units off.
+  Value quotient(Value x, Value y) const {
+    Value minus = neg(y);
+    Value r = LLVM::CallIntrinsicOp::create(
+                  b, loc, type, b.getStringAttr("llvm.nvvm.rcp.approx.ftz.f"),
+                  ValueRange(y))
+                  .getResult(0);
+    r = fma(r, fma(minus, r, c(1)), r);
+    Value all = ci(0x7fffff), set = iand(bits(y), all);
+    Value full =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, set, all);
+    r = select(full, real(isub(ci((253 << 23) + 0x800000), bits(y))), r);
+    Value q = mul(x, r);
+    return fma(fma(minus, q, x), r, q);
+  }
+  /// x / y for y from 1 on, flushed.
+  Value logistic(Value x, Value y) const {
+    return select(gt(y, c(0x1p126)), c(0), quotient(x, y));
+  }
+  bool quick() const { return units == MathUnits::Cuda && type.isF32(); }
+
   /// s * (f^2/2 + R): log(1+f) = f - f^2/2 + that. fdlibm's e_log, e_logf.
   Value logTail(Value f, Value halfSquare) const {
-    Value s = div(f, add(f, c(2)));
+    Value s = quick() ? quotient(f, add(f, c(2))) : div(f, add(f, c(2)));
     Value z = mul(s, s);
     Value r =
         isF64() ? horner(z, {1.479819860511658591e-01, 1.531383769920937332e-01,
@@ -413,7 +444,7 @@ Value expandTruncF(OpBuilder &b, arith::TruncFOp op) {
 }
 
 /// The value to put in the op's place; null: leave it.
-Value expand(OpBuilder &b, Operation *op, bool hasScalef) {
+Value expand(OpBuilder &b, Operation *op, MathUnits units) {
   Location loc = op->getLoc();
   if (auto ext = dyn_cast<arith::ExtFOp>(op))
     return getElementTypeOrSelf(ext.getIn()).isBF16() ? expandExtF(b, ext)
@@ -429,7 +460,7 @@ Value expand(OpBuilder &b, Operation *op, bool hasScalef) {
   Type element = getElementTypeOrSelf(x);
   if (!element.isF32() && !element.isF64())
     return {};
-  M m{b, loc, x.getType(), hasScalef};
+  M m{b, loc, x.getType(), units};
   // The inner select is one instruction, which gives y where either is a NaN.
   if (isa<arith::MaximumFOp>(op))
     return m.select(m.isNan(x), x, m.select(m.gt(x, y), x, y));
@@ -495,6 +526,23 @@ Value expand(OpBuilder &b, Operation *op, bool hasScalef) {
   return {};
 }
 
+/// x / (1 + exp(y)) in f32, in a function that says so.
+bool isFlushedLogistic(Operation *op) {
+  auto division = dyn_cast<arith::DivFOp>(op);
+  auto function = op->getParentOfType<FunctionOpInterface>();
+  if (!division || !division.getType().isF32() || !function ||
+      !function->hasAttr(kern::flushedLogisticAttrName))
+    return false;
+  auto sum = division.getRhs().getDefiningOp<arith::AddFOp>();
+  if (!sum)
+    return false;
+  auto isOneAndExp = [](Value one, Value exp) {
+    return matchPattern(one, m_OneFloat()) && exp.getDefiningOp<math::ExpOp>();
+  };
+  return isOneAndExp(sum.getLhs(), sum.getRhs()) ||
+         isOneAndExp(sum.getRhs(), sum.getLhs());
+}
+
 /// What has a machine instruction, or is exact in LLVM.
 bool isNative(Operation *op) {
   return isa<math::FmaOp, math::SqrtOp, math::AbsFOp, math::CopySignOp,
@@ -505,8 +553,8 @@ bool isNative(Operation *op) {
 
 struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ExpandMathPass)
-  explicit ExpandMathPass(bool hasScalef) : hasScalef(hasScalef) {}
-  bool hasScalef;
+  explicit ExpandMathPass(MathUnits units) : units(units) {}
+  MathUnits units;
 
   StringRef getArgument() const override { return "r1c-expand-math"; }
   StringRef getDescription() const override {
@@ -524,9 +572,20 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
               op->getDialect()))
         ops.push_back(op);
     });
+    // Before exp becomes something else.
+    llvm::SmallPtrSet<Operation *, 8> logistic;
+    for (Operation *op : ops)
+      if (isFlushedLogistic(op))
+        logistic.insert(op);
     for (Operation *op : ops) {
       OpBuilder b(op);
-      if (Value v = expand(b, op, hasScalef)) {
+      Value v;
+      if (logistic.contains(op) && units == MathUnits::Cuda)
+        v = M{b, op->getLoc(), b.getF32Type(), units}.logistic(
+            op->getOperand(0), op->getOperand(1));
+      else
+        v = expand(b, op, units);
+      if (v) {
         op->getResult(0).replaceAllUsesWith(v);
         op->erase();
         continue;
@@ -543,8 +602,8 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
 
 } // namespace
 
-std::unique_ptr<Pass> r1c::createExpandMathPass(bool hasScalef) {
-  return std::make_unique<ExpandMathPass>(hasScalef);
+std::unique_ptr<Pass> r1c::createExpandMathPass(MathUnits units) {
+  return std::make_unique<ExpandMathPass>(units);
 }
 
 void r1c::registerExpandMathPass() {

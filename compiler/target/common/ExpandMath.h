@@ -34,9 +34,18 @@ namespace r1c {
 /// (zeros are equal) | 0 | | extf, truncf with bf16 | integers; nearest even,
 /// NaN stays NaN | 0 |
 ///
-/// Subnormal numbers are neither flushed on input nor on output. `hasScalef`:
-/// exp of vector<16xf32> may end in AVX-512's scalef, with the same bits.
-std::unique_ptr<mlir::Pass> createExpandMathPass(bool hasScalef = false);
+/// Subnormal numbers are neither flushed on input nor on output, but for
+/// kern.flushed_logistic.
+enum class MathUnits {
+  Plain,
+  Avx512, ///< exp of vector<16xf32> ends in scalef, with the same bits
+  /// The division in log of f32 starts from an approximate reciprocal, with the
+  /// same bits: a division of the machine has a branch, past which no two
+  /// columns are computed side by side.
+  Cuda
+};
+std::unique_ptr<mlir::Pass>
+createExpandMathPass(MathUnits units = MathUnits::Plain);
 
 void registerExpandMathPass();
 

@@ -67,10 +67,10 @@ Operation *r1c::kernelOp(func::FuncOp function) {
   return found;
 }
 
-void r1c::addLowerToLLVM(OpPassManager &pm, bool avx512) {
+void r1c::addLowerToLLVM(OpPassManager &pm, MathUnits units) {
   // Before anything that folds: folders evaluate math on constants with the
   // host's libm, and a constant must have the bits that the kernel would give.
-  pm.addPass(createExpandMathPass(/*hasScalef=*/avx512));
+  pm.addPass(createExpandMathPass(units));
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   pm.addPass(createSCFToControlFlowPass());

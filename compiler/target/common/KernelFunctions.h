@@ -8,6 +8,7 @@
 #ifndef R1C_COMPILER_TARGET_COMMON_KERNELFUNCTIONS_H
 #define R1C_COMPILER_TARGET_COMMON_KERNELFUNCTIONS_H
 
+#include "compiler/target/common/ExpandMath.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/SmallVector.h"
@@ -25,9 +26,8 @@ llvm::SmallVector<mlir::func::FuncOp> kernelFunctions(mlir::ModuleOp module);
 /// The one kern op of a kernel function; null after an error.
 mlir::Operation *kernelOp(mlir::func::FuncOp function);
 
-/// From `scf`, `arith`, `math` and `vector` to the LLVM dialect. `avx512`: with
-/// the instructions of a CPU that has it.
-void addLowerToLLVM(mlir::OpPassManager &pm, bool avx512);
+/// From `scf`, `arith`, `math` and `vector` to the LLVM dialect.
+void addLowerToLLVM(mlir::OpPassManager &pm, MathUnits units);
 
 /// Optimizes without what changes the order or number of float operations: no
 /// auto-vectorizer, no library calls.

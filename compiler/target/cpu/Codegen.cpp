@@ -245,7 +245,7 @@ FailureOr<std::vector<char>> cpu::buildKernels(ModuleOp module,
       copy->push_back(kernels[k]->clone());
     PassManager pm(context);
     pm.addPass(createKernToLoopsPass(options));
-    addLowerToLLVM(pm, target->avx512);
+    addLowerToLLVM(pm, target->avx512 ? MathUnits::Avx512 : MathUnits::Plain);
     auto machine = makeMachine(loc, target->cpu, target->features);
     if (failed(machine) || failed(pm.run(*copy)))
       return failure();

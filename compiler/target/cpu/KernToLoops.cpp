@@ -114,5 +114,5 @@ void cpu::registerCpuPasses() {
   PassRegistration<KernToLoopsPass>();
   PassPipelineRegistration<>(
       "r1c-kernels-to-llvm", "what follows kern-to-loops, to the LLVM dialect",
-      [](OpPassManager &pm) { addLowerToLLVM(pm, /*avx512=*/false); });
+      [](OpPassManager &pm) { addLowerToLLVM(pm, MathUnits::Plain); });
 }

@@ -163,7 +163,7 @@ cuda::createKernToThreadsPass(const TargetOptions &options) {
 }
 
 void cuda::addLowerToNVVM(OpPassManager &pm) {
-  addLowerToLLVM(pm, /*avx512=*/false);
+  addLowerToLLVM(pm, MathUnits::Cuda);
   pm.addPass(std::make_unique<MarkEntriesPass>());
 }
 
