@@ -38,7 +38,7 @@ struct Capacities {
     rolloutRows = cuda ? 2048 : 256;
     chunkRows = cuda ? 16384 : 1024;
     headRows = cuda ? 4096 : 1024;
-    headBytes = int64_t(cuda ? 1536 : 96) << 20;
+    headBytes = int64_t(cuda ? 4096 : 96) << 20;
     if (auto rows =
             module->getAttrOfType<mlir::IntegerAttr>(chunkRowsAttribute))
       chunkRows = rows.getInt();
