@@ -202,7 +202,8 @@ LogicalResult KernelOp::verify() {
     return success();
   LaunchFields launch(*this, dictionary, "launch",
                       {"threads", "shared", "blocks_per_sm", "blocks",
-                       "cluster", "overlap", "tensor_maps"});
+                       "cluster", "overlap", "early", "written",
+                       "tensor_maps"});
   if (launch.failed())
     return failure();
   if (!launch.get("threads"))
@@ -217,6 +218,15 @@ LogicalResult KernelOp::verify() {
   Attribute overlap = launch.get("overlap");
   if (overlap && !isa<BoolAttr>(overlap))
     return launch.fail("needs 'overlap' to be true or false");
+  for (const char *name : {"early", "written"}) {
+    auto list = launch.get(name);
+    auto numbers = dyn_cast_if_present<ArrayAttr>(list);
+    if (list && (!numbers || !llvm::all_of(numbers, [](Attribute number) {
+          auto integer = dyn_cast<IntegerAttr>(number);
+          return integer && integer.getInt() >= 0;
+        })))
+      return launch.fail("needs '") << name << "' to be numbers of operands";
+  }
   if (blocks % cluster)
     return launch.fail("has ")
            << blocks << " blocks, no whole number of clusters of " << cluster;

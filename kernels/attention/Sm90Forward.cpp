@@ -80,6 +80,7 @@ private:
     Value greatest[2], sum[2];
   };
   void tile(Value use, Value block0, ArrayRef<Value> words);
+  void passBy(Value use, Value block0, Value count);
   Value scores(Value use, Value qStage);
   SmallVector<Value> soften(Value scores, Rows &rows, Value shrink[2],
                             ArrayRef<Value> limits);
@@ -106,6 +107,11 @@ private:
 } // namespace
 
 void ForwardBuilder::build() {
+  // Which rows go together is known before what they are.
+  SmallVector<Value> early{op.getPositions(), op.getBases()};
+  if (op.getShared())
+    early.append({op.getShared(), op.getSharedBases()});
+  k.waitLater(early);
   k.launch->threads = producers + consumerWarps * 32;
   k.launch->blocksPerSm = 1;
   k.launch->shared = end();
@@ -137,6 +143,7 @@ void ForwardBuilder::build() {
       },
       [&] {
         w.setRegisters(216, true);
+        k.wait();
         consume();
       });
 }
@@ -260,6 +267,7 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
               Value n = e.sub(w.add(total, -1), w.div(item, kvHeads));
               Value keyHead = w.rem(item, kvHeads);
               AttentionTiles::Tile tile = tiles.find(n, lane);
+              k.wait(); // for nothing behind the first tile
               Value count = w.add(w.div(tile.greatest, keysABlock), 1);
               Value whole = w.div(w.add(tile.least, 1), keysABlock);
               startLoad(qEmpty, tileUse, pending);
@@ -325,7 +333,12 @@ void ForwardBuilder::consume() {
       },
       [&](ValueRange carried) -> SmallVector<Value> {
         SmallVector<Value> words(carried.drop_front(2));
-        tile(carried[0], carried[1], words);
+        // Few rows, as at decoding, leave the second warpgroup none.
+        Value inside = w.mul(words[1], each);
+        w.branch(
+            e.less(w.mul(group, 64), inside),
+            [&] { tile(carried[0], carried[1], words); },
+            [&] { passBy(carried[0], carried[1], words[3]); });
         SmallVector<Value> next(carried.begin(), carried.end());
         next[0] = w.add(carried[0], 1);
         next[1] = e.add(carried[1], words[3]);
@@ -414,6 +427,20 @@ Value ForwardBuilder::weighted(Value out, ArrayRef<Value> p, Value use) {
                               w.plus(b, key * panelRow), width, true);
   w.commit();
   return out;
+}
+
+void ForwardBuilder::passBy(Value use, Value block0, Value count) {
+  // Each place is freed once a use: not before it has been filled.
+  w.count(w.c(0), count, {}, [&](Value j, ValueRange) -> SmallVector<Value> {
+    Value here = e.add(block0, j);
+    w.wait(barrier(kFull, stage(here)), parity(here));
+    release(kEmpty, here);
+    w.wait(barrier(vFull, stage(here)), parity(here));
+    release(vEmpty, here);
+    return {};
+  });
+  w.syncWarp(); // all lanes have read what the tile is
+  release(qEmpty, use);
 }
 
 void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words) {

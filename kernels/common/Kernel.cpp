@@ -116,17 +116,22 @@ Kernel::Kernel(func::FuncOp source, Operation *op, const Launch &launch)
 }
 
 /// A kernel may have been started while its predecessors end, so that the start
-/// costs no time; it reads and writes nothing before they have ended. What
-/// follows may be started as soon as all blocks run.
-static void waitForPredecessors(Emit &e) {
+/// costs no time; before they have ended it reads what none of them writes, and
+/// writes nothing. What follows may be started as soon as all blocks run.
+static Operation *dependOnGrids(Emit &e, const char *text) {
   // As text: the intrinsics do not hold back loads.
-  for (const char *text :
-       {"griddepcontrol.wait;", "griddepcontrol.launch_dependents;"})
-    LLVM::InlineAsmOp::create(
-        e.b, e.loc, /*res=*/TypeRange(), ValueRange(), text, "~{memory}",
-        /*has_side_effects=*/true, /*is_align_stack=*/false,
-        LLVM::tailcallkind::TailCallKind::None, LLVM::AsmDialectAttr(),
-        ArrayAttr());
+  return LLVM::InlineAsmOp::create(
+      e.b, e.loc, /*res=*/TypeRange(), ValueRange(), text, "~{memory}",
+      /*has_side_effects=*/true, /*is_align_stack=*/false,
+      LLVM::tailcallkind::TailCallKind::None, LLVM::AsmDialectAttr(),
+      ArrayAttr());
+}
+void Kernel::wait() { waits = dependOnGrids(e, "griddepcontrol.wait;"); }
+
+void Kernel::waitLater(ValueRange early) {
+  waits->erase();
+  for (Value tensor : early)
+    launch->early.push_back(operand(tensor));
 }
 
 void Kernel::begin(TypeRange arguments) {
@@ -150,12 +155,17 @@ void Kernel::begin(TypeRange arguments) {
   llvm::append_range(buffers, ret.getOperands());
   usePointers(args);
   if (launch)
-    waitForPredecessors(e);
-  if (auto rows = sizeOf(op))
-    size =
-        ShapedType::isDynamic(*rows)
-            ? e.load(loadPointer(e, args, buffers.size()), builder.getI64Type())
-            : e.i64(*rows);
+    dependOnGrids(e, "griddepcontrol.launch_dependents;");
+  if (auto rows = sizeOf(op)) {
+    bool open = ShapedType::isDynamic(*rows);
+    size = open ? e.load(loadPointer(e, args, buffers.size()),
+                         builder.getI64Type())
+                : e.i64(*rows);
+    if (launch && open)
+      launch->early.push_back(buffers.size());
+  }
+  if (launch)
+    wait();
 }
 
 unsigned Kernel::operand(Value tensor) const {
@@ -277,6 +287,11 @@ DictionaryAttr Kernel::launchAttr() {
   attrs.set("blocks_per_sm", b.getI64IntegerAttr(launch->blocksPerSm));
   attrs.set("shared", b.getI64IntegerAttr(launch->shared));
   attrs.set("overlap", b.getBoolAttr(true));
+  SmallVector<int64_t> early(launch->early.begin(), launch->early.end());
+  attrs.set("early", b.getI64ArrayAttr(early));
+  size_t results = source.getBody().front().getTerminator()->getNumOperands();
+  attrs.set("written", b.getI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(
+                           buffers.size() - results, buffers.size()))));
   if (launch->cluster > 1)
     attrs.set("cluster", b.getI64IntegerAttr(launch->cluster));
   SmallVector<Attribute> maps;

@@ -43,6 +43,9 @@ struct Launch {
   int64_t shared = 0;      ///< bytes of dynamic shared memory
   int64_t cluster = 1;     ///< blocks of a cluster
   SmallVector<TensorMap> maps;
+  /// Operands (numbers in the kernel ABI) that are read before what precedes
+  /// the kernel has ended.
+  SmallVector<unsigned> early;
 };
 
 /// A kernel under construction: the function with the kernel ABI that stands
@@ -73,6 +76,13 @@ public:
   Value pointer(Value tensor) const { return pointers.lookup(tensor); }
   /// The operand's number in the kernel ABI.
   unsigned operand(Value tensor) const;
+  /// On CUDA: the kernel does not wait for what precedes it at its start, but
+  /// where `wait` is called, and until then reads nothing but its size and
+  /// these operands. Every thread that touches anything else waits; so does one
+  /// at least where there is no work, since what follows goes by this kernel's
+  /// end.
+  void waitLater(mlir::ValueRange early);
+  void wait();
   /// Address of a tensor map in the parameter block.
   Value tensorMap(const TensorMap &map);
   /// On CUDA: bytes of the block's static shared memory, aligned to 16,
@@ -110,6 +120,7 @@ private:
                mlir::Attribute value);
 
   int64_t globals = 0;        ///< made so far
+  mlir::Operation *waits = nullptr; ///< at the start of a CUDA kernel
   SmallVector<Value> buffers; ///< tensors in the order of args
   llvm::DenseMap<Value, Value> pointers;
 };
@@ -147,6 +158,13 @@ public:
     blockPart = part;
     if (part <= 0)
       blockWords.clear();
+    quarters = false;
+  }
+  /// The same for single columns: those of a block of 64 that are 16 apart
+  /// follow each other, `part` from 0 to 3.
+  void startQuarter(int64_t part) {
+    startGroup(part);
+    quarters = true;
   }
   /// A uniform value, as a scalar; emitted here if not there yet.
   Value uniform(Value v);
@@ -167,6 +185,7 @@ private:
   Emit &e;
   int64_t lanes;
   int64_t blockPart = -1;
+  bool quarters = false; ///< blockPart counts single columns
   /// The four words of a block's only call of Philox.
   llvm::DenseMap<mlir::Operation *, SmallVector<Value>> blockWords;
   llvm::DenseMap<Value, Value> uniforms, varying;

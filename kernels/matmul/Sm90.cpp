@@ -35,12 +35,16 @@ private:
 
   // The walk over tiles, the same in producer and consumers.
   struct Place {
+    Value tile;        ///< its number
     Value row, column; ///< of the first element of this block's tile
     Value first, end;  ///< steps of k
   };
+  Place placeOf(const Tile &tile, Value number);
+  Value tilesOf(const Tile &tile);
   void walk(const Tile &tile, Value group, ValueRange carried,
             function_ref<SmallVector<Value>(Place, ValueRange)> body);
   Value stepsOf(const Tile &tile);
+  Value stepsOf(const Tile &tile, Value number); ///< of that tile's part of k
   Value chosen();
   void choose(function_ref<void(const Tile &)> body, size_t first = 0);
 
@@ -63,6 +67,7 @@ private:
   void produce(const Tile &tile);
   void copyA(const Tile &tile, Value to, Value row, Value k0, Value barrier);
   void copyB(const Tile &tile, Value to, Value column, Value k0, Value barrier);
+  void wait(const Tile &tile);
   void consume(const Tile &tile);
   void clearTail(const Tile &tile, Value base, Value step);
 
@@ -125,7 +130,7 @@ Value Sm90Matmul::chosen() {
   Value best, bestCost;
   for (auto [i, choice] : llvm::enumerate(plan.choices)) {
     Value tiles = w.mul(w.ceilDiv(rows, choice.tile.rows()),
-                        llvm::divideCeil(width, choice.tile.width()));
+                        llvm::divideCeil(width, choice.tile.columns));
     Value rounds =
         e.div(w.add(e.add(tiles, w.blocks()), -1), w.blocks()); // rounded up
     Value cost = w.mul(rounds, choice.cost), number = w.c(i);
@@ -161,35 +166,48 @@ void Sm90Matmul::walk(
     first = e.add(first, e.mul(group, step));
     step = w.mul(step, 2);
   }
-  Value high = w.ceilDiv(rows, tile.rows());
-  int64_t wide = llvm::divideCeil(width, tile.width());
-  Value steps = stepsOf(tile);
-  Value count = w.mul(w.mul(high, wide), plan.splits);
-  e.loop(first, count, step, carried,
+  e.loop(first, tilesOf(tile), step, carried,
          [&](Value t, ValueRange inner) -> SmallVector<Value> {
-           Value from = w.c(0), end = steps;
-           if (plan.splits > 1) {
-             Value part = w.rem(t, plan.splits);
-             t = w.div(t, plan.splits);
-             from = w.div(e.mul(part, steps), plan.splits);
-             end = w.div(e.mul(w.add(part, 1), steps), plan.splits);
-           }
-           Value band = w.div(t, plan.band * wide);
-           Value top = w.mul(band, plan.band);
-           Value height = e.min(w.c(plan.band), e.sub(high, top));
-           Value inside = e.sub(t, w.mul(band, plan.band * wide));
-           Value across = e.div(inside, height);
-           Value down = e.add(top, e.sub(inside, e.mul(across, height)));
-           return body({w.mul(down, tile.rows()), w.mul(across, tile.width()),
-                        from, end},
-                       inner);
+           return body(placeOf(tile, t), inner);
          });
+}
+
+Value Sm90Matmul::tilesOf(const Tile &tile) {
+  return w.mul(w.ceilDiv(rows, tile.rows()),
+               llvm::divideCeil(width, tile.columns) * plan.splits);
+}
+
+Sm90Matmul::Place Sm90Matmul::placeOf(const Tile &tile, Value number) {
+  Value high = w.ceilDiv(rows, tile.rows()), steps = stepsOf(tile);
+  int64_t wide = llvm::divideCeil(width, tile.columns);
+  Value t = number, from = w.c(0), end = steps;
+  if (plan.splits > 1) {
+    Value part = w.rem(t, plan.splits);
+    t = w.div(t, plan.splits);
+    from = w.div(e.mul(part, steps), plan.splits);
+    end = w.div(e.mul(w.add(part, 1), steps), plan.splits);
+  }
+  Value band = w.div(t, plan.band * wide);
+  Value top = w.mul(band, plan.band);
+  Value height = e.min(w.c(plan.band), e.sub(high, top));
+  Value inside = e.sub(t, w.mul(band, plan.band * wide));
+  Value across = e.div(inside, height);
+  Value down = e.add(top, e.sub(inside, e.mul(across, height)));
+  return {number, w.mul(down, tile.rows()), w.mul(across, tile.columns), from,
+          end};
 }
 
 Value Sm90Matmul::stepsOf(const Tile &tile) {
   if (transposed)
     return w.ceilDiv(depth, tile.depth);
   return w.c(llvm::divideCeil(op.getDepth(), tile.depth));
+}
+
+Value Sm90Matmul::stepsOf(const Tile &tile, Value number) {
+  if (plan.splits == 1)
+    return stepsOf(tile);
+  Place place = placeOf(tile, number);
+  return e.sub(place.end, place.first);
 }
 
 std::pair<Value, Value> Sm90Matmul::skip(const Tile &tile, Value stage,
@@ -238,54 +256,70 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
 void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
                        Value barrier) {
   if (transposed) {
-    for (int64_t i = 0; i < tile.width() / 64; ++i)
+    for (int64_t i = 0; i < tile.columns / 64; ++i)
       w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
                 map(op.getB(), 64, tile.depth), {w.add(column, 64 * i), k0},
                 barrier);
     return;
   }
-  // A box has at most 256 rows.
-  int64_t box = std::min<int64_t>(tile.width(), 256);
   bool splits = tile.splits(head);
-  if (splits)
-    box = tile.columns / 2;
+  int64_t box = splits ? tile.columns / 2 : tile.columns;
+  if (splits) // first what is turned with what follows
+    column = e.sub(column, w.div(w.rem(column, head), 2));
   for (int64_t i = 0; i < tile.depth / 64; ++i)
-    for (int64_t part = 0; part < tile.width(); part += box) {
-      Value first = w.add(column, part);
-      if (splits) { // of a warpgroup: first what is turned with what follows
-        first = w.add(column, part / tile.columns * tile.columns);
-        first = e.sub(first, w.div(w.rem(first, head), 2));
-        first = w.add(first, part % tile.columns ? head / 2 : 0);
-      }
-      w.copyBox(w.sharedAt(to, w.c((i * tile.width() + part) * 128)),
-                map(op.getB(), 64, box), {w.add(k0, 64 * i), first}, barrier);
-    }
+    for (int64_t part = 0; part < tile.columns / box; ++part)
+      w.copyBox(w.sharedAt(to, w.c((i * tile.columns + part * box) * 128)),
+                map(op.getB(), 64, box),
+                {w.add(k0, 64 * i), w.add(column, part * (head / 2))}, barrier);
 }
 
 void Sm90Matmul::produce(const Tile &tile) {
+  // B's part of the first stages, while what A is made of is on its way.
+  bool ahead = !transposed;
   Value bytes = w.c(tile.stageBytes());
   if (tile.rows() == 64 && !transposed)
     for (int64_t few : {32, 16, 8})
       bytes = e.select(w.below(rows, few + 1),
                        w.c(few * tile.depth * 2 + tile.bytesB()), bytes);
+  auto baseOf = [&](Value stage) {
+    return w.sharedAt(shared, w.mul(stage, tile.stageBytes()));
+  };
+  auto bring = [&](Place place, Value stage, Value step) {
+    w.expectBytes(fullBarrier(stage), bytes);
+    copyB(tile, w.sharedAt(baseOf(stage), w.c(tile.bytesA())), place.column,
+          w.mul(step, tile.depth), fullBarrier(stage));
+  };
+  auto aheadOf = [&](Place place) {
+    return e.min(w.add(place.first, tile.stages), place.end);
+  };
+  if (ahead) {
+    e.when(e.less(w.block(), tilesOf(tile)), [&] {
+      Place place = placeOf(tile, w.block());
+      e.loop(place.first, aheadOf(place), w.c(1),
+             [&](Value step) { bring(place, e.sub(step, place.first), step); });
+    });
+    wait(tile);
+  }
   // The first wait for each stage must pass: parity 1 is that of the phase
   // before the first.
   walk(tile, {}, {w.c(0), w.c(1)}, [&](Place place, ValueRange carried) {
-    return e.loop(place.first, place.end, w.c(1), carried,
-                  [&](Value step, ValueRange inner) -> SmallVector<Value> {
-                    Value stage = inner[0], phase = inner[1];
-                    Value full = fullBarrier(stage);
-                    w.wait(emptyBarrier(stage), phase);
-                    w.expectBytes(full, bytes);
-                    Value base =
-                        w.sharedAt(shared, w.mul(stage, tile.stageBytes()));
-                    Value k0 = w.mul(step, tile.depth);
-                    copyA(tile, base, place.row, k0, full);
-                    copyB(tile, w.sharedAt(base, w.c(tile.bytesA())),
-                          place.column, k0, full);
-                    auto [stage1, phase1] = next(tile, stage, phase);
-                    return {stage1, phase1};
-                  });
+    return e.loop(
+        place.first, place.end, w.c(1), carried,
+        [&](Value step, ValueRange inner) -> SmallVector<Value> {
+          Value stage = inner[0], phase = inner[1];
+          w.wait(emptyBarrier(stage), phase);
+          if (ahead) {
+            Value isFirst = e.equal(place.tile, w.block());
+            Value early = w.both(isFirst, e.less(step, aheadOf(place)));
+            w.branch(early, [] {}, [&] { bring(place, stage, step); });
+          } else {
+            bring(place, stage, step);
+          }
+          copyA(tile, baseOf(stage), place.row, w.mul(step, tile.depth),
+                fullBarrier(stage));
+          auto [stage1, phase1] = next(tile, stage, phase);
+          return {stage1, phase1};
+        });
   });
 }
 
@@ -312,9 +346,17 @@ void Sm90Matmul::clearTail(const Tile &tile, Value base, Value step) {
   });
 }
 
+/// A block without work that is not the first ends at once: it makes room.
+void Sm90Matmul::wait(const Tile &tile) {
+  if (transposed)
+    return;
+  Value block = w.block();
+  e.when(e.less(block, e.max(tilesOf(tile), w.c(1))), [&] { k.wait(); });
+}
+
 void Sm90Matmul::consume(const Tile &tile) {
+  wait(tile);
   Value group = w.div(thread, 128), lane = w.lane();
-  Value steps = stepsOf(tile);
   // Every warp frees a stage by itself.
   Value frees = w.is(lane, 0);
   auto free = [&](Value condition, Value stage) {
@@ -327,10 +369,6 @@ void Sm90Matmul::consume(const Tile &tile) {
   int64_t restA = transposed ? w.descriptorMN(block) : w.descriptorK();
   Value origin = w.div(w.sharedAddress(shared), 16);
   Value originA = origin, originB = w.add(origin, tile.bytesA() / 16);
-  if (tile.share == Tile::Rows)
-    originB =
-        e.add(originB, w.mul(group, transposed ? tile.columns / 64 * block / 16
-                                               : tile.columns * 8));
   if (tile.share == Tile::Columns)
     originA = e.add(originA, w.mul(group, tile.blocks * block / 16));
   auto offset = [&](int64_t k16, int64_t rowsOfTile) {
@@ -342,7 +380,8 @@ void Sm90Matmul::consume(const Tile &tile) {
   bool turns = tile.share == Tile::Turns;
   SmallVector<Value> first = {w.c(0), w.c(0)};
   if (turns) {
-    auto [stage, phase] = skip(tile, first[0], first[1], e.mul(group, steps));
+    auto [stage, phase] =
+        skip(tile, first[0], first[1], e.mul(group, stepsOf(tile, w.block())));
     // The first warpgroup's first wait must pass.
     first = {stage, phase, e.sub(w.c(1), group)};
   }
@@ -367,7 +406,7 @@ void Sm90Matmul::consume(const Tile &tile) {
           w.fence();
           for (int64_t k16 = 0; k16 < tile.depth / 16; ++k16) {
             Value right =
-                w.descriptor(w.add(b, offset(k16, tile.width())), restA);
+                w.descriptor(w.add(b, offset(k16, tile.columns)), restA);
             for (int64_t i = 0; i < tile.blocks; ++i) {
               Value left = w.descriptor(
                   w.add(a, offset(k16, tile.rows()) + i * block / 16), restA);
@@ -396,8 +435,6 @@ void Sm90Matmul::consume(const Tile &tile) {
     free(w.both(frees, e.less(place.first, place.end)), last);
 
     Value row = place.row, column = place.column;
-    if (tile.share == Tile::Rows)
-      column = e.add(column, w.mul(group, tile.columns));
     if (tile.share == Tile::Columns)
       row = e.add(row, w.mul(group, 64 * tile.blocks));
     for (int64_t i = 0; i < tile.blocks; ++i) {
@@ -410,7 +447,8 @@ void Sm90Matmul::consume(const Tile &tile) {
     if (!turns)
       return SmallVector<Value>{stage, phase};
     // The other group's tile lies between.
-    std::tie(stage, phase) = skip(tile, stage, phase, steps);
+    std::tie(stage, phase) =
+        skip(tile, stage, phase, stepsOf(tile, e.add(place.tile, w.blocks())));
     return SmallVector<Value>{stage, phase, e.sub(w.c(1), carried[2])};
   });
 }
@@ -464,6 +502,10 @@ void Sm90Matmul::prologue() {
 }
 
 void Sm90Matmul::build() {
+  k.function->setAttr(kern::flushedLogisticAttrName, k.builder.getUnitAttr());
+  // Of a product by weights, those.
+  if (!transposed)
+    k.waitLater(op.getB());
   prologue();
   w.branch(
       w.below(thread, consumers),
@@ -513,7 +555,7 @@ LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k) {
   std::string tiles;
   for (const Sm90Plan::Choice &choice : plan.choices) {
     tiles += llvm::formatv("{0}{1} x {2}", tiles.empty() ? "" : ", ",
-                           choice.tile.rows(), choice.tile.width());
+                           choice.tile.rows(), choice.tile.columns);
     if (choice.fewRows)
       tiles += llvm::formatv(" (up to {0} rows)", choice.fewRows);
   }

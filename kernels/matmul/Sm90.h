@@ -26,20 +26,18 @@ struct Sm90Tile {
   /// What the two multiplying warpgroups have in common.
   enum Share {
     Columns, ///< they take neighbouring rows of the same columns
-    Rows,    ///< they take neighbouring columns of the same rows
     /// They take tiles in turn: one multiplies while the other stores.
     Turns
   };
   int64_t blocks = 1;    ///< times 64 rows for each warpgroup
-  int64_t columns = 256; ///< for each warpgroup: n of its wgmma
+  int64_t columns = 256; ///< n of a wgmma
   int64_t stages = 4;
   int64_t depth = 64; ///< of a stage, a multiple of 64
   Share share = Columns;
 
   int64_t rows() const { return 64 * blocks * (share == Columns ? 2 : 1); }
-  int64_t width() const { return columns * (share == Rows ? 2 : 1); }
   int64_t bytesA() const { return rows() * depth * 2; }
-  int64_t bytesB() const { return width() * depth * 2; }
+  int64_t bytesB() const { return columns * depth * 2; }
   int64_t stageBytes() const { return bytesA() + bytesB(); }
   /// Whether a warpgroup's columns are the first and second halves of parts of
   /// a head, and not neighbours: its columns n, n + 1, ... stand for a part of

@@ -20,11 +20,15 @@ static constexpr int64_t chunkRingBytes =
 
 /// How long a block takes for a tile, in units of 64 cycles. With all
 /// multiprocessors at work the second-level cache brings each about 45 bytes a
-/// cycle; the tensor cores take 2048 products. What comes between tiles was
-/// fitted to measurements.
+/// cycle; the tensor cores take 2048 products, and a wgmma of 64 x n x 16 no
+/// less than 16 + n / 4, in which it reads its operands. What comes between
+/// tiles was fitted to measurements.
 static int64_t costOf(const Sm90Tile &tile, int64_t depth) {
-  int64_t area = tile.rows() * tile.width();
-  int64_t step = std::max(area * tile.depth / 2048, tile.stageBytes() / 45);
+  int64_t area = tile.rows() * tile.columns;
+  int64_t reads =
+      area / (64 * tile.columns) * (tile.depth / 16) * (16 + tile.columns / 4);
+  int64_t step =
+      std::max({area * tile.depth / 2048, reads, tile.stageBytes() / 45});
   int64_t cycles = llvm::divideCeil(depth, tile.depth) * step;
   return (cycles + 2000 + area / 8) / 64;
 }
@@ -38,17 +42,15 @@ static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
   return tile.fill(bytes);
 }
 
-/// A tile of the given width, two warpgroups sharing rows: 64 high. Where half
-/// of its columns do not hold the pairs of a turn, they take turns.
-static Sm90Tile lowTile(int64_t width, int64_t depth, int64_t bytes,
-                        int64_t head = 0) {
+/// A tile of the given width, 64 high. One warpgroup multiplies it: two that
+/// share its columns would each read A from shared memory, which takes longer
+/// than the products of a narrow tile.
+static Sm90Tile lowTile(int64_t width, int64_t depth, int64_t bytes) {
   // A narrow one has little to do a step.
-  int64_t step = width == 16 && depth >= 1024 ? 256 : 128;
+  int64_t step = width <= 16 && depth >= 1024 ? 256 : 128;
   while (step > 64 && bytes / ((64 + width) * step * 2) < 4)
     step /= 2;
-  if (head && !holdsPairs(width / 2, head))
-    return tileOf(width, Sm90Tile::Turns, step, bytes);
-  return tileOf(width / 2, Sm90Tile::Rows, step, bytes);
+  return tileOf(width, Sm90Tile::Turns, step, bytes);
 }
 
 /// Up to 64 rows: B comes from memory once, and what counts is that all
@@ -108,7 +110,7 @@ static Sm90Plan planChunked(kern::MatmulOp op) {
     plan.choices.push_back({tile, fewRows, costOf(tile, op.getDepth())});
   };
   add(Sm90Tile::Turns, 64);
-  if (op.getDepth() > 1024)
+  if (op.getDepth() >= 512)
     add(Sm90Tile::Columns, 0);
   return plan;
 }
@@ -135,7 +137,7 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   }
   int64_t blocks = processors * plan.blocksPerSm;
   int64_t unit = op.getPaired() ? 32 : 16;
-  int64_t lowUnit = op.getPaired() ? 64 : 16; // columns of two warpgroups
+  int64_t lowUnit = op.getPaired() ? 32 : op.getTurn() ? 16 : 8;
   auto add = [&](const Sm90Tile &tile, int64_t fewRows = 0) {
     plan.choices.push_back({tile, fewRows, costOf(tile, depth)});
   };
@@ -146,20 +148,17 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   // The columns of a high tile, and of a low one, hold whole pairs of a turn.
   auto turn = op.getTurn();
   int64_t head = turn ? turn->width() : 0;
-  auto fitsHigh = [&](int64_t columns) {
+  auto fits = [&](int64_t columns) {
     return !head || holdsPairs(columns, head);
   };
-  auto fitsLow = [&](int64_t columns) {
-    return !head || holdsPairs(columns, head) || holdsPairs(columns / 2, head);
-  };
 
-  int64_t few = fewRowsWidth(width, lowUnit, blocks, fitsLow);
-  add(lowTile(few, depth, bytes, head), 64);
+  int64_t few = fewRowsWidth(width, lowUnit, blocks, fits);
+  add(lowTile(few, depth, bytes), 64);
   // Many rows: wide tiles that leave little of the last one empty.
   int64_t wide = 0, least = 0;
   for (int64_t columns = widest; columns > widest / 2;
        columns -= head ? 16 : 32) {
-    if (!fitsHigh(columns))
+    if (!fits(columns))
       continue;
     int64_t cost =
         llvm::divideCeil(width, columns) * costOf(high(columns), depth);
@@ -171,16 +170,16 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   add(high(wide));
   // Between: enough tiles for all multiprocessors from a hundred rows on.
   for (int64_t rows : {1024, 512, 256}) {
-    int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks, fitsHigh);
+    int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks, fits);
     if (columns < wide) {
       add(high(columns));
       break;
     }
   }
   for (int64_t rows : {128, 256}) {
-    int64_t columns = oneRoundWidth(width, rows / 64, lowUnit, blocks, fitsLow);
+    int64_t columns = oneRoundWidth(width, rows / 64, lowUnit, blocks, fits);
     if (columns > few && columns <= widest) {
-      add(lowTile(columns, depth, bytes, head));
+      add(lowTile(columns, depth, bytes));
       break;
     }
   }
@@ -192,13 +191,12 @@ Sm90Plan r1c::kernels::planSplitSm90(kern::MatmulOp op, int64_t splits,
   Sm90Plan plan;
   plan.splits = splits;
   int64_t width = cast<kern::PackedType>(op.getB().getType()).getN();
-  int64_t columns = fewRowsWidth(width, 16, processors / splits,
-                                 [](int64_t) { return true; });
+  int64_t columns =
+      fewRowsWidth(width, 8, processors / splits, [](int64_t) { return true; });
   // A part of few steps is cut finer, so that none has much more than another.
   int64_t part = op.getDepth() / splits;
-  Sm90Tile tile = part < 512
-                      ? tileOf(columns / 2, Sm90Tile::Rows, 64, ringBytes)
-                      : lowTile(columns, part, ringBytes);
+  Sm90Tile tile = part < 512 ? tileOf(columns, Sm90Tile::Turns, 64, ringBytes)
+                             : lowTile(columns, part, ringBytes);
   plan.choices.push_back({tile, 0, costOf(tile, part)});
   return plan;
 }

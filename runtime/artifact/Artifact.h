@@ -16,7 +16,7 @@ namespace r1c::runtime {
 /// The format's version. A reader takes files of its own major version whose
 /// minor version is not above its own.
 inline constexpr int64_t formatMajor = 0;
-inline constexpr int64_t formatMinor = 6;
+inline constexpr int64_t formatMinor = 7;
 
 /// The parts of an artifact as they lie in the zip file; dialects/rt/README.md
 /// says what is in them. This header is all that the compiler needs to write

@@ -98,6 +98,17 @@ LaunchInfo parseLaunch(const Fields &fields, int64_t operands) {
   launch.blocks = number("blocks", 0, INT32_MAX);
   launch.cluster = number("cluster", 1, 16);
   launch.overlap = fields.flag("overlap", false);
+  auto numbers = [&](const char *name) {
+    std::vector<int64_t> list = fields.integers(name);
+    for (int64_t operand : list)
+      inRange(operand, 0, (operands < 0 ? INT32_MAX : operands) - 1,
+              fields.where(), name);
+    return list;
+  };
+  if (fields.has("early"))
+    launch.early = numbers("early");
+  if (fields.has("written"))
+    launch.written = numbers("written");
   if (launch.blocks % launch.cluster)
     throw Error(fields.where(), ": ", launch.blocks,
                 " blocks are no whole number of clusters of ", launch.cluster);

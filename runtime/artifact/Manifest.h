@@ -53,6 +53,10 @@ struct LaunchInfo {
   int64_t cluster = 1; ///< blocks of a cluster
   /// May start before what precedes it has ended: it waits for that itself.
   bool overlap = false;
+  /// Operands that it reads before it waits, and those that it writes; without
+  /// a list, all of them.
+  std::vector<int64_t> early;
+  std::optional<std::vector<int64_t>> written;
   std::vector<TensorMapInfo> tensorMaps;
 };
 

@@ -12,7 +12,9 @@
 #include "runtime/device/Elf.h"
 #include "runtime/device/cuda/Launch.h"
 #include "tests/runtime/RunFixture.h"
+#include <algorithm>
 #include <cstring>
+#include <random>
 #include <regex>
 
 using namespace r1c;
@@ -190,6 +192,99 @@ TEST_F(FakeGpu, LaunchesAreWhatTheManifestSays) {
   device->dispatch(*other->bind(kernel, {&seen, 1}));
   device->synchronize();
   EXPECT_EQ(fake->launches.back().shared, 200000u);
+}
+
+// A kernel reads its early operands before it waits for its predecessors: it
+// must not start before those that write them have ended.
+TEST_F(FakeGpu, LaunchesStartEarlyWhereNothingTheyReadIsBeingWritten) {
+  auto device = makeCudaDevice("sm_90a");
+  auto executable = device->load(testCubin());
+  std::vector<float> numbers(16, 1);
+  Operand weights = operand(*device, numbers), in = operand(*device, numbers),
+          out = operand(*device, numbers), other = operand(*device, numbers),
+          size = operand(*device, std::vector<int64_t>{16});
+  auto make = [&](Operand x, Operand y, std::vector<int64_t> early,
+                  bool overlap = true) {
+    KernelInfo kernel = kernelOf("affine");
+    kernel.launch->overlap = overlap;
+    kernel.launch->early = std::move(early);
+    kernel.launch->written = {1};
+    Operand operands[] = {x, y, size};
+    return executable->bind(kernel, operands);
+  };
+  auto first = make(in, out, {2}), reads = make(weights, other, {0, 2}),
+       plain = make(in, out, {}, false), writes = make(in, weights, {2});
+  auto overlaps = [&](std::vector<const Launch *> launches) {
+    fake->launches.clear();
+    for (const Launch *launch : launches)
+      device->dispatch(*launch);
+    device->synchronize();
+    std::string text;
+    for (const FakeLaunch &launch : fake->launches)
+      text += launch.overlaps ? 'o' : '-';
+    return text;
+  };
+  EXPECT_EQ(overlaps({&*first}), "-") << "behind an upload";
+  EXPECT_EQ(overlaps({&*first, &*reads, &*first}), "ooo");
+  EXPECT_EQ(overlaps({&*writes, &*reads}), "o-");
+  EXPECT_EQ(overlaps({&*writes, &*first, &*first, &*reads}), "ooo-");
+  EXPECT_EQ(overlaps({&*writes, &*plain, &*first, &*reads}), "o-oo")
+      << "all that is written has been when a kernel starts alone";
+  device->copy(other.address, in.address, 64);
+  EXPECT_EQ(overlaps({&*reads, &*reads}), "-o");
+
+  // What a recording begins with follows all that was before it.
+  overlaps({&*writes});
+  auto recording = device->record([&] {
+    device->dispatch(*reads);
+    device->dispatch(*writes);
+    device->dispatch(*reads);
+  });
+  fake->launches.clear();
+  device->replay(*recording);
+  device->dispatch(*first);
+  device->synchronize();
+  std::string text;
+  for (const FakeLaunch &launch : fake->launches)
+    text += launch.overlaps ? 'o' : '-';
+  EXPECT_EQ(text, "-o--");
+
+  // A kernel that does not say what it writes may write anything.
+  KernelInfo kernel = kernelOf("affine");
+  kernel.launch->overlap = true;
+  Operand operands[] = {weights, out, size};
+  auto unsaid = executable->bind(kernel, operands);
+  EXPECT_EQ(overlaps({&*first, &*unsaid, &*reads}), "oo-");
+  kernel.launch->early = {3};
+  EXPECT_NE(
+      thrownBy([&] { executable->bind(kernel, operands); }).find("operand 3"),
+      std::string::npos);
+}
+
+TEST(Written, TouchesWhatWasAdded) {
+  using namespace r1c::runtime::cuda;
+  char memory[100];
+  auto span = [&](int64_t from, int64_t to) {
+    return Span{memory + from, memory + to};
+  };
+  Written written;
+  EXPECT_FALSE(written.touches(span(0, 100)));
+  std::vector<bool> is(100, false);
+  std::mt19937 draw(7);
+  for (int i = 0; i < 40; ++i) {
+    int64_t from = draw() % 100, to = std::min<int64_t>(100, from + draw() % 9);
+    written.add(span(from, to));
+    std::fill(is.begin() + from, is.begin() + to, true);
+    for (int64_t a = 0; a < 100; ++a)
+      for (int64_t b : {a + 1, a + 3, a + 17})
+        if (b <= 100) {
+          bool any =
+              std::find(is.begin() + a, is.begin() + b, true) != is.begin() + b;
+          ASSERT_EQ(written.touches(span(a, b)), any) << a << ' ' << b;
+        }
+  }
+  written.clear();
+  EXPECT_FALSE(written.touches(span(0, 100)));
 }
 
 TEST_F(FakeGpu, TensorMapsAreEncodedAsAsked) {

@@ -487,10 +487,15 @@ Result cuLaunchKernelEx(const LaunchConfig *config, Function function,
                     config->sharedBytes,
                     1,
                     capturing != nullptr,
+                    false,
                     {}};
-  for (unsigned i = 0; i < config->attributeCount; ++i)
-    if (config->attributes[i].id == clusterDimension)
-      launch.cluster = config->attributes[i].cluster[0];
+  for (unsigned i = 0; i < config->attributeCount; ++i) {
+    const LaunchAttribute &attribute = config->attributes[i];
+    if (attribute.id == clusterDimension)
+      launch.cluster = attribute.cluster[0];
+    if (attribute.id == programmaticSerialization)
+      launch.overlaps = attribute.allowed;
+  }
   if (extra || !parameters || config->gridX < 1 || config->gridY != 1 ||
       config->gridZ != 1 || config->blockX < 1 || config->blockX > 1024 ||
       config->blockY != 1 || config->blockZ != 1 ||

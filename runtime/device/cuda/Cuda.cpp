@@ -9,6 +9,7 @@
 #include "runtime/device/cuda/Launch.h"
 #include "runtime/device/cuda/Staging.h"
 #include "runtime/support/Error.h"
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -232,6 +233,7 @@ public:
       check(driver.cuMemcpyHtoDAsync_v2(pointer(target), room, piece, stream));
       target += piece, from += piece, bytes -= piece;
     }
+    afterKernel = false;
     settle();
   }
   void download(void *target, const char *source, int64_t bytes) override {
@@ -253,22 +255,38 @@ public:
       return;
     check(driver.cuMemcpyDtoDAsync_v2(pointer(target), pointer(source), bytes,
                                       stream));
+    afterKernel = false;
     settle();
   }
   void zero(char *target, int64_t bytes) override {
     if (bytes <= 0)
       return;
     check(driver.cuMemsetD8Async(pointer(target), 0, bytes, stream));
+    afterKernel = false;
     settle();
   }
 
   void dispatch(const Launch &launch) override {
     const auto &own = static_cast<const CudaLaunch &>(launch);
+    LaunchConfig config = own.config;
+    // It waits for its predecessors before it reads what they may write, but
+    // for some operands; where they write one of those, and behind anything but
+    // a kernel, it starts when they have ended.
+    bool alone = !afterKernel || std::any_of(own.early.begin(), own.early.end(),
+                                             [&](const Span &span) {
+                                               return written.touches(span);
+                                             });
+    if (alone && own.overlaps)
+      --config.attributeCount;
+    if (alone || !own.overlaps)
+      written.clear();
+    for (const Span &span : own.written)
+      written.add(span);
+    afterKernel = true;
     // The driver copies the parameters before it returns, and takes them as
     // pointers to what is not const.
-    Result result =
-        driver.cuLaunchKernelEx(&own.config, own.function,
-                                const_cast<void **>(own.parameters), nullptr);
+    Result result = driver.cuLaunchKernelEx(
+        &config, own.function, const_cast<void **>(own.parameters), nullptr);
     unfinished.note(own.name, 1);
     // Faults belong to what is under way; anything else to this very launch.
     if (result != success && !isFault(result))
@@ -293,6 +311,7 @@ public:
   }
   void mark(const Mark &mark) override {
     Event event = markedEvent(mark);
+    afterKernel = false;
     // In a recording it is put anew at each replay.
     if (recording)
       return check(
@@ -325,6 +344,7 @@ public:
     if (bytes <= 0)
       return;
     check(driver.cuMemcpyDtoHAsync_v2(target, pointer(source), bytes, stream));
+    afterKernel = false;
     settle();
   }
 
@@ -335,9 +355,10 @@ public:
       return nullptr;
     check(driver.cuStreamBeginCapture_v2(stream, captureThreadLocal));
     recording = true;
+    afterKernel = false;
     Unfinished before = std::exchange(unfinished, {});
     auto end = [&] {
-      recording = false;
+      recording = afterKernel = false;
       std::swap(unfinished, before);
       Graph graph = nullptr;
       Result result = driver.cuStreamEndCapture(stream, &graph);
@@ -361,6 +382,7 @@ public:
     const auto &own = static_cast<const CudaRecording &>(recorded);
     unfinished.note(own.name, own.launches);
     check(driver.cuGraphLaunch(own.exec, stream));
+    afterKernel = false;
     settle();
   }
 
@@ -412,6 +434,8 @@ private:
   Event timer[2] = {nullptr, nullptr};
   std::vector<DevicePointer> blocks;
   Unfinished unfinished;
+  Written written;          ///< by kernels that the next one may overlap with
+  bool afterKernel = false; ///< whether the last command was one
   bool waitForEach = false, recording = false;
 };
 

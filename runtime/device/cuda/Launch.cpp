@@ -132,6 +132,11 @@ CudaExecutable::bind(const KernelInfo &kernel,
         if (!kernel.launch)
           throw Error("has no 'launch', which a GPU needs");
         const LaunchInfo &info = *kernel.launch;
+        for (const auto &list : {info.early, info.written.value_or(info.early)})
+          for (int64_t i : list)
+            if (i >= static_cast<int64_t>(operands.size()))
+              throw Error("reads or writes operand ", i,
+                          ", and there is no such operand");
         Function function = find(kernel, info);
         auto launch = std::make_unique<CudaLaunch>(
             ParameterBlock(*driver, kernel, operands));
@@ -178,6 +183,18 @@ CudaExecutable::bind(const KernelInfo &kernel,
         }
         if (info.overlap)
           attribute(programmaticSerialization).allowed = 1;
+        launch->overlaps = info.overlap;
+        auto span = [&](const Operand &operand) -> Span {
+          return {operand.address, operand.address + operand.bytes};
+        };
+        for (int64_t i : info.early)
+          launch->early.push_back(span(operands[i]));
+        if (info.written)
+          for (int64_t i : *info.written)
+            launch->written.push_back(span(operands[i]));
+        else
+          for (const Operand &operand : operands)
+            launch->written.push_back(span(operand));
         return launch;
       });
 }

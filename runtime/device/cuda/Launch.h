@@ -10,6 +10,7 @@
 
 #include "runtime/device/Device.h"
 #include "runtime/device/cuda/Driver.h"
+#include "runtime/device/cuda/Written.h"
 #include <unordered_map>
 
 namespace r1c::runtime::cuda {
@@ -42,6 +43,10 @@ struct CudaLaunch : Launch {
   ParameterBlock block;
   void *parameters[1] = {nullptr};
   std::string name; ///< for messages
+  /// Whether the last attribute lets it start before its predecessors end; what
+  /// it then reads at once, and what it writes.
+  bool overlaps = false;
+  std::vector<Span> early, written;
 };
 
 class CudaExecutable : public Executable {
