@@ -172,6 +172,8 @@ public:
   void prepare(Value v);
   /// A value for the group of columns: lanes wide.
   Value group(Value v);
+  /// Gives an argument for the group of columns, loaded before.
+  void give(Value argument, Value value) { varying[argument] = value; }
   /// Gives the result of a reduction.
   void define(Value v, Value scalar) { uniforms[v] = scalar; }
 
@@ -213,6 +215,8 @@ public:
   /// or beside: then `part` of the values that lie side by side.
   void store(Value value, Value tensor, kern::AccessAttr access,
              int64_t part = 0);
+  /// Where it would store; not of a flat map.
+  Value place(Value tensor, kern::AccessAttr access, int64_t part = 0);
   /// Address of column 0 of a result in this row.
   Value resultRow(Value tensor, kern::AccessAttr access);
 

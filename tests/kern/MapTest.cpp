@@ -278,8 +278,15 @@ func.func @adamw(%p: tensor<1000xf32>, %g: tensor<1000xf32>, %m: tensor<1000xf32
   }
 }
 
+/// On a GPU a block has 384 to 768 rows in shared memory at a time.
+std::vector<int64_t> rowsOf(int64_t columns) {
+  if (columns > 1000)
+    return {3, 600};
+  return {0, 1, 7, 8, 9, 100, 768, 1700};
+}
+
 TEST(ColumnSum, FixedOrder) {
-  for (std::string n : {"64", "50", "5"}) {
+  for (std::string n : {"64", "50", "12", "5", "2200"}) {
     int64_t N = std::stoi(n);
     std::string source =
         "func.func @k(%x: tensor<?x" + n + "xf32>, %y: tensor<?x" + n +
@@ -294,7 +301,7 @@ TEST(ColumnSum, FixedOrder) {
         "  kern.yield %d : f32\n  }\n  return %0 : tensor<" +
         n + "xf32>\n}\n";
     Kernels tuned(source), naive(source, true);
-    for (int64_t rows : {0, 1, 7, 8, 9, 100}) {
+    for (int64_t rows : rowsOf(N)) {
       auto x = randomFloats(rows * N), y = randomFloats(rows * N),
            r = randomFloats(rows), w = randomFloats(N);
       Buffer X = Buffer::of(x), Y = Buffer::of(y), R = Buffer::of(r);
@@ -313,6 +320,49 @@ TEST(ColumnSum, FixedOrder) {
           kernels->run("k", {&X, &Y, &R, &W}, rows, workers);
           EXPECT_TRUE(sameBits(W.values<float>(), want));
         }
+    }
+  }
+}
+
+// Narrow elements, rows by an index, a number a column and one for all.
+TEST(ColumnSum, OtherOperands) {
+  for (int64_t n : {20, 7}) {
+    std::string N = std::to_string(n);
+    std::string source = "func.func @k(%x: tensor<?x" + N +
+                         "xbf16>, %y: tensor<30x" + N +
+                         "xf32>, %i: tensor<?xi32>, %c: tensor<" + N +
+                         "xf32>, %o: tensor<f32>) -> tensor<" + N +
+                         "xf32> attributes {kern.kernel} {\n"
+                         "  %0 = kern.column_sum (%a = %x : element tensor<?x" +
+                         N + "xbf16>, %b = %y : gather(0) tensor<30x" + N +
+                         "xf32>, %d = %c : column tensor<" + N +
+                         "xf32>, %e = %o : one tensor<f32>) indices(%i : "
+                         "tensor<?xi32>) -> tensor<" +
+                         N + R"(xf32> {
+    %w = arith.extf %a : bf16 to f32
+    %p = arith.mulf %w, %b : f32
+    %q = arith.addf %p, %d : f32
+    %r = arith.mulf %q, %e : f32
+    kern.yield %r : f32
+  }
+  return %0 : tensor<)" + N +
+                         "xf32>\n}\n";
+    Kernels tuned(source), naive(source, true);
+    for (int64_t rows : {5, 1100}) {
+      auto x = toBf16(randomFloats(rows * n));
+      auto y = randomFloats(30 * n), c = randomFloats(n);
+      std::vector<int32_t> index(rows);
+      for (int32_t &i : index)
+        i = rng()() % 30;
+      Buffer X = Buffer::of(x), Y = Buffer::of(y), I = Buffer::of(index),
+             C = Buffer::of(c), O = Buffer::of(std::vector<float>{0.7f}),
+             Want = Buffer::poisoned<float>(n);
+      naive.run("k", {&X, &Y, &I, &C, &O, &Want}, rows);
+      for (int workers : {1, 3}) {
+        Buffer Got = Buffer::poisoned<float>(n);
+        tuned.run("k", {&X, &Y, &I, &C, &O, &Got}, rows, workers);
+        EXPECT_TRUE(sameBits(Got.values<float>(), Want.values<float>()));
+      }
     }
   }
 }
