@@ -301,6 +301,14 @@ void Emit::scatter(Value value, Value pointer, Value indices, Type element,
                                mask, b.getI32IntegerAttr(bytesOf(element)));
 }
 
+void Emit::loaded() {
+  LLVM::InlineAsmOp::create(b, loc, /*res=*/mlir::TypeRange(), ValueRange(), "",
+                            "~{memory}",
+                            /*has_side_effects=*/true, /*is_align_stack=*/false,
+                            LLVM::tailcallkind::TailCallKind::None,
+                            LLVM::AsmDialectAttr(), ArrayAttr());
+}
+
 void Emit::prefetch(Value pointer, bool write, int32_t locality) {
   LLVM::Prefetch::create(b, loc, pointer, b.getI32IntegerAttr(write),
                          b.getI32IntegerAttr(locality), b.getI32IntegerAttr(1));

@@ -98,6 +98,9 @@ public:
   Value gather(Value pointer, Value indices, Type element, Value mask = {});
   void scatter(Value value, Value pointer, Value indices, Type element,
                Value mask = {});
+  /// On CUDA: what was loaded before is on its way before what follows. LLVM
+  /// would move loads into the branch that alone uses them.
+  void loaded();
   /// `locality`: 3 to the first-level cache, 2 to the second.
   void prefetch(Value pointer, bool write = false, int32_t locality = 3);
   /// Memory of the function, aligned to 64 bytes. Emit in the entry block.

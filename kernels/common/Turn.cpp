@@ -20,10 +20,20 @@ Value r1c::kernels::emitPosition(Kernel &k, Value positions, Value row) {
   return arith::SIToFPOp::create(e.b, e.loc, e.b.getF32Type(), p);
 }
 
-Angle r1c::kernels::emitAngle(Emit &e, Value position, Value frequency) {
+Angle r1c::kernels::emitAngle(Emit &e, Value position, Value frequency,
+                              bool inverse) {
   Value angle = arith::MulFOp::create(e.b, e.loc, position, frequency);
-  return {math::CosOp::create(e.b, e.loc, angle),
-          math::SinOp::create(e.b, e.loc, angle)};
+  Value cos = math::CosOp::create(e.b, e.loc, angle),
+        sin = math::SinOp::create(e.b, e.loc, angle);
+  if (inverse)
+    sin = arith::NegFOp::create(e.b, e.loc, sin);
+  return {cos, sin};
+}
+
+Value r1c::kernels::startOf(Kernel &k, Value tensor, Value row) {
+  int64_t columns = cast<RankedTensorType>(tensor.getType()).getShape().back();
+  return k.e.at(k.pointer(tensor), k.e.mul(row, columns),
+                kern::elementTypeOf(tensor));
 }
 
 Value r1c::kernels::someFrequencies(Emit &e, ArrayRef<float> all, int64_t c,
@@ -68,21 +78,33 @@ Value TurnEmitter::target(unsigned result, Value row) {
               kern::elementTypeOf(tensor));
 }
 
-void TurnEmitter::pair(const kern::Turn::Part &part, Value source, Value from,
-                       Value target, Value to, const Angle &angle, Value mask) {
-  Type in = types[part.input],
-       out = kern::elementTypeOf(turn.results[part.result]);
-  auto load = [&](Value column) {
+std::pair<Value, Value> TurnEmitter::load(const kern::Turn::Part &part,
+                                          Value source, Value from,
+                                          Value mask) {
+  Type in = types[part.input];
+  auto at = [&](Value column) {
     return e.widen(e.load(e.at(source, column, in), in, lanes, mask));
   };
-  auto store = [&](Value v, Value column) {
+  Value low = at(from);
+  return {low, at(e.add(from, turn.half))};
+}
+
+void TurnEmitter::store(const kern::Turn::Part &part,
+                        std::pair<Value, Value> loaded, Value target, Value to,
+                        const Angle &angle, Value mask) {
+  Type out = kern::elementTypeOf(turn.results[part.result]);
+  if (part.turned)
+    loaded = turned(loaded.first, loaded.second, angle);
+  auto at = [&](Value v, Value column) {
     e.store(e.narrow(v, out), e.at(target, column, out), out, mask);
   };
-  Value a = load(from), b = load(e.add(from, turn.half));
-  if (part.turned)
-    std::tie(a, b) = turned(a, b, angle);
-  store(a, to);
-  store(b, e.add(to, turn.half));
+  at(loaded.first, to);
+  at(loaded.second, e.add(to, turn.half));
+}
+
+void TurnEmitter::pair(const kern::Turn::Part &part, Value source, Value from,
+                       Value target, Value to, const Angle &angle, Value mask) {
+  store(part, load(part, source, from, mask), target, to, angle, mask);
 }
 
 void TurnEmitter::row(Value row, ArrayRef<Value> sources,

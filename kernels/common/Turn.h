@@ -19,8 +19,11 @@ struct Angle {
 
 /// Position of a row (i64), as f32.
 Value emitPosition(Kernel &k, Value positions, Value row);
-/// The angle of a position at a frequency; both have the same lanes.
-Angle emitAngle(Emit &e, Value position, Value frequency);
+/// The angle of a position at a frequency; both have the same lanes. `inverse`:
+/// the one that turns back.
+Angle emitAngle(Emit &e, Value position, Value frequency, bool inverse = false);
+/// Where a row of a tensor begins.
+Value startOf(Kernel &k, Value tensor, Value row);
 /// Frequencies c ... c + lanes - 1, and zeros behind the last.
 Value someFrequencies(Emit &e, mlir::ArrayRef<float> all, int64_t c,
                       int64_t lanes);
@@ -42,6 +45,12 @@ struct TurnEmitter {
   Value targetRow(unsigned result, Value row);
   /// Where it begins.
   Value target(unsigned result, Value row);
+  /// A part's columns `from` and from half a head on, as f32.
+  std::pair<Value, Value> load(const kern::Turn::Part &part, Value source,
+                               Value from, Value mask = {});
+  /// Turns what was loaded, or leaves it, and stores it likewise.
+  void store(const kern::Turn::Part &part, std::pair<Value, Value> loaded,
+             Value target, Value to, const Angle &angle, Value mask = {});
   /// Turns a part's columns `from` and from half a head on, or leaves them as
   /// they are, and stores them at `to` and from half a head on.
   void pair(const kern::Turn::Part &part, Value source, Value from,
