@@ -166,12 +166,16 @@ Value Binding::resultRow(Value tensor, AccessAttr a) {
   return start;
 }
 
+Value Binding::place(Value tensor, AccessAttr a, int64_t part) {
+  Value at = part ? k.e.add(column, part * columns) : column;
+  return k.e.at(resultRow(tensor, a), at, kern::elementTypeOf(tensor));
+}
+
 void Binding::store(Value value, Value tensor, AccessAttr a, int64_t part) {
   Emit &e = k.e;
   Type element = kern::elementTypeOf(tensor);
   if (!flat) {
-    Value at = part ? e.add(column, part * columns) : column;
-    e.store(value, e.at(resultRow(tensor, a), at, element), element, mask);
+    e.store(value, place(tensor, a, part), element, mask);
     return;
   }
   Value base = k.pointer(tensor);

@@ -1,11 +1,8 @@
-//===- Cuda.cpp - kern.map and its neighbours on a GPU --------------------===//
+//===- Cuda.cpp - kern.scatter_add and kern.pack on a GPU -----------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-//===----------------------------------------------------------------------===//
-// A thread an element, neighbours beside each other in memory. Every element
-// is computed by the operations of the naive lowering, so the bits are equal.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Warp.h"
@@ -15,84 +12,6 @@
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
-using kern::AccessAttr;
-
-/// Elements that a thread takes at once: neighbours in all operands that have
-/// several in a row, where that divides their number.
-static int64_t mapLanes(kern::MapOp op) {
-  auto plain = [](Attribute a) {
-    auto access = cast<AccessAttr>(a);
-    return access.getKind() == kern::AccessKind::one ||
-           access.getKind() == kern::AccessKind::row ||
-           access.getKind() == kern::AccessKind::beside ||
-           (access.getKind() == kern::AccessKind::element &&
-            access.getLane() < 0);
-  };
-  int64_t count = op.getColumns() < 0 ? op.getRows() : op.getColumns();
-  bool divides = !ShapedType::isDynamic(count) && count % 4 == 0;
-  return divides && llvm::all_of(op.getAccess(), plain) &&
-                 llvm::all_of(op.getResultAccess(), plain)
-             ? 4
-             : 1;
-}
-
-LogicalResult r1c::kernels::buildMapCuda(Kernel &k) {
-  Emit &e = k.e;
-  auto op = cast<kern::MapOp>(k.op);
-  Block &body = op.getBody().front();
-  auto yield = cast<kern::YieldOp>(body.getTerminator());
-  auto places = op.getPlaces();
-  bool flat = isFlat(op);
-  int64_t columns = flat ? -1 : op.getColumns();
-  int64_t lanes = mapLanes(op);
-  e.aligned = true;
-  RegionEmitter region(e, body, lanes);
-  Binding at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), lanes,
-             columns, flat);
-  auto store = [&](Value column) {
-    region.startGroup();
-    at.column = column;
-    // All values before the first store: a result may lie where an input is.
-    SmallVector<Value> values;
-    for (Value value : yield.getValues())
-      values.push_back(region.group(value));
-    for (auto [value, place] : llvm::zip(values, places))
-      at.store(value, op.getResult(place.first),
-               cast<AccessAttr>(op.getResultAccess()[place.first]),
-               place.second);
-  };
-  auto prepare = [&] {
-    for (Value value : yield.getValues())
-      region.prepare(value);
-    if (!flat)
-      for (unsigned i = 0; i < op.getNumResults(); ++i)
-        at.resultRow(op.getResult(i),
-                     cast<AccessAttr>(op.getResultAccess()[i]));
-  };
-  if (flat) {
-    Value count = op.getColumns() < 0 ? k.size : e.mul(k.size, op.getColumns());
-    prepare();
-    e.loop(e.mul(k.worker, lanes), count, e.mul(k.workers, lanes),
-           [&](Value i) { store(i); });
-    return success();
-  }
-  int64_t groups = columns / lanes; // of columns that a thread takes at once
-  if (groups >= k.launch->threads) {
-    e.loop(k.block, k.size, k.blocks, [&](Value row) {
-      at.startRow(row);
-      prepare();
-      e.loop(k.thread, e.i64(groups), e.i64(k.launch->threads),
-             [&](Value group) { store(e.mul(group, lanes)); });
-    });
-    return success();
-  }
-  e.loop(k.worker, e.mul(k.size, groups), k.workers, [&](Value i) {
-    at.startRow(e.div(i, groups));
-    prepare();
-    store(e.mul(e.rem(i, groups), lanes));
-  });
-  return success();
-}
 
 LogicalResult r1c::kernels::buildScatterAddCuda(Kernel &k) {
   // A warp an id, at the first row that has it: rows of one id add up in order,

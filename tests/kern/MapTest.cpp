@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/kern/Harness.h"
+#include "llvm/ADT/bit.h"
 #include <algorithm>
 #include <numeric>
 
@@ -234,6 +235,109 @@ TEST(Map, RowsAndColumns) {
           }
       }
     }
+}
+
+// The same with rows by an index, in groups of columns: as many as fit, several
+// rows of a block of threads' together, and pieces of long ones; a rest of rows
+// and of columns each time.
+TEST(Map, GathersRowsAndColumns) {
+  for (int64_t n : {37, 50, 64, 1100, 5000}) {
+    std::string N = std::to_string(n), f32 = "tensor<?x" + N + "xf32>",
+                bf16 = "tensor<?x" + N + "xbf16>";
+    std::string text =
+        "func.func @f(%z: " + f32 +
+        ", %i: tensor<?xi32>, %y: tensor<?xi32>, %g: tensor<?xf32>, %w: "
+        "tensor<" +
+        N + "xf32>) -> (" + bf16 + ", " + f32 +
+        R"() attributes {kern.kernel} {
+  %0:2 = kern.map (%a = %z : gather(0) )" +
+        f32 +
+        R"(, %b = %y : row tensor<?xi32>, %c = %g : row tensor<?xf32>, %d = %w : column tensor<)" +
+        N + R"(xf32>) indices(%i : tensor<?xi32>) -> (element )" + bf16 +
+        ", element " + f32 + R"() {
+    %j = kern.index column
+    %h = arith.cmpi eq, %j, %b : i32
+    %s = arith.select %h, %d, %a : f32
+    %p = arith.mulf %s, %c : f32
+    %r = arith.truncf %p : f32 to bf16
+    kern.yield %r, %p : bf16, f32
+  }
+  return %0#0, %0#1 : )" +
+        bf16 + ", " + f32 + "\n}\nfunc.func @move(%x: " + bf16 +
+        ", %i: tensor<?xi32>, %j: tensor<?xi32>, %o: " + bf16 + ") -> " + bf16 +
+        " attributes {kern.kernel} {\n  %0 = kern.map (%a = %x : gather(0) " +
+        bf16 +
+        ") indices(%i : tensor<?xi32>, %j : tensor<?xi32>) inits(%o : " + bf16 +
+        ") -> (scatter(1) " + bf16 +
+        ") {\n    kern.yield %a : bf16\n  }\n  return %0 : " + bf16 + "\n}\n";
+    Kernels kernels(text);
+    for (int64_t rows : {0, 1, 14, 170}) {
+      if (rows * n > 100'000)
+        continue;
+      auto z = randomFloats(rows * n), g = randomFloats(rows),
+           w = randomFloats(n);
+      std::vector<int32_t> y(rows), i(rows);
+      std::iota(i.begin(), i.end(), 0);
+      std::shuffle(i.begin(), i.end(), rng());
+      for (int32_t &column : y)
+        column = rng()() % n;
+      std::vector<float> want;
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t j = 0; j < n; ++j)
+          want.push_back((j == y[r] ? w[j] : z[i[r] * n + j]) * g[r]);
+      auto narrow = toBf16(want);
+      std::vector<uint16_t> moved(rows * n);
+      for (int64_t r = 0; r < rows; ++r)
+        std::copy_n(narrow.begin() + y[r] % rows * n, n,
+                    moved.begin() + i[r] * n);
+      std::vector<int32_t> from;
+      for (int32_t column : y)
+        from.push_back(column % rows);
+      Buffer Z = Buffer::of(z), I = Buffer::of(i), Y = Buffer::of(y),
+             G = Buffer::of(g), W = Buffer::of(w), From = Buffer::of(from);
+      for (int workers : {1, 3}) {
+        Buffer R = Buffer::poisoned<uint16_t>(rows * n),
+               P = Buffer::poisoned<float>(rows * n),
+               M = Buffer::poisoned<uint16_t>(rows * n);
+        kernels.run("f", {&Z, &I, &Y, &G, &W, &R, &P}, rows, workers);
+        EXPECT_TRUE(sameBits(R.values<uint16_t>(), narrow));
+        EXPECT_TRUE(sameBits(P.values<float>(), want));
+        kernels.run("move", {&R, &From, &I, &M}, rows, workers);
+        EXPECT_TRUE(sameBits(M.values<uint16_t>(), moved));
+      }
+    }
+  }
+}
+
+// Enough elements for several groups of columns a thread, and a rest; NaNs keep
+// their bits.
+TEST(Map, RoundsManyElements) {
+  std::string text = R"(
+func.func @k(%x: tensor<?x76xf32>) -> tensor<?x76xbf16> attributes {kern.kernel} {
+  %0 = kern.map (%a = %x : element tensor<?x76xf32>) -> (element tensor<?x76xbf16>) {
+    %r = arith.truncf %a : f32 to bf16
+    kern.yield %r : bf16
+  }
+  return %0 : tensor<?x76xbf16>
+}
+)";
+  Kernels tuned(text), naive(text, true);
+  for (int64_t rows : {0, 1, 333}) {
+    auto x = randomFloats(rows * 76);
+    auto want = toBf16(x);
+    for (int64_t i = 5; i < rows * 76; i += 131) {
+      x[i] = llvm::bit_cast<float>(0xFFA12345u);
+      want[i] = 0xFFE1;
+      x[i - 1] = INFINITY;
+      want[i - 1] = 0x7F80;
+    }
+    for (const Kernels *kernels : {&tuned, &naive})
+      for (int workers : {1, 4}) {
+        Buffer X = Buffer::of(x), Y = Buffer::poisoned<uint16_t>(rows * 76);
+        kernels->run("k", {&X, &Y}, rows, workers);
+        EXPECT_TRUE(sameBits(Y.values<uint16_t>(), want));
+      }
+  }
 }
 
 TEST(Map, AdamWInPlace) {
