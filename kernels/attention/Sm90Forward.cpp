@@ -26,7 +26,6 @@ namespace {
 constexpr int64_t tileRows = 128;   ///< rows of a tile, of both warpgroups
 constexpr int64_t keysABlock = 128; ///< part of a row's meaning
 constexpr int64_t panelBytes = 128 * panelRow;
-constexpr int64_t stages = 2;      ///< of q, of k and of v, each
 constexpr int64_t producers = 128; ///< threads
 constexpr int64_t consumerWarps = 8;
 
@@ -98,6 +97,8 @@ private:
   int64_t width =
       cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
   int64_t rowsATile = tileRows / each;
+  /// Of q, of k and of v, each: as many as there is room for.
+  int64_t stages = width == 64 ? 4 : 2;
   double scale = op.getScale().convertToDouble();
   Type bf16 = k.builder.getBF16Type(), f32 = w.f32, i32 = w.i32;
   Value memory, thread, lane; ///< thread of its role
@@ -252,7 +253,7 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
                  e.select(w.is(w.rem(round, 2), 0), block, back));
   };
   Value rounds = e.div(e.add(items, w.add(blocks, -1)), blocks);
-  constexpr size_t later = 2; // loads that may be under way
+  const size_t later = stages; // loads that may be under way
   SmallVector<Value> start{w.c(0), w.c(0)};
   start.append(later, none);
   auto end = w.count(
