@@ -12,7 +12,7 @@
 // gets does not depend on its tile.
 //===----------------------------------------------------------------------===//
 
-#include "kernels/attention/Sm90Tiles.h"
+#include "kernels/attention/Sm90Forward.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -20,92 +20,6 @@
 using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
-
-namespace {
-
-constexpr int64_t tileRows = 128;   ///< rows of a tile, of both warpgroups
-constexpr int64_t keysABlock = 128; ///< part of a row's meaning
-constexpr int64_t panelBytes = 128 * panelRow;
-constexpr int64_t producers = 128; ///< threads
-constexpr int64_t consumerWarps = 8;
-
-class ForwardBuilder {
-public:
-  explicit ForwardBuilder(Kernel &k) : k(k), w(k) {}
-  void build();
-
-private:
-  /// Barriers in shared memory; each kind has one a stage.
-  enum Barrier { qFull, qEmpty, kFull, kEmpty, vFull, vEmpty, unheard, kinds };
-
-  // Places in shared memory, in bytes.
-  int64_t tileBytes() const { return width / panelColumns * panelBytes; }
-  int64_t kAt() const { return stages * tileBytes(); }
-  int64_t vAt() const { return 2 * stages * tileBytes(); }
-  int64_t barriersAt() const { return 3 * stages * tileBytes(); }
-  int64_t infoAt() const { return barriersAt() + kinds * stages * 8; }
-  int64_t tableAt() const { return infoAt() + stages * 32; }
-  int64_t end() const { return tableAt() + AttentionTiles::tableBytes; }
-  Value place(Value stage, int64_t at) {
-    return w.sharedAt(memory, w.add(w.mul(stage, tileBytes()), at));
-  }
-  Value barrier(Barrier kind, Value stage) {
-    return w.sharedAt(memory,
-                      w.add(w.mul(stage, 8), barriersAt() + kind * stages * 8));
-  }
-  Value info(Value stage, int64_t word) {
-    return w.sharedAt(memory, w.add(w.mul(stage, 32), infoAt() + 4 * word));
-  }
-  static constexpr int64_t infoWords = 6;
-  /// A counter of uses to its stage, and the parity of the use.
-  Value stage(Value use) { return w.rem(use, stages); }
-  Value parity(Value use) { return w.rem(w.div(use, stages), 2); }
-
-  // The producers.
-  void produce(AttentionTiles &tiles);
-  /// Loads under way: barriers that wait for them, the oldest first.
-  using Pending = SmallVector<Value>;
-  void startLoad(Barrier empty, Value use, Pending &pending);
-  void endLoad(Barrier full, Value use, Pending &pending);
-  void loadQueries(const AttentionTiles::Tile &tile, Value keyHead, Value use);
-  void loadKeys(Value tensor, int64_t at, const AttentionTiles::Tile &tile,
-                Value keyHead, Value block, Value use);
-  void tell(Value stage, ArrayRef<Value> words);
-
-  // The consumers.
-  void consume();
-  /// What a thread keeps of its two rows: of a column of 64 x n sums.
-  struct Rows {
-    Value greatest[2], sum[2];
-  };
-  void tile(Value use, Value block0, ArrayRef<Value> words);
-  void passBy(Value use, Value block0, Value count);
-  Value scores(Value use, Value qStage);
-  SmallVector<Value> soften(Value scores, Rows &rows, Value shrink[2],
-                            ArrayRef<Value> limits);
-  SmallVector<Value> packed(ArrayRef<Value> p);
-  Value weighted(Value out, ArrayRef<Value> p, Value use);
-  void release(Barrier empty, Value use);
-  void store(Value out, Rows &rows, Value qStage);
-
-  Kernel &k;
-  AttentionWords w;
-  Emit &e = k.e;
-  kern::AttentionOp op = cast<kern::AttentionOp>(k.op);
-  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads(),
-          each = heads / kvHeads;
-  int64_t width =
-      cast<RankedTensorType>(op.getQ().getType()).getDimSize(1) / heads;
-  int64_t rowsATile = tileRows / each;
-  /// Of q, of k and of v, each: as many as there is room for.
-  int64_t stages = width == 64 ? 4 : 2;
-  double scale = op.getScale().convertToDouble();
-  Type bf16 = k.builder.getBF16Type(), f32 = w.f32, i32 = w.i32;
-  Value memory, thread, lane; ///< thread of its role
-  Value group;                ///< which of the two consumers
-};
-
-} // namespace
 
 void ForwardBuilder::build() {
   // Which rows go together is known before what they are.
@@ -150,170 +64,6 @@ void ForwardBuilder::build() {
 }
 
 //===----------------------------------------------------------------------===//
-// The producers
-//===----------------------------------------------------------------------===//
-
-void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
-  // Loads that are under way are told of when the next one has begun. But who
-  // would free the place for it may wait for just these.
-  Value there = barrier(empty, stage(use));
-  Value phase = w.rem(w.add(w.div(use, stages), 1), 2);
-  Value none = barrier(unheard, w.c(0));
-  SmallVector<Type> types(pending.size(), none.getType());
-  pending = e.choose(
-      w.test(there, phase), types, [&] { return pending; },
-      [&]() -> SmallVector<Value> {
-        w.waitCopies(0);
-        w.fenceAsync();
-        for (Value full : pending)
-          w.arrive(full);
-        w.wait(there, phase);
-        return SmallVector<Value>(pending.size(), none);
-      });
-}
-
-void ForwardBuilder::endLoad(Barrier full, Value use, Pending &pending) {
-  w.commitCopies();
-  w.waitCopies(pending.size());
-  // What was copied is read by the matrix units.
-  w.fenceAsync();
-  w.arrive(pending.front());
-  pending.erase(pending.begin());
-  pending.push_back(barrier(full, stage(use)));
-}
-
-void ForwardBuilder::loadQueries(const AttentionTiles::Tile &tile,
-                                 Value keyHead, Value use) {
-  int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
-  Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
-  Value panel = w.mul(w.div(chunk, 8), panelBytes);
-  Value swizzled = w.mul(
-      arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
-  Value to = w.sharedAt(place(stage(use), 0),
-                        e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
-  Value inside = w.mul(tile.rows, each);
-  for (int64_t r = 0; r < tileRows; r += rowsAtOnce) {
-    Value row = w.add(r0, r);
-    Value bytes = e.select(e.less(row, inside), w.c(16), w.c(0));
-    row = e.min(row, w.add(inside, -1));
-    Value head = e.add(w.mul(keyHead, each), w.rem(row, each));
-    Value query = e.toI64(e.add(tile.first, w.div(row, each)));
-    Value column = e.toI64(e.add(w.mul(head, width), w.mul(chunk, 8)));
-    Value from = e.at(k.pointer(op.getQ()),
-                      e.add(e.mul(query, heads * width), column), bf16);
-    w.copy16(w.sharedAt(to, w.c(r * panelRow)), from, bytes);
-  }
-}
-
-void ForwardBuilder::loadKeys(Value tensor, int64_t at,
-                              const AttentionTiles::Tile &tile, Value keyHead,
-                              Value block, Value use) {
-  int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
-  Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
-  Value panel = w.mul(w.div(chunk, 8), panelBytes);
-  Value swizzled = w.mul(
-      arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
-  Value to = w.sharedAt(place(stage(use), at),
-                        e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
-  Value column = e.toI64(e.add(w.mul(keyHead, width), w.mul(chunk, 8)));
-  Value start = e.at(k.pointer(tensor), column, bf16);
-  Value position0 = e.add(w.mul(block, keysABlock), r0);
-  for (int64_t r = 0; r < keysABlock; r += rowsAtOnce) {
-    // Zeros behind the last key that a row of the tile sees: what lies there
-    // may be anything.
-    Value position = w.add(position0, r);
-    Value bytes = e.select(e.less(tile.greatest, position), w.c(0), w.c(16));
-    position = e.min(position, tile.greatest);
-    Value origin = tile.base;
-    if (tile.shared)
-      origin =
-          e.select(e.less(position, tile.shared), tile.sharedBase, tile.base);
-    Value row = e.toI64(e.add(origin, position));
-    Value from = e.at(start, e.mul(row, kvHeads * width), bf16);
-    w.copy16(w.sharedAt(to, w.c(r * panelRow)), from, bytes);
-  }
-}
-
-void ForwardBuilder::tell(Value stage, ArrayRef<Value> words) {
-  e.when(w.is(thread, 0), [&] {
-    for (auto [i, word] : llvm::enumerate(words))
-      e.store(word, info(stage, i), i32);
-  });
-}
-
-void ForwardBuilder::produce(AttentionTiles &tiles) {
-  Value total = tiles.total(), items = w.mul(total, kvHeads);
-  Value block = w.block(), blocks = w.blocks();
-  Value none = barrier(unheard, w.c(0));
-  // Late tiles see most keys and come first. Rounds go forth and back over the
-  // blocks of the grid, which evens out what falls to each.
-  auto itemOf = [&](Value round) {
-    Value back = e.sub(w.add(blocks, -1), block);
-    return e.add(e.mul(round, blocks),
-                 e.select(w.is(w.rem(round, 2), 0), block, back));
-  };
-  Value rounds = e.div(e.add(items, w.add(blocks, -1)), blocks);
-  const size_t later = stages; // loads that may be under way
-  SmallVector<Value> start{w.c(0), w.c(0)};
-  start.append(later, none);
-  auto end = w.count(
-      w.c(0), rounds, start,
-      [&](Value round, ValueRange carried) -> SmallVector<Value> {
-        Value item = itemOf(round);
-        return e.choose(
-            e.less(item, items), carried.getTypes(),
-            [&]() -> SmallVector<Value> {
-              Value tileUse = carried[0], keyUse = carried[1];
-              Pending pending(carried.drop_front(2));
-              Value n = e.sub(w.add(total, -1), w.div(item, kvHeads));
-              Value keyHead = w.rem(item, kvHeads);
-              AttentionTiles::Tile tile = tiles.find(n, lane);
-              k.wait(); // for nothing behind the first tile
-              Value count = w.add(w.div(tile.greatest, keysABlock), 1);
-              Value whole = w.div(w.add(tile.least, 1), keysABlock);
-              startLoad(qEmpty, tileUse, pending);
-              loadQueries(tile, keyHead, tileUse);
-              tell(stage(tileUse),
-                   {w.c(1), tile.first, tile.rows, keyHead, count, whole});
-              endLoad(qFull, tileUse, pending);
-              auto load = [&](bool values, Value j) {
-                Value use = e.add(keyUse, j);
-                startLoad(values ? vEmpty : kEmpty, use, pending);
-                loadKeys(values ? op.getV() : op.getK(), values ? vAt() : kAt(),
-                         tile, keyHead, j, use);
-                endLoad(values ? vFull : kFull, use, pending);
-              };
-              // In the order of their use: the keys of a block before the
-              // values of the one before.
-              load(false, w.c(0));
-              pending =
-                  w.count(w.c(1), count, pending,
-                          [&](Value j, ValueRange inner) -> SmallVector<Value> {
-                            pending.assign(inner.begin(), inner.end());
-                            load(false, j);
-                            load(true, w.add(j, -1));
-                            return pending;
-                          });
-              load(true, w.add(count, -1));
-              SmallVector<Value> next{w.add(tileUse, 1), e.add(keyUse, count)};
-              llvm::append_range(next, pending);
-              return next;
-            },
-            [&]() -> SmallVector<Value> {
-              return SmallVector<Value>(carried.begin(), carried.end());
-            });
-      });
-  Pending pending(ArrayRef<Value>(end).drop_front(2));
-  startLoad(qEmpty, end[0], pending);
-  tell(stage(end[0]), {w.c(0)});
-  w.waitCopies(0);
-  w.fenceAsync();
-  for (Value full : pending)
-    w.arrive(full);
-  w.arrive(barrier(qFull, stage(end[0])));
-}
-
-//===----------------------------------------------------------------------===//
 // The consumers
 //===----------------------------------------------------------------------===//
 
@@ -336,10 +86,23 @@ void ForwardBuilder::consume() {
         SmallVector<Value> words(carried.drop_front(2));
         // Few rows, as at decoding, leave the second warpgroup none.
         Value inside = w.mul(words[1], each);
-        w.branch(
-            e.less(w.mul(group, 64), inside),
-            [&] { tile(carried[0], carried[1], words); },
-            [&] { passBy(carried[0], carried[1], words[3]); });
+        auto compute = [&](int64_t halves) {
+          tile(carried[0], carried[1], words, halves);
+        };
+        auto isFew = [&] {
+          w.branch(
+              w.is(group, 0), [&] { compute(1); },
+              [&] { passBy(carried[0], carried[1], words[3]); });
+        };
+        auto isMany = [&] {
+          w.branch(
+              e.less(w.mul(group, 64), inside), [&] { compute(2); },
+              [&] { passBy(carried[0], carried[1], words[3]); });
+        };
+        if (each <= 8)
+          w.branch(e.less(w.c(8), inside), isMany, isFew);
+        else
+          isMany();
         SmallVector<Value> next(carried.begin(), carried.end());
         next[0] = w.add(carried[0], 1);
         next[1] = e.add(carried[1], words[3]);
@@ -370,9 +133,12 @@ Value ForwardBuilder::scores(Value use, Value qStage) {
   return sums;
 }
 
+/// `halves`: 1 where there are no more than 8 rows, of which each thread has
+/// one; the other's weights are 0.
 SmallVector<Value> ForwardBuilder::soften(Value scores, Rows &rows,
-                                          Value shrink[2],
-                                          ArrayRef<Value> limits) {
+                                            Value shrink[2],
+                                            ArrayRef<Value> limits,
+                                            int64_t halves) {
   // Thread of the warpgroup: rows lane / 4 and + 8 of its warp's 16; of each 8
   // columns, 2 * (lane % 4) and the next. scores[4 j + 2 r + c].
   SmallVector<Value> s = w.unpack(scores);
@@ -384,7 +150,13 @@ SmallVector<Value> ForwardBuilder::soften(Value scores, Rows &rows,
     }
   }
   Value factor = w.f(scale * 1.4426950408889634);
-  for (int64_t r = 0; r < 2; ++r) {
+  for (int64_t r = halves; r < 2; ++r) {
+    shrink[r] = w.f(1);
+    for (int64_t i = 0, n = s.size(); i < n; ++i)
+      if (i / 2 % 2 == r)
+        s[i] = w.f(0);
+  }
+  for (int64_t r = 0; r < halves; ++r) {
     // Two chains, folded; then over the four lanes of the row.
     Value most[2];
     SmallVector<int64_t> mine;
@@ -444,7 +216,8 @@ void ForwardBuilder::passBy(Value use, Value block0, Value count) {
   release(qEmpty, use);
 }
 
-void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words) {
+void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
+                            int64_t halves) {
   Value first = words[0], rowsHere = words[1], count = words[3],
         whole = words[4];
   Value qStage = stage(use);
@@ -474,7 +247,8 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words) {
   w.waitGroups(0);
   s = w.settle(s);
   release(kEmpty, block0);
-  SmallVector<Value> p = packed(soften(s, rows, shrink, limitsAt(w.c(0))));
+  SmallVector<Value> p =
+      packed(soften(s, rows, shrink, limitsAt(w.c(0)), halves));
   w.wait(barrier(vFull, stage(block0)), parity(block0));
 
   int64_t sums = width / 2, weights = p.size();
@@ -509,7 +283,7 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words) {
     if (masked)
       limits = limitsAt(j);
     Value shrink[2];
-    SmallVector<Value> weightsHere = soften(s, rows, shrink, limits);
+    SmallVector<Value> weightsHere = soften(s, rows, shrink, limits, halves);
     // Here rather than where they are needed: no assembler moves the softmax
     // over this loop, behind the wait for the product that it runs beside.
     w.wait(barrier(vFull, stage(here)), parity(here));

@@ -386,6 +386,10 @@ void Sm90Matmul::consume(const Tile &tile) {
     first = {stage, phase, e.sub(w.c(1), group)};
   }
   walk(tile, group, first, [&](Place place, ValueRange carried) {
+    // Sums of few rows are soon there: what is added to them comes meanwhile.
+    SmallVector<Value> loaded;
+    if (tile.rows() == 64 && plan.splits == 1)
+      loaded = epilogue.loadAhead(place.row, place.column, tile.columns);
     SmallVector<Value> start(tile.blocks, w.zeros(tile.columns));
     llvm::append_range(start, carried.take_front(2));
     // A full barrier's parity tells its phases apart only for one who has seen
@@ -442,7 +446,7 @@ void Sm90Matmul::consume(const Tile &tile) {
       if (plan.splits > 1)
         epilogue.add(sums, w.add(row, 64 * i), column, tile.columns);
       else
-        epilogue.store(sums, w.add(row, 64 * i), column, tile.columns);
+        epilogue.store(sums, w.add(row, 64 * i), column, tile.columns, loaded);
     }
     if (!turns)
       return SmallVector<Value>{stage, phase};

@@ -102,9 +102,13 @@ public:
   /// `scratch`: where they are.
   Sm90Epilogue(Kernel &k, Sm90Words &w, Value rows, Value scratch);
   /// Sums of 64 rows from `row` x `columns` from `column` (i32; columns of B),
-  /// held by a warpgroup as wgmma leaves them.
+  /// held by a warpgroup as wgmma leaves them. `loaded`: what loadAhead gave.
   void store(mlir::ArrayRef<Value> sums, Value row, Value column,
-             int64_t columns);
+             int64_t columns, ValueRange loaded = {});
+  /// Loads the operands that are added to so many sums, f32, before there are
+  /// sums, where a tile is narrow enough that registers hold both. Nothing
+  /// where there are none.
+  SmallVector<Value> loadAhead(Value row, Value column, int64_t columns);
   /// The same, added to what is there while others add, too; without a region.
   void add(mlir::ArrayRef<Value> sums, Value row, Value column,
            int64_t columns);
@@ -137,6 +141,9 @@ private:
     }
   };
 
+  /// Operands (their number is the init's) of which every element is used once.
+  SmallVector<unsigned> streams();
+  Value streamed(unsigned input); ///< the operand
   void storeLine(Line &line, mlir::ArrayRef<Value> sums, int64_t columns);
   void storeChunk(Line &line);
   void storeElements(Line &line, mlir::ArrayRef<unsigned> results,

@@ -78,12 +78,55 @@ Sm90Epilogue::Pair Sm90Epilogue::loadPair(Value line, Value column,
   return {one(0), one(1)};
 }
 
+SmallVector<unsigned> Sm90Epilogue::streams() {
+  SmallVector<unsigned> result;
+  for (auto [i, access] : llvm::enumerate(op.getAccess()))
+    if (cast<kern::AccessAttr>(access).getKind() == AccessKind::element)
+      result.push_back(i);
+  if (op.getInit())
+    result.push_back(op.getInputs().size());
+  return result;
+}
+
+Value Sm90Epilogue::streamed(unsigned input) {
+  return input < op.getInputs().size() ? op.getInputs()[input]
+                                       : op.getResult(0); // the init's place
+}
+
+SmallVector<Value> Sm90Epilogue::loadAhead(Value row, Value column,
+                                           int64_t columns) {
+  constexpr int64_t widest = 96;
+  SmallVector<unsigned> inputs = streams();
+  auto isF32 = [&](unsigned input) {
+    return kern::elementTypeOf(streamed(input)).isF32();
+  };
+  if (op.isChunked() || op.getTurn() || paired || inputs.size() > 1 ||
+      columns > widest || !llvm::all_of(inputs, isF32))
+    return {};
+  Value first = e.add(row, w.rem(w.div(w.thread(), 4), 32));
+  first = e.add(first, w.mul(w.rem(w.div(w.thread(), 32), 4), 8));
+  SmallVector<Value> result;
+  for (unsigned input : inputs)
+    for (int64_t away : {0, 8}) {
+      Value line = e.toI64(e.min(w.add(first, away), w.add(rows, -1)));
+      Value start =
+          e.at(global(streamed(input)), e.mul(line, width), e.b.getF32Type());
+      Value left = e.add(column, w.mul(w.rem(w.lane(), 4), 2));
+      for (int64_t block = 0; block < columns / 8; ++block) {
+        Pair pair = loadPair(start, w.add(left, 8 * block), e.b.getF32Type());
+        result.append({pair.low, pair.high});
+      }
+    }
+  return result;
+}
+
 /// Loads what the region takes of an operand for four blocks of 8 columns. A
 /// load does not pass an earlier store, so this is called ahead of those.
 void Sm90Epilogue::fetch(Line &line, unsigned input, int64_t first,
                          int64_t blocks) {
-  Value tensor = input < op.getInputs().size() ? op.getInputs()[input]
-                                               : op.getResult(0); // the init
+  if (line.loaded.contains({input, first}))
+    return;
+  Value tensor = streamed(input);
   Type element = kern::elementTypeOf(tensor);
   Value start = e.at(global(tensor), e.mul(line.readRow, width), element);
   if (!element.isBF16() || width % 8 || blocks < 4) {
@@ -409,19 +452,10 @@ void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
   for (unsigned r : results)
     starts.push_back(e.at(global(op.getResult(r)), e.mul(line.readRow, width),
                           kern::elementTypeOf(op.getResult(r))));
-  // Operands of which every element is used once.
-  SmallVector<unsigned> once;
+  SmallVector<unsigned> once = streams();
   int64_t words = 0; // of a group of blocks, in registers
-  auto streams = [&](unsigned input, Value tensor) {
-    once.push_back(input);
-    words += kern::elementTypeOf(tensor).isBF16() ? 4 : 8;
-  };
-  for (auto [i, input] : llvm::enumerate(op.getInputs()))
-    if (cast<kern::AccessAttr>(op.getAccess()[i]).getKind() ==
-        AccessKind::element)
-      streams(i, input);
-  if (op.getInit())
-    streams(op.getInputs().size(), op.getResult(0));
+  for (unsigned input : once)
+    words += kern::elementTypeOf(streamed(input)).isBF16() ? 4 : 8;
   // Single elements take a register each: those are fetched a group ahead.
   int64_t ahead = once.empty() ? 0
                   : width % 8  ? 1
@@ -536,7 +570,7 @@ void Sm90Epilogue::add(ArrayRef<Value> sums, Value row, Value column,
 }
 
 void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
-                         int64_t columns) {
+                         int64_t columns, ValueRange loaded) {
   Value lane = w.lane();
   Value warp = w.rem(w.div(w.thread(), 32), 4);
   Value quad = w.rem(lane, 4);
@@ -549,11 +583,18 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
     for (size_t i = 0; i < sums.size(); ++i)
       if (i / 2 % 2 == half)
         carried.push_back(sums[i]);
+  size_t each = sums.size() / 2, eachLoaded = loaded.size() / 2;
+  llvm::append_range(carried, loaded);
   e.loop(w.c(0), w.c(16), w.c(8), carried,
          [&](Value away, ValueRange both) -> SmallVector<Value> {
-           SmallVector<Value> now(both.take_front(sums.size() / 2));
-           SmallVector<Value> next(both.drop_front(sums.size() / 2));
+           SmallVector<Value> now(both.take_front(each));
+           ValueRange next = both.slice(each, each);
+           ValueRange loadedNow = both.slice(2 * each, eachLoaded);
+           ValueRange loadedNext = both.take_back(eachLoaded);
            Line line;
+           for (size_t i = 0; i < eachLoaded; i += 2)
+             line.loaded[{streams().front(), i / 2}] = {loadedNow[i],
+                                                        loadedNow[i + 1]};
            line.quad = quad;
            // What depends on columns alone would be taken out of the loop, into
            // more registers than there are.
@@ -565,8 +606,9 @@ void Sm90Epilogue::store(ArrayRef<Value> sums, Value row, Value column,
            // A warp has no rows, or some: then all of its lanes go along.
            Value some = e.less(e.add(warpRow, away), rows);
            e.when(some, [&] { storeLine(line, now, columns); });
-           now = next;
-           now.append(next);
-           return now;
+           SmallVector<Value> shifted;
+           for (ValueRange part : {next, next, loadedNext, loadedNext})
+             llvm::append_range(shifted, part);
+           return shifted;
          });
 }

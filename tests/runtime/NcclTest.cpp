@@ -8,6 +8,9 @@
 // need no GPU (FakeCuda.cpp, FakeNccl.cpp).
 //===----------------------------------------------------------------------===//
 
+#include "runtime/collective/nccl/Nccl.h"
+#include "runtime/collective/single/Single.h"
+#include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Files.h"
 #include "tests/runtime/RunFixture.h"
 #include <sys/wait.h>
@@ -151,6 +154,52 @@ TEST_F(Nccl, TwoRanksOnOneGpuAreRefused) {
       << shared.errors;
   EXPECT_NE(shared.errors.find("NCCL takes one process a GPU"),
             std::string::npos);
+}
+
+// With R1C_TEST_GPU the real NCCL, which R1C_LIBNCCL may name, on a real GPU:
+// one rank is all that one GPU has.
+TEST(CudaNccl, SumsOfOneRankChangeNothing) {
+  if (std::string why = whyNoGpu(); !why.empty())
+    GTEST_SKIP() << why;
+  if (!onRealGpu()) {
+    fakeCuda();
+    ::setenv("R1C_LIBNCCL", builtFile(R1C_FAKE_NCCL).c_str(), 1);
+  }
+  auto device = makeCudaDevice("sm_90a");
+  auto executable = device->load(testCubin());
+  auto ranks = makeNcclRanks(std::make_shared<SingleCollective>(), *device, 30);
+  EXPECT_EQ(ranks->size(), 1);
+  constexpr int64_t count = 100000;
+  std::vector<float> numbers(count);
+  for (int64_t i = 0; i < count; ++i)
+    numbers[i] = 0.1f * static_cast<float>(i % 1000);
+  char *x = device->allocate(4 * count), *y = device->allocate(4 * count),
+       *size = device->allocate(8);
+  device->upload(x, numbers.data(), 4 * count);
+  device->upload(size, &count, 8);
+  KernelInfo kernel;
+  kernel.name = kernel.symbol = "affine";
+  kernel.launch.emplace().threads = 128;
+  Operand operands[] = {{x, 4 * count}, {y, 4 * count}, {size, 8}};
+  auto launch = executable->bind(kernel, operands);
+  // Sums follow what was asked for before their mark, and so does what is
+  // downloaded behind them.
+  auto first = device->makeMark(), second = device->makeMark();
+  device->dispatch(*launch);
+  device->mark(*first);
+  ranks->startSum({{y, 10000}, {y + 4 * 60000, 17}}, {"first", "step.r1:3:5"},
+                  first.get());
+  device->mark(*second);
+  ranks->startSum({{y + 4 * 10000, 50000}}, {"second", "step.r1:3:5"},
+                  second.get());
+  std::vector<Summed> summed = ranks->finishSums();
+  ASSERT_EQ(summed.size(), 2u);
+  EXPECT_EQ(summed[0].bytes, 4 * (10000 + 17));
+  EXPECT_EQ(summed[1].bytes, 4 * 50000);
+  std::vector<float> got(count);
+  device->download(got.data(), y, 4 * count);
+  for (int64_t i = 0; i < count; ++i)
+    ASSERT_EQ(got[i], 2 * numbers[i] + 1) << i;
 }
 
 TEST_F(Nccl, AnotherAlgorithmIsSaid) {

@@ -1,0 +1,176 @@
+//===- Sm90ForwardLoads.cpp - what attention on Hopper brings -------------===//
+//
+// Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// The warpgroup that brings tiles of q, k and v to shared memory, row by row:
+// a block of keys may straddle the end of a shared prompt.
+//===----------------------------------------------------------------------===//
+
+#include "kernels/attention/Sm90Forward.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+using namespace r1c;
+using namespace r1c::kernels;
+
+void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
+  // Loads that are under way are told of when the next one has begun. But who
+  // would free the place for it may wait for just these.
+  Value there = barrier(empty, stage(use));
+  Value phase = w.rem(w.add(w.div(use, stages), 1), 2);
+  Value none = barrier(unheard, w.c(0));
+  SmallVector<Type> types(pending.size(), none.getType());
+  pending = e.choose(
+      w.test(there, phase), types, [&] { return pending; },
+      [&]() -> SmallVector<Value> {
+        w.waitCopies(0);
+        w.fenceAsync();
+        for (Value full : pending)
+          w.arrive(full);
+        w.wait(there, phase);
+        return SmallVector<Value>(pending.size(), none);
+      });
+}
+
+void ForwardBuilder::endLoad(Barrier full, Value use, Pending &pending) {
+  w.commitCopies();
+  w.waitCopies(pending.size());
+  // What was copied is read by the matrix units.
+  w.fenceAsync();
+  w.arrive(pending.front());
+  pending.erase(pending.begin());
+  pending.push_back(barrier(full, stage(use)));
+}
+
+void ForwardBuilder::loadQueries(const AttentionTiles::Tile &tile,
+                                   Value keyHead, Value use) {
+  int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
+  Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
+  Value panel = w.mul(w.div(chunk, 8), panelBytes);
+  Value swizzled = w.mul(
+      arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
+  Value to = w.sharedAt(place(stage(use), 0),
+                        e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
+  Value inside = w.mul(tile.rows, each);
+  for (int64_t r = 0; r < tileRows; r += rowsAtOnce) {
+    Value row = w.add(r0, r);
+    Value bytes = e.select(e.less(row, inside), w.c(16), w.c(0));
+    row = e.min(row, w.add(inside, -1));
+    Value head = e.add(w.mul(keyHead, each), w.rem(row, each));
+    Value query = e.toI64(e.add(tile.first, w.div(row, each)));
+    Value column = e.toI64(e.add(w.mul(head, width), w.mul(chunk, 8)));
+    Value from = e.at(k.pointer(op.getQ()),
+                      e.add(e.mul(query, heads * width), column), bf16);
+    w.copy16(w.sharedAt(to, w.c(r * panelRow)), from, bytes);
+  }
+}
+
+void ForwardBuilder::loadKeys(Value tensor, int64_t at,
+                                const AttentionTiles::Tile &tile, Value keyHead,
+                                Value block, Value use) {
+  int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
+  Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
+  Value panel = w.mul(w.div(chunk, 8), panelBytes);
+  Value swizzled = w.mul(
+      arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
+  Value to = w.sharedAt(place(stage(use), at),
+                        e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
+  Value column = e.toI64(e.add(w.mul(keyHead, width), w.mul(chunk, 8)));
+  Value start = e.at(k.pointer(tensor), column, bf16);
+  Value position0 = e.add(w.mul(block, keysABlock), r0);
+  for (int64_t r = 0; r < keysABlock; r += rowsAtOnce) {
+    // Zeros behind the last key that a row of the tile sees: what lies there
+    // may be anything.
+    Value position = w.add(position0, r);
+    Value bytes = e.select(e.less(tile.greatest, position), w.c(0), w.c(16));
+    position = e.min(position, tile.greatest);
+    Value origin = tile.base;
+    if (tile.shared)
+      origin =
+          e.select(e.less(position, tile.shared), tile.sharedBase, tile.base);
+    Value row = e.toI64(e.add(origin, position));
+    Value from = e.at(start, e.mul(row, kvHeads * width), bf16);
+    w.copy16(w.sharedAt(to, w.c(r * panelRow)), from, bytes);
+  }
+}
+
+void ForwardBuilder::tell(Value stage, ArrayRef<Value> words) {
+  e.when(w.is(thread, 0), [&] {
+    for (auto [i, word] : llvm::enumerate(words))
+      e.store(word, info(stage, i), i32);
+  });
+}
+
+void ForwardBuilder::produce(AttentionTiles &tiles) {
+  Value total = tiles.total(), items = w.mul(total, kvHeads);
+  Value block = w.block(), blocks = w.blocks();
+  Value none = barrier(unheard, w.c(0));
+  // Late tiles see most keys and come first. Rounds go forth and back over the
+  // blocks of the grid, which evens out what falls to each.
+  auto itemOf = [&](Value round) {
+    Value back = e.sub(w.add(blocks, -1), block);
+    return e.add(e.mul(round, blocks),
+                 e.select(w.is(w.rem(round, 2), 0), block, back));
+  };
+  Value rounds = e.div(e.add(items, w.add(blocks, -1)), blocks);
+  const size_t later = stages; // loads that may be under way
+  SmallVector<Value> start{w.c(0), w.c(0)};
+  start.append(later, none);
+  auto end = w.count(
+      w.c(0), rounds, start,
+      [&](Value round, ValueRange carried) -> SmallVector<Value> {
+        Value item = itemOf(round);
+        return e.choose(
+            e.less(item, items), carried.getTypes(),
+            [&]() -> SmallVector<Value> {
+              Value tileUse = carried[0], keyUse = carried[1];
+              Pending pending(carried.drop_front(2));
+              Value n = e.sub(w.add(total, -1), w.div(item, kvHeads));
+              Value keyHead = w.rem(item, kvHeads);
+              AttentionTiles::Tile tile = tiles.find(n, lane);
+              k.wait(); // for nothing behind the first tile
+              Value count = w.add(w.div(tile.greatest, keysABlock), 1);
+              Value whole = w.div(w.add(tile.least, 1), keysABlock);
+              startLoad(qEmpty, tileUse, pending);
+              loadQueries(tile, keyHead, tileUse);
+              tell(stage(tileUse),
+                   {w.c(1), tile.first, tile.rows, keyHead, count, whole});
+              endLoad(qFull, tileUse, pending);
+              auto load = [&](bool values, Value j) {
+                Value use = e.add(keyUse, j);
+                startLoad(values ? vEmpty : kEmpty, use, pending);
+                loadKeys(values ? op.getV() : op.getK(), values ? vAt() : kAt(),
+                         tile, keyHead, j, use);
+                endLoad(values ? vFull : kFull, use, pending);
+              };
+              // In the order of their use: the keys of a block before the
+              // values of the one before.
+              load(false, w.c(0));
+              pending =
+                  w.count(w.c(1), count, pending,
+                          [&](Value j, ValueRange inner) -> SmallVector<Value> {
+                            pending.assign(inner.begin(), inner.end());
+                            load(false, j);
+                            load(true, w.add(j, -1));
+                            return pending;
+                          });
+              load(true, w.add(count, -1));
+              SmallVector<Value> next{w.add(tileUse, 1), e.add(keyUse, count)};
+              llvm::append_range(next, pending);
+              return next;
+            },
+            [&]() -> SmallVector<Value> {
+              return SmallVector<Value>(carried.begin(), carried.end());
+            });
+      });
+  Pending pending(ArrayRef<Value>(end).drop_front(2));
+  startLoad(qEmpty, end[0], pending);
+  tell(stage(end[0]), {w.c(0)});
+  w.waitCopies(0);
+  w.fenceAsync();
+  for (Value full : pending)
+    w.arrive(full);
+  w.arrive(barrier(qFull, stage(end[0])));
+}
