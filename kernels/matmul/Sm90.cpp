@@ -64,7 +64,9 @@ private:
                                Value steps);
 
   void prologue();
-  void produce(const Tile &tile);
+  /// One of two threads, each of a warp of its own: where stages are small,
+  /// one alone would not give copies as fast as they are used.
+  void produce(const Tile &tile, bool isB);
   void copyA(const Tile &tile, Value to, Value row, Value k0, Value barrier);
   void copyB(const Tile &tile, Value to, Value column, Value k0, Value barrier);
   void wait(const Tile &tile);
@@ -273,53 +275,36 @@ void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
                 {w.add(k0, 64 * i), w.add(column, part * (head / 2))}, barrier);
 }
 
-void Sm90Matmul::produce(const Tile &tile) {
-  // B's part of the first stages, while what A is made of is on its way.
-  bool ahead = !transposed;
+void Sm90Matmul::produce(const Tile &tile, bool isB) {
   Value bytes = w.c(tile.stageBytes());
   if (tile.rows() == 64 && !transposed)
     for (int64_t few : {32, 16, 8})
       bytes = e.select(w.below(rows, few + 1),
                        w.c(few * tile.depth * 2 + tile.bytesB()), bytes);
-  auto baseOf = [&](Value stage) {
-    return w.sharedAt(shared, w.mul(stage, tile.stageBytes()));
-  };
-  auto bring = [&](Place place, Value stage, Value step) {
-    w.expectBytes(fullBarrier(stage), bytes);
-    copyB(tile, w.sharedAt(baseOf(stage), w.c(tile.bytesA())), place.column,
-          w.mul(step, tile.depth), fullBarrier(stage));
-  };
-  auto aheadOf = [&](Place place) {
-    return e.min(w.add(place.first, tile.stages), place.end);
-  };
-  if (ahead) {
-    e.when(e.less(w.block(), tilesOf(tile)), [&] {
-      Place place = placeOf(tile, w.block());
-      e.loop(place.first, aheadOf(place), w.c(1),
-             [&](Value step) { bring(place, e.sub(step, place.first), step); });
-    });
+  // Weights are there: what A is made of may be on its way.
+  if (!isB)
     wait(tile);
-  }
   // The first wait for each stage must pass: parity 1 is that of the phase
   // before the first.
   walk(tile, {}, {w.c(0), w.c(1)}, [&](Place place, ValueRange carried) {
-    return e.loop(
-        place.first, place.end, w.c(1), carried,
-        [&](Value step, ValueRange inner) -> SmallVector<Value> {
-          Value stage = inner[0], phase = inner[1];
-          w.wait(emptyBarrier(stage), phase);
-          if (ahead) {
-            Value isFirst = e.equal(place.tile, w.block());
-            Value early = w.both(isFirst, e.less(step, aheadOf(place)));
-            w.branch(early, [] {}, [&] { bring(place, stage, step); });
-          } else {
-            bring(place, stage, step);
-          }
-          copyA(tile, baseOf(stage), place.row, w.mul(step, tile.depth),
-                fullBarrier(stage));
-          auto [stage1, phase1] = next(tile, stage, phase);
-          return {stage1, phase1};
-        });
+    return e.loop(place.first, place.end, w.c(1), carried,
+                  [&](Value step, ValueRange inner) -> SmallVector<Value> {
+                    Value stage = inner[0], phase = inner[1];
+                    Value full = fullBarrier(stage),
+                          k0 = w.mul(step, tile.depth);
+                    Value base =
+                        w.sharedAt(shared, w.mul(stage, tile.stageBytes()));
+                    w.wait(emptyBarrier(stage), phase);
+                    if (isB) {
+                      w.expectBytes(full, bytes); // of both
+                      copyB(tile, w.sharedAt(base, w.c(tile.bytesA())),
+                            place.column, k0, full);
+                    } else {
+                      copyA(tile, base, place.row, k0, full);
+                    }
+                    auto [stage1, phase1] = next(tile, stage, phase);
+                    return {stage1, phase1};
+                  });
   });
 }
 
@@ -348,7 +333,7 @@ void Sm90Matmul::clearTail(const Tile &tile, Value base, Value step) {
 
 /// A block without work that is not the first ends at once: it makes room.
 void Sm90Matmul::wait(const Tile &tile) {
-  if (transposed)
+  if (transposed) // has waited
     return;
   Value block = w.block();
   e.when(e.less(block, e.max(tilesOf(tile), w.c(1))), [&] { k.wait(); });
@@ -521,8 +506,10 @@ void Sm90Matmul::build() {
       [&] {
         if (plan.producerRegisters)
           w.setRegisters(plan.producerRegisters, /*more=*/false);
-        e.when(w.is(thread, consumers),
-               [&] { choose([&](const Tile &tile) { produce(tile); }); });
+        for (bool isB : {false, true})
+          e.when(w.is(thread, consumers + 32 * isB), [&] {
+            choose([&](const Tile &tile) { produce(tile, isB); });
+          });
       });
 }
 

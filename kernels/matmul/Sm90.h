@@ -64,7 +64,8 @@ struct Sm90Plan {
   /// work at a time share parts of A and B in the second-level cache.
   int64_t band = 8;
   int64_t blocksPerSm = 1;
-  /// Registers move between warpgroups only: 4 warps, or none moves (0).
+  /// At least two. Registers move between warpgroups only: 4 warps, or none
+  /// moves (0).
   int64_t producerWarps = 4;
   int64_t producerRegisters = 40, consumerRegisters = 232;
   /// Blocks among which the steps of k of a tile are divided. With more than

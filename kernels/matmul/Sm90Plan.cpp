@@ -131,7 +131,7 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   if (op.getPaired() && op.getInputs().empty() && op.getNumResults() == 1 &&
       depth < 2048) {
     plan.blocksPerSm = 2;
-    plan.producerWarps = 1;
+    plan.producerWarps = 2;
     plan.producerRegisters = plan.consumerRegisters = 0;
     bytes = halfRingBytes;
     widest = 128; // of 96 registers
