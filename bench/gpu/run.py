@@ -33,12 +33,12 @@ ON_POLICY = ("narrow-bf16", "wide-bf16", "qwen3-bf16")
 DECODED = 512  # new tokens of decode*.r1
 PEERS_READY = 130  # seconds after the start until which peers are waited for
 START = time.monotonic()
-LIMIT = 330  # seconds after the start when whatever still runs is given up, so that there is a table
+limit = 330  # seconds after the start when whatever still runs is given up, so that there is a table
 
 
 def within(timeout):
     """No more than what is left of all the time, in seconds."""
-    return max(1, min(timeout, START + LIMIT - time.monotonic()))
+    return max(1, min(timeout, START + limit - time.monotonic()))
 
 
 def say(*words):
@@ -356,13 +356,17 @@ def make_models(place):
 
 
 def main():
+    global limit
     parser = argparse.ArgumentParser(prog="./dev gpu", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--no-peers", action="store_true", help="r1c alone")
     parser.add_argument("--logs", type=pathlib.Path, default=ROOT / "build" / "gpu-logs",
                         help="where everything said is kept, and a copy of the results (default build/gpu-logs)")
+    parser.add_argument("--limit", type=float, default=limit, metavar="SECONDS",
+                        help=f"what is not over by then is given up, and the table printed (default {limit})")
     options = parser.parse_args()
+    limit = options.limit
     for part in options.parts:
         if part not in PARTS:
             parser.error(f"no part '{part}'; there are {', '.join(PARTS)}")
