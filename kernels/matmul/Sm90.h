@@ -150,6 +150,7 @@ private:
   void storeElements(Line &line, mlir::ArrayRef<unsigned> results,
                      int64_t blocks);
   void storeTurned(Line &line, int64_t columns);
+  void keepSums(mlir::ArrayRef<Value> sums);
   void reduce(Line &line);
   Value ownScratch();
   SmallVector<Value>

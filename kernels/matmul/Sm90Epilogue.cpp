@@ -13,7 +13,6 @@
 
 #include "kernels/matmul/Sm90.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -49,6 +48,26 @@ static void turn(Emit &e, Sm90Words &w, Value quad, MutableArrayRef<Value> v) {
       high = e.select(odd, high, got);
     }
   }
+}
+
+/// Pairs of two blocks of 8 columns, of f32, become four neighbours: those of
+/// an even thread of the first block, of an odd one of the second; and such
+/// neighbours pairs again.
+static void exchangeWithNeighbour(Emit &e, Sm90Words &w, Value quad,
+                                  MutableArrayRef<Value> four) {
+  Value odd = w.is(w.rem(quad, 2), 1);
+  for (int64_t i : {0, 1}) {
+    Value &first = four[i], &second = four[i + 2];
+    Value got = w.exchange(e.select(odd, first, second), 1);
+    first = e.select(odd, got, first);
+    second = e.select(odd, second, got);
+  }
+}
+
+/// From the column of a thread's pair in the first of two blocks to that of its
+/// four neighbours.
+static Value fourAt(Sm90Words &w, Emit &e, Value column, Value quad) {
+  return e.add(column, w.mul(w.rem(quad, 2), 6));
 }
 
 static bool isFloat16Or32(Type type) { return type.isF32() || type.isBF16(); }
@@ -130,9 +149,19 @@ void Sm90Epilogue::fetch(Line &line, unsigned input, int64_t first,
   Type element = kern::elementTypeOf(tensor);
   Value start = e.at(global(tensor), e.mul(line.readRow, width), element);
   if (!element.isBF16() || width % 8 || blocks < 4) {
-    for (int64_t i = 0; i < blocks; ++i)
-      line.loaded[{input, first + i}] =
-          loadPair(start, w.add(line.column, 8 * (first + i)), element);
+    bool inFours = element.isF32() && width % 8 == 0;
+    for (int64_t i = 0, step; i < blocks; i += step) {
+      Value column = w.add(line.column, 8 * (first + i));
+      step = inFours && i + 1 < blocks ? 2 : 1;
+      if (step == 1) {
+        line.loaded[{input, first + i}] = loadPair(start, column, element);
+        continue;
+      }
+      column = e.min(fourAt(w, e, column, line.quad), w.c(width - 4));
+      line.fetched[{input, first + i}] =
+          LLVM::LoadOp::create(e.b, e.loc, VectorType::get(4, element),
+                               e.at(start, e.toI64(column), element), 16);
+    }
     return;
   }
   // Column 2t of block `first` becomes column 0 of block `first + t`.
@@ -142,14 +171,30 @@ void Sm90Epilogue::fetch(Line &line, unsigned input, int64_t first,
       e.b, e.loc, VectorType::get(4, e.b.getI32Type()), at, 16);
 }
 
-/// Brings what was fetched to where the sums are.
+/// Brings what was fetched for four blocks to where the sums are.
 void Sm90Epilogue::receive(Line &line, unsigned input, int64_t first) {
+  auto elementsOf = [&](Value vector) {
+    SmallVector<Value> own;
+    for (int64_t i = 0; i < 4; ++i)
+      own.push_back(LLVM::ExtractElementOp::create(e.b, e.loc, vector, w.c(i)));
+    return own;
+  };
+  if (kern::elementTypeOf(streamed(input)).isF32()) {
+    for (int64_t i : {first, first + 2}) {
+      Value vector = line.fetched.lookup({input, i});
+      if (!vector)
+        continue;
+      SmallVector<Value> own = elementsOf(vector);
+      exchangeWithNeighbour(e, w, line.quad, own);
+      line.loaded[{input, i}] = {own[0], own[1]};
+      line.loaded[{input, i + 1}] = {own[2], own[3]};
+    }
+    return;
+  }
   Value words = line.fetched.lookup({input, first});
   if (!words)
     return;
-  SmallVector<Value> own;
-  for (int64_t i = 0; i < 4; ++i)
-    own.push_back(LLVM::ExtractElementOp::create(e.b, e.loc, words, w.c(i)));
+  SmallVector<Value> own = elementsOf(words);
   turn(e, w, line.quad, own);
   for (auto [i, word] : llvm::enumerate(own)) {
     auto type = VectorType::get(2, e.b.getBF16Type());
@@ -217,158 +262,6 @@ void Sm90Epilogue::bind(Line &line) {
 }
 
 //===----------------------------------------------------------------------===//
-// Reductions over a chunk
-//===----------------------------------------------------------------------===//
-
-// A region over chunks may be long (random numbers, logarithms), so columns are
-// walked in a loop, 64 of them (16 of this thread) at a time. What a loop
-// counts cannot name registers: the row's sums pass through shared memory, each
-// thread's own.
-
-/// From a thread's pair of sums to its next one: a block of 8 columns on.
-static constexpr int64_t scratchBlock =
-    Sm90Epilogue::scratchBytes / (kern::chunkColumns / 8);
-
-Value Sm90Epilogue::ownScratch() {
-  return w.sharedAt(scratch, w.mul(w.thread(), 8));
-}
-
-SmallVector<Value>
-Sm90Epilogue::forOctets(Line &line, ValueRange carried,
-                        function_ref<SmallVector<Value>(ValueRange)> body) {
-  Value first = line.column;
-  SmallVector<Value> end = e.loop(
-      w.c(0), w.c(kern::chunkColumns / 64), w.c(1), carried,
-      [&](Value octet, ValueRange inner) {
-        line.column = e.add(first, w.mul(octet, 64));
-        line.loaded.clear();
-        line.fetched.clear();
-        Value here = w.sharedAt(ownScratch(), w.mul(octet, 8 * scratchBlock));
-        llvm::DenseMap<int64_t, Pair> read;
-        line.sum = [&](int64_t block, int64_t element) {
-          Pair &pair = read[block];
-          if (!pair.low) {
-            auto type = VectorType::get(2, e.b.getF32Type());
-            Value both = LLVM::LoadOp::create(
-                e.b, e.loc, type, w.sharedAt(here, w.c(block * scratchBlock)),
-                8);
-            pair.low = LLVM::ExtractElementOp::create(e.b, e.loc, both, w.c(0));
-            pair.high =
-                LLVM::ExtractElementOp::create(e.b, e.loc, both, w.c(1));
-          }
-          return element ? pair.high : pair.low;
-        };
-        return body(inner);
-      });
-  line.column = first;
-  line.loaded.clear();
-  line.fetched.clear();
-  line.sum = nullptr;
-  return end;
-}
-
-/// The 64 lanes of a reduction and their tree as in kern.row. Lane l is held by
-/// the thread that holds column l; columns 64 apart have the same thread.
-void Sm90Epilogue::reduce(Line &line) {
-  Block &body = op.getBody().front();
-  using Values = SmallVector<Value>;
-  RegionEmitter &region = *line.region;
-  llvm::MapVector<int64_t, SmallVector<kern::ReduceOp>> stages;
-  for (auto reduce : body.getOps<kern::ReduceOp>())
-    stages[region.level(reduce.getValue())].push_back(reduce);
-  SmallVector<int64_t> order(llvm::make_first_range(stages));
-  llvm::sort(order);
-  for (int64_t stage : order) {
-    SmallVector<kern::ReduceOp> reductions = stages[stage];
-    SmallVector<SmallVector<Values>> state(reductions.size());
-    for (auto [r, reduce] : llvm::enumerate(reductions)) {
-      region.prepare(reduce.getValue());
-      for (int64_t lane = 0; lane < 16; ++lane) {
-        Values empty =
-            identity(e, reduce.getKind(), reduce.getValue().getType(), 1, 0);
-        if (empty.size() > 1)
-          empty[1] = w.add(line.column, lane / 2 * 8 + lane % 2);
-        state[r].push_back(empty);
-      }
-    }
-    // Over the loop's border as a list.
-    auto list = [&] {
-      Values all;
-      for (auto &lanes : state)
-        for (Values &lane : lanes)
-          llvm::append_range(all, lane);
-      return all;
-    };
-    auto unlist = [&](ValueRange all) {
-      size_t i = 0;
-      for (auto &lanes : state)
-        for (Values &lane : lanes)
-          for (Value &v : lane)
-            v = all[i++];
-    };
-    unlist(forOctets(line, list(), [&](ValueRange inner) {
-      unlist(inner);
-      // Columns 16 apart share a call of Philox.
-      for (int64_t i = 0; i < 16; ++i) {
-        line.block = i % 4 * 2 + i / 8;
-        line.element = i / 4 % 2;
-        region.startQuarter(i % 4);
-        Value exists;
-        if (width % kern::chunkColumns)
-          exists = w.below(region.columnIndex(), width);
-        for (auto [r, reduce] : llvm::enumerate(reductions)) {
-          Values next = {region.group(reduce.getValue())};
-          if (kern::ReduceOp::isArg(reduce.getKind()))
-            next.push_back(region.columnIndex());
-          Values &old = state[r][line.block * 2 + line.element];
-          Values combined = combine(e, reduce.getKind(), old, next);
-          if (exists)
-            for (auto [c, o] : llvm::zip(combined, old))
-              c = e.select(exists, c, o);
-          old = combined;
-        }
-      }
-      return list();
-    }));
-    for (auto [r, reduce] : llvm::enumerate(reductions)) {
-      kern::ReduceKind kind = reduce.getKind();
-      SmallVector<Values> &live = state[r];
-      // Lane l takes in l + 32, l + 16, l + 8: of the same thread.
-      while (live.size() > 2) {
-        size_t left = live.size() / 2;
-        for (size_t i = 0; i < left; ++i)
-          live[i] = combine(e, kind, live[i], live[i + left]);
-        live.resize(left);
-      }
-      // Then l + 4 and l + 2: of the thread two on, and one on. All four
-      // compute the same, with the lower lane first.
-      for (int64_t away : {2, 1}) {
-        Value upper = arith::CmpIOp::create(
-            e.b, e.loc, arith::CmpIPredicate::ne,
-            arith::AndIOp::create(e.b, e.loc, line.quad, w.c(away)), w.c(0));
-        for (Values &lane : live) {
-          Values a, b;
-          for (Value own : lane) {
-            Type type = own.getType();
-            Value sent = own;
-            if (type.isInteger(1) || type.isInteger(8))
-              sent = arith::ExtUIOp::create(e.b, e.loc, e.b.getI32Type(), own);
-            Value other = w.exchange(sent, away);
-            if (sent != own)
-              other = arith::TruncIOp::create(e.b, e.loc, type, other);
-            a.push_back(e.select(upper, other, own));
-            b.push_back(e.select(upper, own, other));
-          }
-          lane = combine(e, kind, a, b);
-        }
-      }
-      region.define(reduce.getResult(),
-                    combine(e, kind, live[0], live[1]).back());
-    }
-  }
-}
-
-//===----------------------------------------------------------------------===//
 // Stores
 //===----------------------------------------------------------------------===//
 
@@ -376,6 +269,19 @@ void Sm90Epilogue::storePairs(Value start, Type element, Line &line,
                               int64_t first, ArrayRef<Pair> pairs) {
   auto inside = [&](Value column) {
     return w.both(line.valid, w.below(column, width));
+  };
+  auto store = [&](Value value, Value column, int64_t bytes) {
+    e.when(inside(column), [&] {
+      LLVM::StoreOp::create(e.b, e.loc, value,
+                            e.at(start, e.toI64(column), element), bytes);
+    });
+  };
+  auto vectorOf = [&](ArrayRef<Value> values, Type type) {
+    Value v = LLVM::PoisonOp::create(
+        e.b, e.loc, VectorType::get(static_cast<int64_t>(values.size()), type));
+    for (auto [i, value] : llvm::enumerate(values))
+      v = LLVM::InsertElementOp::create(e.b, e.loc, v, value, w.c(i));
+    return v;
   };
   if (width % 8 || !isFloat16Or32(element)) {
     for (auto [i, pair] : llvm::enumerate(pairs))
@@ -388,16 +294,21 @@ void Sm90Epilogue::storePairs(Value start, Type element, Line &line,
       }
     return;
   }
+  if (element.isF32()) {
+    for (size_t i = 0; i < pairs.size(); i += 2) {
+      Value column = w.add(line.column, 8 * (first + i));
+      SmallVector<Value> values = {pairs[i].low, pairs[i].high};
+      if (i + 1 < pairs.size()) {
+        values.append({pairs[i + 1].low, pairs[i + 1].high});
+        exchangeWithNeighbour(e, w, line.quad, values);
+        column = fourAt(w, e, column, line.quad);
+      }
+      store(vectorOf(values, element), column, 4 * values.size());
+    }
+    return;
+  }
   SmallVector<Value> packed;
   for (const Pair &pair : pairs) {
-    if (element.isF32()) {
-      auto type = VectorType::get(2, element);
-      Value v = LLVM::PoisonOp::create(e.b, e.loc, type);
-      v = LLVM::InsertElementOp::create(e.b, e.loc, v, pair.low, w.c(0));
-      packed.push_back(
-          LLVM::InsertElementOp::create(e.b, e.loc, v, pair.high, w.c(1)));
-      continue;
-    }
     // A rounding that the region ends with is done for two at a time.
     auto wide = [&](Value v) -> Value {
       auto round = v.getDefiningOp<arith::TruncFOp>();
@@ -406,43 +317,15 @@ void Sm90Epilogue::storePairs(Value start, Type element, Line &line,
     };
     packed.push_back(w.packBf16(wide(pair.low), wide(pair.high)));
   }
-  auto store = [&](Value value, Value column, int64_t bytes) {
-    e.when(inside(column), [&] {
-      LLVM::StoreOp::create(e.b, e.loc, value,
-                            e.at(start, e.toI64(column), element), bytes);
-    });
-  };
-  if (element.isF32() || packed.size() < 4) {
+  if (packed.size() < 4) {
     for (auto [i, value] : llvm::enumerate(packed))
-      store(value, w.add(line.column, 8 * (first + i)), 2 * bytesOf(element));
+      store(value, w.add(line.column, 8 * (first + i)), 4);
     return;
   }
   turn(e, w, line.quad, packed);
-  auto type = VectorType::get(4, e.b.getI32Type());
-  Value v = LLVM::PoisonOp::create(e.b, e.loc, type);
-  for (auto [i, word] : llvm::enumerate(packed))
-    v = LLVM::InsertElementOp::create(e.b, e.loc, v, word, w.c(i));
   // Column 2t of block `first` becomes column 0 of block `first + t`.
   Value column = e.add(w.add(line.column, 8 * first), w.mul(line.quad, 6));
-  store(v, column, 16);
-}
-
-void Sm90Epilogue::storeChunk(Line &line) {
-  auto yield = cast<kern::YieldOp>(op.getBody().front().getTerminator());
-  for (auto [i, value] : llvm::enumerate(yield.getValues())) {
-    if (cast<kern::AccessAttr>(op.getResultAccess()[i]).getKind() !=
-        AccessKind::chunk)
-      continue;
-    Value number = line.region->uniform(value);
-    Value result = op.getResult(i);
-    Type element = kern::elementTypeOf(result);
-    Value at = e.add(e.mul(line.readRow, kern::chunksOf(width)),
-                     e.toI64(w.div(line.column, kern::chunkColumns)));
-    e.when(
-        w.both(line.valid,
-               w.both(w.is(line.quad, 0), w.below(line.column, width))),
-        [&] { e.store(number, e.at(global(result), at, element), element); });
-  }
+  store(vectorOf(packed, e.b.getI32Type()), column, 16);
 }
 
 void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
@@ -521,16 +404,7 @@ void Sm90Epilogue::storeLine(Line &line, ArrayRef<Value> sums,
       return storeTurned(line, columns);
     return storeElements(line, results, columns / (paired ? 16 : 8));
   }
-  auto type = VectorType::get(2, e.b.getF32Type());
-  for (size_t block = 0; block < sums.size() / 2; ++block) {
-    Value both = LLVM::PoisonOp::create(e.b, e.loc, type);
-    for (int64_t i : {0, 1})
-      both = LLVM::InsertElementOp::create(e.b, e.loc, both,
-                                           sums[block * 2 + i], w.c(i));
-    LLVM::StoreOp::create(e.b, e.loc, both,
-                          w.sharedAt(ownScratch(), w.c(block * scratchBlock)),
-                          8);
-  }
+  keepSums(sums);
   reduce(line);
   storeChunk(line);
   if (results.empty())
