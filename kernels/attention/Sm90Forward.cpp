@@ -136,9 +136,9 @@ Value ForwardBuilder::scores(Value use, Value qStage) {
 /// `halves`: 1 where there are no more than 8 rows, of which each thread has
 /// one; the other's weights are 0.
 SmallVector<Value> ForwardBuilder::soften(Value scores, Rows &rows,
-                                            Value shrink[2],
-                                            ArrayRef<Value> limits,
-                                            int64_t halves) {
+                                          Value shrink[2],
+                                          ArrayRef<Value> limits,
+                                          int64_t halves) {
   // Thread of the warpgroup: rows lane / 4 and + 8 of its warp's 16; of each 8
   // columns, 2 * (lane % 4) and the next. scores[4 j + 2 r + c].
   SmallVector<Value> s = w.unpack(scores);
@@ -217,7 +217,7 @@ void ForwardBuilder::passBy(Value use, Value block0, Value count) {
 }
 
 void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
-                            int64_t halves) {
+                          int64_t halves) {
   Value first = words[0], rowsHere = words[1], count = words[3],
         whole = words[4];
   Value qStage = stage(use);

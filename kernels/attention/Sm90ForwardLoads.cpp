@@ -45,7 +45,7 @@ void ForwardBuilder::endLoad(Barrier full, Value use, Pending &pending) {
 }
 
 void ForwardBuilder::loadQueries(const AttentionTiles::Tile &tile,
-                                   Value keyHead, Value use) {
+                                 Value keyHead, Value use) {
   int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
   Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
   Value panel = w.mul(w.div(chunk, 8), panelBytes);
@@ -68,8 +68,8 @@ void ForwardBuilder::loadQueries(const AttentionTiles::Tile &tile,
 }
 
 void ForwardBuilder::loadKeys(Value tensor, int64_t at,
-                                const AttentionTiles::Tile &tile, Value keyHead,
-                                Value block, Value use) {
+                              const AttentionTiles::Tile &tile, Value keyHead,
+                              Value block, Value use) {
   int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
   Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
   Value panel = w.mul(w.div(chunk, 8), panelBytes);

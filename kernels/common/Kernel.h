@@ -119,9 +119,9 @@ private:
   Value global(Type type, unsigned addressSpace, bool constant,
                mlir::Attribute value);
 
-  int64_t globals = 0;        ///< made so far
+  int64_t globals = 0;              ///< made so far
   mlir::Operation *waits = nullptr; ///< at the start of a CUDA kernel
-  SmallVector<Value> buffers; ///< tensors in the order of args
+  SmallVector<Value> buffers;       ///< tensors in the order of args
   llvm::DenseMap<Value, Value> pointers;
 };
 

@@ -32,7 +32,7 @@ struct FakeLaunch {
   std::string kernel;
   unsigned grid = 0, threads = 0, shared = 0, cluster = 0;
   bool recorded = false;
-  bool overlaps = false; ///< may start before the launch before has ended
+  bool overlaps = false;       ///< may start before the launch before has ended
   std::vector<uint64_t> block; ///< the parameters
 };
 
