@@ -4,416 +4,23 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// Coefficients marked fdlibm are those of the freely distributable libm
-// (Copyright 1993 by Sun Microsystems, Inc., which grants permission to use,
-// copy, modify and distribute).
-//===----------------------------------------------------------------------===//
 
 #include "compiler/target/common/ExpandMath.h"
+#include "compiler/target/common/MathWords.h"
 #include "dialects/kern/Kern.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/IR/Builders.h"
-#include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Matchers.h"
-#include "mlir/IR/TypeUtilities.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
 
 using namespace mlir;
-
 using namespace r1c;
 
 namespace {
-
-/// Arithmetic on values of one float type, f32 or f64, scalar or vector.
-struct M {
-  OpBuilder &b;
-  Location loc;
-  Type type;
-  MathUnits units = MathUnits::Plain;
-
-  bool isF64() const { return getElementTypeOrSelf(type).isF64(); }
-  Type like(Type element) const {
-    auto vector = dyn_cast<VectorType>(type);
-    return vector ? Type(vector.clone(element)) : element;
-  }
-  Type intType() const {
-    return like(isF64() ? b.getI64Type() : b.getI32Type());
-  }
-
-  Value c(double v) const {
-    TypedAttr a = FloatAttr::get(getElementTypeOrSelf(type), v);
-    if (auto vector = dyn_cast<VectorType>(type))
-      a = DenseElementsAttr::get(vector, Attribute(a));
-    return arith::ConstantOp::create(b, loc, a);
-  }
-  Value ci(int64_t v) const { return ci(intType(), v); }
-  Value ci(Type t, int64_t v) const {
-    auto element = cast<IntegerType>(getElementTypeOrSelf(t));
-    TypedAttr a = IntegerAttr::get(
-        element, APInt(64, v, true).sextOrTrunc(element.getWidth()));
-    if (auto vector = dyn_cast<VectorType>(t))
-      a = DenseElementsAttr::get(vector, Attribute(a));
-    return arith::ConstantOp::create(b, loc, a);
-  }
-  Value add(Value x, Value y) const {
-    return arith::AddFOp::create(b, loc, x, y);
-  }
-  Value sub(Value x, Value y) const {
-    return arith::SubFOp::create(b, loc, x, y);
-  }
-  Value mul(Value x, Value y) const {
-    return arith::MulFOp::create(b, loc, x, y);
-  }
-  Value div(Value x, Value y) const {
-    return arith::DivFOp::create(b, loc, x, y);
-  }
-  Value neg(Value x) const { return arith::NegFOp::create(b, loc, x); }
-  Value fma(Value x, Value y, Value z) const {
-    return math::FmaOp::create(b, loc, x, y, z);
-  }
-  Value abs(Value x) const { return math::AbsFOp::create(b, loc, x); }
-  Value floor(Value x) const { return math::FloorOp::create(b, loc, x); }
-  Value copysign(Value x, Value s) const {
-    return math::CopySignOp::create(b, loc, x, s);
-  }
-  Value cmp(arith::CmpFPredicate p, Value x, Value y) const {
-    return arith::CmpFOp::create(b, loc, p, x, y);
-  }
-  Value gt(Value x, Value y) const {
-    return cmp(arith::CmpFPredicate::OGT, x, y);
-  }
-  Value lt(Value x, Value y) const {
-    return cmp(arith::CmpFPredicate::OLT, x, y);
-  }
-  Value eq(Value x, Value y) const {
-    return cmp(arith::CmpFPredicate::OEQ, x, y);
-  }
-  Value isNan(Value x) const { return cmp(arith::CmpFPredicate::UNO, x, x); }
-  Value isInf(Value x) const { return eq(abs(x), c(INFINITY)); }
-  Value both(Value x, Value y) const {
-    return arith::AndIOp::create(b, loc, x, y);
-  }
-  Value either(Value x, Value y) const {
-    return arith::OrIOp::create(b, loc, x, y);
-  }
-  Value select(Value s, Value x, Value y) const {
-    return arith::SelectOp::create(b, loc, s, x, y);
-  }
-  Value bits(Value x) const {
-    return arith::BitcastOp::create(b, loc, intType(), x);
-  }
-  Value real(Value x) const {
-    return arith::BitcastOp::create(b, loc, type, x);
-  }
-  Value iadd(Value x, Value y) const {
-    return arith::AddIOp::create(b, loc, x, y);
-  }
-  Value isub(Value x, Value y) const {
-    return arith::SubIOp::create(b, loc, x, y);
-  }
-  Value iand(Value x, Value y) const {
-    return arith::AndIOp::create(b, loc, x, y);
-  }
-  Value shl(Value x, int64_t n) const {
-    return arith::ShLIOp::create(b, loc, x, ci(x.getType(), n));
-  }
-  Value shr(Value x, int64_t n) const {
-    return arith::ShRSIOp::create(b, loc, x, ci(x.getType(), n));
-  }
-  Value toFloat(Value i) const {
-    return arith::SIToFPOp::create(b, loc, type, i);
-  }
-  /// Within [low, high]; NaN stays.
-  Value clamp(Value x, double low, double high) const {
-    x = select(gt(x, c(high)), c(high), x);
-    return select(lt(x, c(low)), c(low), x);
-  }
-  /// coefficients from the highest power down
-  Value horner(Value x, ArrayRef<double> coefficients) const {
-    Value p = c(coefficients.front());
-    for (double k : coefficients.drop_front())
-      p = fma(p, x, c(k));
-    return p;
-  }
-
-  /// x * scale rounded to an integer (as a float and as an int), by adding
-  /// 1.5 * 2^(mantissa bits): |x * scale| must stay below 2^22 (2^51).
-  std::pair<Value, Value> nearest(Value x, double scale) const {
-    double magic = isF64() ? 6755399441055744.0 : 12582912.0;
-    Value t = fma(x, c(scale), c(magic));
-    return {sub(t, c(magic)), isub(bits(t), bits(c(magic)))};
-  }
-  /// 2^n, -126 <= n <= 127 (-1022 ... 1023)
-  Value power2(Value n) const {
-    return isF64() ? real(shl(iadd(n, ci(1023)), 52))
-                   : real(shl(iadd(n, ci(127)), 23));
-  }
-  /// x * 2^n with one rounding, for subnormal results too: two exact halves,
-  /// or the one instruction that does it. n as a float and as an integer.
-  Value scale(Value x, Value real, Value n) const {
-    if (units == MathUnits::Avx512 &&
-        type == VectorType::get(16, b.getF32Type())) {
-      auto constant = [&](Type t, int64_t v) -> Value {
-        return LLVM::ConstantOp::create(b, loc, t, IntegerAttr::get(t, v));
-      };
-      Value all = constant(b.getI16Type(), -1);
-      Value rounding = constant(b.getI32Type(), 4); // as the control register
-      return LLVM::CallIntrinsicOp::create(
-                 b, loc, type,
-                 b.getStringAttr("llvm.x86.avx512.mask.scalef.ps.512"),
-                 ValueRange{x, real, x, all, rounding})
-          .getResult(0);
-    }
-    Value half = shr(n, 1);
-    return mul(mul(x, power2(half)), power2(isub(n, half)));
-  }
-
-  static ArrayRef<double> expSeries(bool f64) {
-    static const double full[] = {1.0 / 6227020800,
-                                  1.0 / 479001600,
-                                  1.0 / 39916800,
-                                  1.0 / 3628800,
-                                  1.0 / 362880,
-                                  1.0 / 40320,
-                                  1.0 / 5040,
-                                  1.0 / 720,
-                                  1.0 / 120,
-                                  1.0 / 24,
-                                  1.0 / 6,
-                                  0.5,
-                                  1,
-                                  1};
-    return f64 ? ArrayRef<double>(full) : ArrayRef<double>(full).drop_front(6);
-  }
-  /// x - n ln 2 in two steps; the first is exact.
-  Value reduceLn2(Value x, Value n) const {
-    if (isF64())
-      return fma(n, c(-2.319046813846299558e-17),
-                 fma(n, c(-0.693147180559945286), x));
-    return fma(n, c(-1.42860682030941723212e-6),
-               fma(n, c(-0.693145751953125), x));
-  }
-
-  Value exp(Value x) const {
-    x = isF64() ? clamp(x, -750, 711) : clamp(x, -110, 90);
-    auto [n, i] = nearest(x, 1.4426950408889634);
-    return scale(horner(reduceLn2(x, n), expSeries(isF64())), n, i);
-  }
-
-  Value exp2(Value x) const { // f64
-    x = clamp(x, -1080, 1026);
-    auto [n, i] = nearest(x, 1.0);
-    return scale(
-        horner(mul(sub(x, n), c(0.693147180559945286)), expSeries(true)), n, i);
-  }
-
-  Value expm1(Value x) const { // f64
-    Value saved = x;
-    x = clamp(x, -40, 710);
-    auto [n, i] = nearest(x, 1.4426950408889634);
-    Value r = reduceLn2(x, n);
-    // e^r - 1 = r + r^2 * (1/2 + r/6 + ...)
-    Value e = fma(mul(r, r), horner(r, expSeries(true).drop_back(2)), r);
-    // 2^(n-1) e + (2^(n-1) - 1/2) is half of the result: 2^n alone may
-    // overflow.
-    Value p = power2(isub(i, ci(1)));
-    Value y = mul(fma(p, e, sub(p, c(0.5))), c(2));
-    return select(eq(saved, c(0)), saved, y); // -0
-  }
-
-  /// x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2); x positive and finite.
-  std::pair<Value, Value> split(Value x) const {
-    int64_t m = isF64() ? 52 : 23;
-    double tiny = isF64() ? 0x1p-1022 : 0x1p-126;
-    Value subnormal = lt(x, c(tiny));
-    x = select(subnormal, mul(x, c(isF64() ? 0x1p52 : 0x1p23)), x);
-    int64_t base = isF64() ? 0x3fe6a09e00000000 : 0x3f3504f3;
-    Value ix = isub(bits(x), ci(base));
-    Value k = shr(ix, m);
-    k = iadd(k, select(subnormal, ci(-m), ci(0)));
-    Value f =
-        sub(real(iadd(iand(ix, ci((int64_t(1) << m) - 1)), ci(base))), c(1));
-    return {toFloat(k), f};
-  }
-  /// x / y, correctly rounded, without a branch; f32 scalars on CUDA. y is from
-  /// 2^-126 to 2^126, and the quotient no subnormal number. Markstein's method:
-  /// the residual of a quotient is exact, and the reciprocal correctly rounded
-  /// by one step but where all bits of y's significand are set. Checked for all
-  /// significands in log and in 1 / y, with first approximations two units off.
-  Value quotient(Value x, Value y) const {
-    Value minus = neg(y);
-    Value r = LLVM::CallIntrinsicOp::create(
-                  b, loc, type, b.getStringAttr("llvm.nvvm.rcp.approx.ftz.f"),
-                  ValueRange(y))
-                  .getResult(0);
-    r = fma(r, fma(minus, r, c(1)), r);
-    Value all = ci(0x7fffff), set = iand(bits(y), all);
-    Value full =
-        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, set, all);
-    r = select(full, real(isub(ci((253 << 23) + 0x800000), bits(y))), r);
-    Value q = mul(x, r);
-    return fma(fma(minus, q, x), r, q);
-  }
-  /// x / y for y from 1 on, flushed.
-  Value logistic(Value x, Value y) const {
-    return select(gt(y, c(0x1p126)), c(0), quotient(x, y));
-  }
-  bool quick() const { return units == MathUnits::Cuda && type.isF32(); }
-
-  /// s * (f^2/2 + R): log(1+f) = f - f^2/2 + that. fdlibm's e_log, e_logf.
-  Value logTail(Value f, Value halfSquare) const {
-    Value s = quick() ? quotient(f, add(f, c(2))) : div(f, add(f, c(2)));
-    Value z = mul(s, s);
-    Value r =
-        isF64() ? horner(z, {1.479819860511658591e-01, 1.531383769920937332e-01,
-                             1.818357216161805012e-01, 2.222219843214978396e-01,
-                             2.857142874366239149e-01, 3.999999999940941908e-01,
-                             6.666666666666735130e-01})
-                : horner(z, {0.24279078841, 0.28498786688, 0.40000972152,
-                             0.66666662693});
-    return mul(s, fma(z, r, halfSquare));
-  }
-  double ln2High() const {
-    return isF64() ? 6.93147180369123816490e-01 : 6.9313812256e-01;
-  }
-  double ln2Low() const {
-    return isF64() ? 1.90821492927058770002e-10 : 9.0580006145e-06;
-  }
-
-  /// log's values outside the positive finite numbers.
-  Value logSpecial(Value x, Value y) const {
-    y = select(eq(x, c(INFINITY)), x, y);
-    y = select(eq(x, c(0)), c(-INFINITY), y);
-    return select(cmp(arith::CmpFPredicate::ULT, x, c(0)), c(NAN), y);
-  }
-  Value log(Value x) const {
-    auto [k, f] = split(x);
-    Value h = mul(mul(c(0.5), f), f);
-    Value low = fma(k, c(ln2Low()), logTail(f, h));
-    Value y = fma(k, c(ln2High()), sub(f, sub(h, low)));
-    return logSpecial(x, y);
-  }
-  Value log1p(Value x) const { // f64
-    Value u = add(x, c(1));
-    Value lost =
-        select(lt(abs(x), c(1)), sub(x, sub(u, c(1))), sub(c(1), sub(u, x)));
-    Value l = log(u);
-    Value y = add(l, div(lost, u));
-    y = select(either(isInf(l), isNan(l)), l, y);
-    return select(eq(x, c(0)), x, y); // -0
-  }
-
-  /// sine and cosine; f64
-  std::pair<Value, Value> sincos(Value x) const {
-    Value bounded = clamp(x, -0x1p30, 0x1p30);
-    auto [n, q] = nearest(bounded, 0.63661977236758134308);
-    Value r = fma(n, c(-1.5707963267948965580), bounded);
-    r = fma(n, c(-6.1232339957367660359e-17), r);
-    r = fma(n, c(1.4973849048591833e-33), r);
-    Value z = mul(r, r);
-    // fdlibm's k_sin and k_cos
-    Value s = fma(
-        mul(z, r),
-        horner(z, {1.58969099521155010221e-10, -2.50507602534068634195e-08,
-                   2.75573137070700676789e-06, -1.98412698298579493134e-04,
-                   8.33333333332248946124e-03, -1.66666666666666324348e-01}),
-        r);
-    Value p = mul(
-        z,
-        horner(z, {-1.13596475577881948265e-11, 2.08757232129817482790e-09,
-                   -2.75573143513906633035e-07, 2.48015872894767294178e-05,
-                   -1.38888888888741095749e-03, 4.16666666666666019037e-02}));
-    Value hz = mul(c(0.5), z);
-    Value w = sub(c(1), hz);
-    Value k = add(w, add(sub(sub(c(1), w), hz), mul(z, p)));
-    auto bit = [&](Value v, int64_t i) {
-      Value masked = iand(v, ci(i));
-      return Value(arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne,
-                                         masked, ci(0)));
-    };
-    Value odd = bit(q, 1);
-    Value sine = select(odd, k, s), cosine = select(odd, s, k);
-    sine = select(bit(q, 2), neg(sine), sine);
-    cosine = select(bit(iadd(q, ci(1)), 2), neg(cosine), cosine);
-    Value far = cmp(arith::CmpFPredicate::UGT, abs(x), c(0x1p30));
-    sine = select(eq(x, c(0)), x, sine); // -0
-    return {select(far, c(NAN), sine), select(far, c(NAN), cosine)};
-  }
-
-  Value tanh(Value x) const { // f64
-    Value a = clamp(abs(x), 0, 22);
-    Value t = expm1(mul(a, c(2)));
-    return copysign(div(t, add(t, c(2))), x);
-  }
-
-  /// f64. Below 2: x * series; above: 1 - exp(-x^2) / (sqrt(pi) (x + ...)).
-  Value erf(Value x) const {
-    Value a = clamp(abs(x), 0, 6);
-    Value z = mul(a, a);
-    // erf(x) = 2/sqrt(pi) exp(-x^2) sum x (2 x^2)^n / (1 3 5 ... (2n+1)):
-    // positive terms only, so nothing cancels.
-    Value sum = c(0);
-    for (int n = 60; n >= 1; --n)
-      sum = mul(mul(c(2.0 / (2 * n + 1)), z), add(c(1), sum));
-    Value decay = exp(neg(z));
-    Value low =
-        mul(mul(mul(c(1.1283791670955125739), a), decay), add(c(1), sum));
-    // Laplace's continued fraction for erfc.
-    Value t = a;
-    for (int n = 60; n >= 1; --n)
-      t = add(a, div(c(n / 2.0), t));
-    Value high = sub(c(1), div(mul(decay, c(0.56418958354775628695)), t));
-    return copysign(select(lt(a, c(2.5)), low, high), x);
-  }
-
-  Value pow(Value x, Value y) const { // f64
-    Value a = abs(x);
-    auto [k, f] = split(a);
-    Value h = mul(mul(c(0.5), f), f);
-    Value lostH = fma(mul(c(0.5), f), f, neg(h));
-    Value tail = logTail(f, h);
-    auto twoSum = [&](Value p, Value q) {
-      Value s = add(p, q), d = sub(s, p);
-      return std::pair(s, add(sub(p, sub(s, d)), sub(q, d)));
-    };
-    auto [s1, e1] = twoSum(mul(k, c(ln2High())), f);
-    auto [s2, e2] = twoSum(s1, neg(h));
-    auto [s3, e3] = twoSum(s2, tail);
-    Value low = add(add(e1, e2), add(e3, sub(mul(k, c(ln2Low())), lostH)));
-    auto [high, lost] = twoSum(s3, low);
-    high = logSpecial(a, high);
-    Value special = either(isInf(high), isNan(high));
-    lost = select(special, c(0), lost);
-    Value e = mul(y, high);
-    Value rest = add(fma(y, high, neg(e)), mul(y, lost));
-    rest = select(either(isInf(e), either(isNan(e), isNan(rest))), c(0), rest);
-    Value p = exp(e);
-    Value r = fma(p, rest, p);
-    r = select(either(isInf(p), eq(p, c(0))), p, r);
-    // Negative bases: integer exponents only.
-    Value whole = eq(floor(y), y);
-    Value halfY = mul(y, c(0.5));
-    Value odd =
-        both(whole, cmp(arith::CmpFPredicate::UNE, floor(halfY), halfY));
-    Value negative = lt(copysign(c(1), x), c(0));
-    r = select(both(odd, negative), neg(r), r);
-    Value wrong =
-        both(lt(x, c(0)),
-             both(arith::XOrIOp::create(b, loc, whole, ci(whole.getType(), 1)),
-                  lt(a, c(INFINITY))));
-    r = select(wrong, c(NAN), r);
-    r = select(either(isNan(x), isNan(y)), c(NAN), r);
-    return select(either(eq(y, c(0)), eq(x, c(1))), c(1), r);
-  }
-};
 
 /// bf16 is the upper half of an f32.
 Value expandExtF(OpBuilder &b, arith::ExtFOp op) {
   Location loc = op.getLoc();
   Type from = op.getIn().getType(), to = op.getType();
-  M m{b, loc, from};
+  MathWords m{b, loc, from};
   Type f32 = m.like(b.getF32Type()), i32 = m.like(b.getI32Type()),
        i16 = m.like(b.getI16Type());
   Value bits = arith::BitcastOp::create(b, loc, i16, op.getIn());
@@ -424,13 +31,12 @@ Value expandExtF(OpBuilder &b, arith::ExtFOp op) {
 
 Value expandTruncF(OpBuilder &b, arith::TruncFOp op) {
   Location loc = op.getLoc();
-  M m{b, loc, op.getIn().getType()};
-  Type f32 = m.like(b.getF32Type()), i32 = m.like(b.getI32Type()),
-       i16 = m.like(b.getI16Type());
+  MathWords m{b, loc, op.getIn().getType()};
+  Type f32 = m.like(b.getF32Type()), i16 = m.like(b.getI16Type());
   Value x = op.getIn();
   if (m.isF64())
     x = arith::TruncFOp::create(b, loc, f32, x);
-  M s{b, loc, f32};
+  MathWords s{b, loc, f32};
   Value bits = s.bits(x);
   Value odd = s.iand(arith::ShRUIOp::create(b, loc, bits, s.ci(16)), s.ci(1));
   Value rounded = s.iadd(bits, s.iadd(odd, s.ci(0x7fff)));
@@ -439,7 +45,6 @@ Value expandTruncF(OpBuilder &b, arith::TruncFOp op) {
   rounded = s.select(s.isNan(x), quiet, rounded);
   Value high = arith::ShRUIOp::create(b, loc, rounded, s.ci(16));
   Value narrow = arith::TruncIOp::create(b, loc, i16, high);
-  (void)i32;
   return arith::BitcastOp::create(b, loc, op.getType(), narrow);
 }
 
@@ -460,7 +65,7 @@ Value expand(OpBuilder &b, Operation *op, MathUnits units) {
   Type element = getElementTypeOrSelf(x);
   if (!element.isF32() && !element.isF64())
     return {};
-  M m{b, loc, x.getType(), units};
+  MathWords m{b, loc, x.getType(), units};
   // The inner select is one instruction, which gives y where either is a NaN.
   if (isa<arith::MaximumFOp>(op))
     return m.select(m.isNan(x), x, m.select(m.gt(x, y), x, y));
@@ -489,37 +94,35 @@ Value expand(OpBuilder &b, Operation *op, MathUnits units) {
     return math::TruncOp::create(b, loc, m.add(x, m.copysign(below, x)));
   }
   // The others run in f64.
-  auto wide = [&](function_ref<Value(M &, Value)> f) {
-    M d{b, loc, m.like(b.getF64Type())};
+  auto wide = [&](function_ref<Value(MathWords &, Value)> f) {
+    MathWords d{b, loc, m.like(b.getF64Type())};
     if (m.isF64())
       return f(d, x);
     Value v = f(d, arith::ExtFOp::create(b, loc, d.type, x));
     return Value(arith::TruncFOp::create(b, loc, m.type, v));
   };
   if (isa<math::Exp2Op>(op))
-    return wide([](M &d, Value v) { return d.exp2(v); });
+    return wide([](MathWords &d, Value v) { return d.exp2(v); });
   if (isa<math::ExpM1Op>(op))
-    return wide([](M &d, Value v) { return d.expm1(v); });
+    return wide([](MathWords &d, Value v) { return d.expm1(v); });
   if (isa<math::Log1pOp>(op))
-    return wide([](M &d, Value v) { return d.log1p(v); });
-  if (isa<math::Log2Op>(op))
-    return wide([](M &d, Value v) {
-      return d.mul(d.log(v), d.c(1.4426950408889634074));
-    });
-  if (isa<math::Log10Op>(op))
-    return wide([](M &d, Value v) {
-      return d.mul(d.log(v), d.c(0.43429448190325182765));
-    });
+    return wide([](MathWords &d, Value v) { return d.log1p(v); });
+  if (isa<math::Log2Op, math::Log10Op>(op)) {
+    double factor =
+        isa<math::Log2Op>(op) ? 1.4426950408889634074 : 0.43429448190325182765;
+    return wide(
+        [&](MathWords &d, Value v) { return d.mul(d.log(v), d.c(factor)); });
+  }
   if (isa<math::SinOp>(op))
-    return wide([](M &d, Value v) { return d.sincos(v).first; });
+    return wide([](MathWords &d, Value v) { return d.sincos(v).first; });
   if (isa<math::CosOp>(op))
-    return wide([](M &d, Value v) { return d.sincos(v).second; });
+    return wide([](MathWords &d, Value v) { return d.sincos(v).second; });
   if (isa<math::TanhOp>(op))
-    return wide([](M &d, Value v) { return d.tanh(v); });
+    return wide([](MathWords &d, Value v) { return d.tanh(v); });
   if (isa<math::ErfOp>(op))
-    return wide([](M &d, Value v) { return d.erf(v); });
+    return wide([](MathWords &d, Value v) { return d.erf(v); });
   if (isa<math::PowFOp>(op))
-    return wide([&](M &d, Value v) {
+    return wide([&](MathWords &d, Value v) {
       Value e = m.isF64() ? y : Value(arith::ExtFOp::create(b, loc, d.type, y));
       return d.pow(v, e);
     });
@@ -534,13 +137,11 @@ bool isFlushedLogistic(Operation *op) {
       !function->hasAttr(kern::flushedLogisticAttrName))
     return false;
   auto sum = division.getRhs().getDefiningOp<arith::AddFOp>();
-  if (!sum)
-    return false;
-  auto isOneAndExp = [](Value one, Value exp) {
+  auto is = [](Value one, Value exp) {
     return matchPattern(one, m_OneFloat()) && exp.getDefiningOp<math::ExpOp>();
   };
-  return isOneAndExp(sum.getLhs(), sum.getRhs()) ||
-         isOneAndExp(sum.getRhs(), sum.getLhs());
+  return sum &&
+         (is(sum.getLhs(), sum.getRhs()) || is(sum.getRhs(), sum.getLhs()));
 }
 
 /// What has a machine instruction, or is exact in LLVM.
@@ -581,7 +182,7 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
       OpBuilder b(op);
       Value v;
       if (logistic.contains(op) && units == MathUnits::Cuda)
-        v = M{b, op->getLoc(), b.getF32Type(), units}.logistic(
+        v = MathWords{b, op->getLoc(), b.getF32Type(), units}.logistic(
             op->getOperand(0), op->getOperand(1));
       else
         v = expand(b, op, units);
