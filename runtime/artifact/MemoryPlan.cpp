@@ -6,8 +6,10 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/artifact/MemoryPlan.h"
+#include "runtime/support/Error.h"
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 namespace r1c::runtime {
 
@@ -26,7 +28,7 @@ std::string bytesText(double bytes, double (*round)(double)) {
 }
 
 /// Which words of the step file an arena's size comes from.
-static std::string causeOf(const std::string &arena) {
+static std::string causeOf(const Manifest &manifest, const std::string &arena) {
   auto endsWith = [&](const std::string &end) {
     return arena.size() > end.size() &&
            arena.compare(arena.size() - end.size(), end.size(), end) == 0;
@@ -36,8 +38,16 @@ static std::string causeOf(const std::string &arena) {
            "--chunk-rows of r1c";
   if (arena == "tables")
     return "groups, group_size, max_new_tokens; context";
-  if (endsWith(".rollout.memory"))
-    return "context, layers, kv_heads";
+  if (endsWith(".rollout.memory")) {
+    // Of how many sequences keys and values are held.
+    std::string cause = "context, layers, kv_heads", policy = arena;
+    policy.resize(policy.size() - std::strlen(".rollout.memory"));
+    for (const Json &entry : manifest.json.value("policies", Json::array()))
+      if (entry.value("name", "") == policy && entry.contains("rollout"))
+        cause += concat("; ", entry["rollout"].value("slots", int64_t(0)),
+                        " sequences at once");
+    return cause;
+  }
   if (endsWith(".memory"))
     return "layers, hidden, intermediate, and the size of the vocabulary";
   return "";
@@ -52,7 +62,7 @@ static std::string row(const std::string &name, int64_t bytes,
 }
 
 void requireMemory(const Manifest &manifest, int64_t limit,
-                   const std::string &offered) {
+                   const std::string &offered, const std::string &advice) {
   std::vector<ArenaInfo> arenas = manifest.arenas;
   int64_t total = 0;
   for (const ArenaInfo &arena : arenas)
@@ -70,15 +80,16 @@ void requireMemory(const Manifest &manifest, int64_t limit,
   std::string table = "\n arenas, and what makes them large";
   for (const ArenaInfo &arena : arenas)
     if (arena.bytes >= total / 100)
-      table += row(arena.name, arena.bytes, causeOf(arena.name));
+      table += row(arena.name, arena.bytes, causeOf(manifest, arena.name));
   table += "\n the largest buffers, and where they come from";
   for (size_t i = 0; i < std::min<size_t>(8, buffers.size()); ++i)
     table += row(buffers[i].name, buffers[i].bytes, buffers[i].loc);
   // Rounded apart: what is needed must read as more than what is offered.
   throw Error("needs ", bytesText(static_cast<double>(total), std::ceil),
               " of memory, and ", offered, " offers ",
-              bytesText(static_cast<double>(limit), std::floor),
-              ": make the sizes named below smaller", table);
+              bytesText(static_cast<double>(limit), std::floor), ", ",
+              bytesText(static_cast<double>(total - limit), std::ceil),
+              " too little: ", advice, table);
 }
 
 } // namespace r1c::runtime

@@ -20,9 +20,12 @@ constexpr int64_t mostMemory = int64_t(1) << 50;
 std::string bytesText(double bytes, double (*round)(double) = std::nearbyint);
 
 /// Throws if the arenas take more than `limit` bytes, with a table of them and
-/// of the largest buffers. `offered` says whose limit it is: "--memory".
+/// of the largest buffers. `offered` says whose limit it is: "--memory";
+/// `advice` what to do about it.
 void requireMemory(const Manifest &manifest, int64_t limit,
-                   const std::string &offered);
+                   const std::string &offered,
+                   const std::string &advice = "make the sizes named below "
+                                               "smaller");
 
 } // namespace r1c::runtime
 

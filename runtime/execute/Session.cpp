@@ -112,16 +112,25 @@ void Session::openDevice() {
                 ", and this runtime has no such device");
   }
   const char *place = onCpu ? "this machine" : "this GPU";
+  // The compiler knows ways to need less.
+  auto require = [&](int64_t limit, const std::string &offered) {
+    const char *rest = "make the sizes named below smaller";
+    std::string size =
+        limit >> 30 ? concat(limit >> 30, "G") : concat(limit >> 20, "M");
+    requireMemory(manifest, limit, offered,
+                  limit >> 20
+                      ? concat("compile with --memory=", size, ", or ", rest)
+                      : rest);
+  };
   if (runOptions.memory)
-    requireMemory(manifest, static_cast<int64_t>(runOptions.memory),
-                  "--memory");
+    require(static_cast<int64_t>(runOptions.memory), "--memory");
   else
-    requireMemory(manifest, deviceOwner->memory(), place);
+    require(deviceOwner->memory(), place);
   executable = deviceOwner->load(artifact.kernels);
   // The rest may be in use by others: on a GPU no pages are lent.
   if (!onCpu)
-    requireMemory(manifest, deviceOwner->freeMemory(),
-                  concat(place, ", with what else runs on it,"));
+    require(deviceOwner->freeMemory(),
+            concat(place, ", with what else runs on it,"));
   memoryOwner =
       std::make_unique<Memory>(*deviceOwner, manifest, artifact.constants);
 }

@@ -82,9 +82,21 @@ TEST_F(FakeGpu, RunsSaySoBeforeTheyTakeMemory) {
   };
   expect("supports CUDA 12.8", [&] { fake->version = 12080; });
   expect("has 10.0", [&] { fake->major = 10; });
-  expect("of memory, and this GPU offers 4.0 KiB: make the sizes named below "
-         "smaller",
+  expect("of memory, and this GPU offers 4.0 KiB, ",
          [&] { fake->memory = 4096; });
+  expect(" too little: make the sizes named below smaller",
+         [&] { fake->memory = 4096; });
+  // What the table names, and what the compiler can do about it.
+  auto large = [](Json &j) {
+    j["arenas"].push_back(
+        {{"name", "actor.rollout.memory"}, {"bytes", int64_t(5) << 30}});
+  };
+  expect(
+      "too little: compile with --memory=3G, or make the sizes",
+      [&] { fake->memory = size_t(3) << 30; }, large);
+  expect(
+      "context, layers, kv_heads; 5 sequences at once",
+      [&] { fake->memory = size_t(3) << 30; }, large);
   expect("of memory, and this GPU, with what else runs on it, offers 2.0 KiB",
          [&] { fake->usedByOthers = fake->memory - 2048; });
   expect(
