@@ -17,8 +17,8 @@
 namespace r1c::runtime {
 
 /// Calls `late`, on a thread of its own, unless it goes out of scope within
-/// `seconds`. For the starts of MPI and NCCL, which wait for every rank and
-/// cannot be given up: `late` has to end the process.
+/// `seconds`. For the starts of MPI and NCCL, and NCCL's end, which wait for
+/// every rank and cannot be given up: `late` has to end the process.
 class StartLimit {
 public:
   StartLimit(double seconds, std::function<void()> late)

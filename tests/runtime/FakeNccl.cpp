@@ -7,8 +7,8 @@
 // Goes with FakeCuda.cpp, between processes of one machine: a sum is a command
 // in a stream of the fake driver, and its ranks meet in files of a directory
 // that the unique id names. It sums in rank order. R1C_FAKE_NCCL=stall: sums
-// never end; =lost: besides, another rank is said to be gone; =start, =connect:
-// the call that starts, or the first sum, does not return.
+// never end; =lost: besides, another rank is said to be gone; =start, =connect,
+// =end: the call that starts, the first sum, the call that ends do not return.
 //===----------------------------------------------------------------------===//
 
 #include "runtime/collective/nccl/Library.h"
@@ -119,6 +119,8 @@ Result ncclCommInitRank(Communicator *made, int ranks, UniqueId id, int rank) {
   return success;
 }
 Result ncclCommDestroy(Communicator c) {
+  if (isAsked("end"))
+    stand();
   leave(fileOf(c, "done", c->rank), "", 0);
   if (c->rank == 0) {
     for (int rank = 0; rank < c->ranks; ++rank)

@@ -147,6 +147,18 @@ TEST_F(Nccl, AStartThatDoesNotEndIsGivenUp) {
   }
 }
 
+// All is written by then: the run can be resumed, and has nothing left to do.
+TEST_F(Nccl, AnEndThatDoesNotEndIsGivenUp) {
+  Ended ended = runRanks(2, forCuda(reducedManifest()), "end",
+                         "R1C_FAKE_DEVICES=2 R1C_FAKE_NCCL=end");
+  EXPECT_NE(ended.status, 0);
+  EXPECT_NE(ended.errors.find("the end of NCCL: not over within 3 s"),
+            std::string::npos)
+      << ended.errors;
+  run(options(reducedManifest(), "one"));
+  EXPECT_EQ(numbers("end"), numbers("one"));
+}
+
 TEST_F(Nccl, TwoRanksOnOneGpuAreRefused) {
   Ended shared = runRanks(2, forCuda(reducedManifest()), "shared");
   EXPECT_NE(shared.status, 0);

@@ -76,7 +76,7 @@ public:
                   "gives no stream");
     nccl::Result started = nccl::success;
     {
-      StartLimit limit(timeout, [&] { endWithoutNccl(); });
+      StartLimit limit(timeout, [&] { endWithoutNccl("start"); });
       started =
           library.ncclCommInitRank(&communicator, static_cast<int>(size()), id,
                                    static_cast<int>(rank()));
@@ -88,10 +88,12 @@ public:
   ~NcclRanks() override {
     // One that ends by an error must not wait for the others.
     if (communicator) {
-      if (std::uncaught_exceptions() || !jobs.empty())
+      if (std::uncaught_exceptions() || !jobs.empty()) {
         library.ncclCommAbort(communicator);
-      else
+      } else {
+        StartLimit limit(timeout, [&] { endWithoutNccl("end"); });
         library.ncclCommDestroy(communicator);
+      }
     }
     for (Job &job : jobs)
       driver->cuEventDestroy_v2(job.end);
@@ -105,7 +107,7 @@ public:
     char *number = device.allocate(sizeof(float));
     device.mark(*mark);
     {
-      StartLimit limit(timeout, [&] { endWithoutNccl(); });
+      StartLimit limit(timeout, [&] { endWithoutNccl("start"); });
       startSum({{number, 1}}, {"the start of NCCL", ""}, mark.get());
     }
     finishSums();
@@ -225,9 +227,10 @@ private:
     }
   }
 
-  /// The calls of NCCL's start wait for all ranks, and cannot be given up.
-  void endWithoutNccl() {
-    ranks->fail(concat("the start of NCCL: not over within ", timeout,
+  /// The calls with which NCCL starts and ends wait for all ranks, and cannot
+  /// be given up.
+  void endWithoutNccl(const char *which) {
+    ranks->fail(concat("the ", which, " of NCCL: not over within ", timeout,
                        " s (--collective-timeout): a rank stands still, or "
                        "cannot be reached; NCCL_DEBUG=INFO in the environment "
                        "says more"));
