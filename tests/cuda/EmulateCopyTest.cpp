@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/cuda/EmulateHarness.h"
+#include <numeric>
 
 #include <cstring>
 
@@ -410,6 +411,37 @@ TEST(Copies, ElementsByCpAsync) {
                "where an asynchronous copy is still to write");
   EXPECT_ERROR(run(planted(text, "nvvm.barrier0", "")),
                "which was never written");
+}
+
+// Kernels that start while those before them end.
+TEST(Grids, WaitBeforeTheyTouchWhatOthersWrite) {
+  std::string text = kernel(2, R"(
+    %from = llvm.getelementptr %p0[%tid] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, i32
+    %v = llvm.load %from : !llvm.ptr<1> -> i32
+    llvm.inline_asm has_side_effects "griddepcontrol.wait;", "~{memory}" : () -> ()
+    %to = llvm.getelementptr %p1[%tid] : (!llvm.ptr<1>, i32) -> !llvm.ptr<1>, i32
+    llvm.store %v, %to : i32, !llvm.ptr<1>)");
+  std::vector<int32_t> in(64), out(64);
+  std::iota(in.begin(), in.end(), 5);
+  auto run = [&](const std::string &text, std::vector<int64_t> early,
+                 bool overlap = true) {
+    Launch launch = launchOf(64);
+    launch.overlap = overlap;
+    launch.early.assign(early.begin(), early.end());
+    return Emulated(text).run(launch, {bufferOf(in), bufferOf(out)});
+  };
+  ASSERT_EQ(run(text, {0}), "");
+  EXPECT_EQ(out, in);
+  EXPECT_ERROR(run(text, {}), "reads buffer 0 before it has waited");
+  EXPECT_EQ(run(text, {}, false), "");
+  const char *wait =
+      "llvm.inline_asm has_side_effects \"griddepcontrol.wait;\", "
+      "\"~{memory}\" : () -> ()";
+  EXPECT_ERROR(run(planted(text, wait, ""), {0, 1}),
+               "writes buffer 1 before it has waited");
+  // A grid that nobody holds back says nothing about those before it.
+  std::string idle = kernel(0, "");
+  EXPECT_ERROR(run(idle, {}), "no thread has waited");
 }
 
 TEST(Copies, MatricesStoredAndLoadedByWarps) {

@@ -40,7 +40,8 @@ enum class Known {
   Arrive,
   BarrierSync,
   BarrierArrive,
-  GridDependency,
+  GridWait,
+  GridGo,
   Move,
 };
 struct Entry {
@@ -67,8 +68,8 @@ const Entry entries[] = {
     {"bar.arrive $0, $1;", Known::BarrierArrive},
     {"mov.b32 $0, $1;", Known::Move},
     {"mov.b64 $0, $1;", Known::Move},
-    {"griddepcontrol.wait;", Known::GridDependency},
-    {"griddepcontrol.launch_dependents;", Known::GridDependency},
+    {"griddepcontrol.wait;", Known::GridWait},
+    {"griddepcontrol.launch_dependents;", Known::GridGo},
 };
 
 /// Reads the text of a wgmma from left to right.
@@ -314,7 +315,10 @@ bool FunctionDecoder::decodeAssembly(LLVM::InlineAsmOp op) {
     i.a = a, i.b = b;
     return true;
   }
-  case Known::GridDependency:
+  case Known::GridWait:
+    emit(Opcode::GridWait, op);
+    return true;
+  case Known::GridGo:
     return true;
   case Known::Move: {
     uint32_t source = operand(0);

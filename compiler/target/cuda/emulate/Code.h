@@ -130,6 +130,7 @@ enum class Opcode : uint16_t {
   ClusterArrive,
   ClusterWait,
   SetRegisters, // imm: registers; kind 1: less
+  GridWait,     // for the kernels before
   // Memory barriers: kind says which, see FenceKind.
   Fence,
   // mbarrier; a: address; kind: space.

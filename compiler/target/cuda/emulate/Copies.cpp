@@ -289,13 +289,15 @@ bool Machine::bulk(Thread &t, const Instruction &in, uint64_t *r) {
     return tensor(in.b) &&
            place(in.a, in.kind, copy.bytes, copy.offset, block) &&
            checkTensor(t, *copy.map, copy.offset) &&
+           mayTouch(t, copy.map->operand, false) &&
            place(in.c, in.width, 8, copy.mbarrier, barrierBlock) &&
            destinations(block, in.d) && begin(t, std::move(copy));
   case Opcode::BulkTensorStore:
     copy.kind = Copy::TensorStore;
     return tensor(in.a) &&
            place(in.b, in.kind, copy.bytes, copy.offset, block) &&
-           checkTensor(t, *copy.map, copy.offset) && begin(t, std::move(copy));
+           checkTensor(t, *copy.map, copy.offset) &&
+           mayTouch(t, copy.map->operand, true) && begin(t, std::move(copy));
   case Opcode::BulkLoad:
     copy.kind = Copy::Load;
     copy.bytes = r[in.extra];

@@ -307,8 +307,12 @@ bool FunctionDecoder::decodeAsync(Operation *op) {
         return true;
       })
       .Case<NVVM::PrefetchOp, NVVM::CpAsyncBulkPrefetchOp,
-            NVVM::CpAsyncBulkTensorPrefetchOp, NVVM::GriddepcontrolOp>(
-          [](auto) { return true; })
+            NVVM::CpAsyncBulkTensorPrefetchOp>([](auto) { return true; })
+      .Case([&](NVVM::GriddepcontrolOp control) {
+        if (control.getKind() == NVVM::GridDepActionKind::wait)
+          emit(Opcode::GridWait, op);
+        return true;
+      })
       .Default([](Operation *) { return false; });
 }
 

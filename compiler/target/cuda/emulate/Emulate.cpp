@@ -49,6 +49,11 @@ llvm::Expected<Launch> Launch::parse(DictionaryAttr attribute,
       number("blocks", multiprocessors * number("blocks_per_sm", 1));
   if (launch.threads < 1)
     return badLaunch("it says no number of threads");
+  if (auto overlap = attribute.getAs<BoolAttr>("overlap"))
+    launch.overlap = overlap.getValue();
+  if (attribute.contains("early") &&
+      !readIntegers(attribute.get("early"), launch.early))
+    return badLaunch("'early' is no list of operands");
   auto maps = attribute.getAs<ArrayAttr>("tensor_maps");
   if (!maps)
     return launch;

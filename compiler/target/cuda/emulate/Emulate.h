@@ -50,6 +50,11 @@ struct Launch {
   int64_t shared = 0;  ///< bytes of dynamic shared memory
   int64_t cluster = 1; ///< blocks of a cluster
   mlir::SmallVector<TensorMap> tensorMaps;
+  /// Whether the kernel starts while those before it end. Then a thread must
+  /// wait (griddepcontrol.wait) before it reads any buffer but `early`, or
+  /// writes one, and some thread of the grid must.
+  bool overlap = false;
+  mlir::SmallVector<int64_t> early; ///< buffers
 
   /// 0: asynchronous copies happen as late as they can, threads go in order.
   /// Otherwise copies happen at moments, and threads go in an order, drawn from

@@ -394,6 +394,11 @@ llvm::Error Machine::run() {
          first += launch.cluster)
       if (!runCluster(first))
         break;
+  if (error.empty() && launch.overlap && !gridWaited)
+    error = (Twine(kernel.name) +
+             ": no thread has waited for the kernels before this one, which "
+             "those behind it go by")
+                .str();
   if (error.empty())
     return llvm::Error::success();
   return llvm::createStringError(error);

@@ -78,6 +78,7 @@ struct Thread {
   std::vector<uint32_t> copyOpen;
   std::deque<std::vector<uint32_t>> copyGroups;
   uint32_t registers = 0;
+  bool gridWaited = false; ///< for the kernels before
   bool clusterArrived = false;
   uint64_t clusterPhase = 0; ///< that it arrived in
 };
@@ -215,6 +216,8 @@ private:
   bool write(Thread &t, uint64_t address, unsigned space, const void *from,
              uint64_t bytes, uint64_t align, bool atomic = false);
   bool global(const Thread &t, uint64_t address, uint64_t bytes, bool writes);
+  /// Whether the thread may touch a buffer already; an error if not.
+  bool mayTouch(const Thread &t, int buffer, bool writes);
   bool local(Thread &t, uint64_t address, uint64_t bytes, bool writes);
   /// Block and offset of an address of shared memory; space 3: of this block.
   bool locate(const Thread &t, uint64_t address, unsigned space, uint64_t bytes,
@@ -316,6 +319,7 @@ private:
   llvm::ArrayRef<Buffer> buffers;
   std::vector<GlobalRange> ranges;
   mutable size_t lastRange = 0;
+  bool gridWaited = false; ///< any thread, for the kernels before
   std::vector<uint8_t> parameterStorage;
   uint64_t parameters = 0, mapsAt = 0;
   std::vector<TensorMap> maps;

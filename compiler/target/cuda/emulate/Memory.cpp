@@ -18,6 +18,15 @@ static std::string nameOf(const GlobalRange &range) {
                              : std::string("a global variable");
 }
 
+bool Machine::mayTouch(const Thread &t, int buffer, bool writes) {
+  if (!launch.overlap || t.gridWaited || buffer < 0 ||
+      (!writes && llvm::is_contained(launch.early, buffer)))
+    return true;
+  return fail(t, Twine(writes ? "writes" : "reads") + " buffer " +
+                     Twine(buffer) +
+                     " before it has waited for the kernels before this one");
+}
+
 bool Machine::global(const Thread &t, uint64_t address, uint64_t bytes,
                      bool writes) {
   auto inside = [&](const GlobalRange &range) {
@@ -26,14 +35,14 @@ bool Machine::global(const Thread &t, uint64_t address, uint64_t bytes,
   };
   if (lastRange < ranges.size() && inside(ranges[lastRange]) &&
       (!writes || ranges[lastRange].writable))
-    return true;
+    return mayTouch(t, ranges[lastRange].index, writes);
   for (auto [i, range] : llvm::enumerate(ranges))
     if (inside(range)) {
       if (writes && !range.writable)
         return fail(t, "writes to " + Twine(nameOf(range)) +
                            ", which is only read");
       lastRange = i;
-      return true;
+      return mayTouch(t, range.index, writes);
     }
   // Say it relative to the nearest memory that there is.
   const GlobalRange *near = nullptr;

@@ -419,6 +419,9 @@ bool Machine::step(Thread &t, uint64_t budget) {
     case Opcode::ClusterWait:
       good = clusterBarrier(t, in);
       break;
+    case Opcode::GridWait:
+      t.gridWaited = gridWaited = true;
+      break;
     case Opcode::Fence:
       if (clockRows.empty())
         break;
