@@ -265,8 +265,9 @@ uint64_t toUnsigned(T v, unsigned width, uint64_t mask) {
   return uint64_t(v);
 }
 
-/// ex2, lg2, rcp, rsqrt of the special function unit, here rounded correctly:
-/// the unit itself is allowed two units in the last place.
+/// ex2, lg2, rcp, rsqrt of the special function unit, which is allowed two units
+/// in the last place: here rounded correctly, but for rcp, which is off by up to
+/// one, as its users have to expect.
 inline uint64_t approximate(unsigned which, uint64_t bits) {
   double x = asF32(bits);
   switch (which) {
@@ -274,8 +275,11 @@ inline uint64_t approximate(unsigned which, uint64_t bits) {
     return bitsOfF32(float(std::exp2(x)));
   case 1:
     return bitsOfF32(float(std::log2(x)));
-  case 2:
-    return bitsOfF32(float(1 / x));
+  case 2: {
+    uint64_t near = bitsOfF32(float(1 / x));
+    bool ordinary = std::isnormal(asF32(near));
+    return ordinary ? near + (bits * 2654435761u >> 16) % 3 - 1 : near;
+  }
   default:
     return bitsOfF32(float(1 / std::sqrt(x)));
   }
