@@ -71,7 +71,7 @@ inline constexpr llvm::StringLiteral kernelAttrName = "kern.kernel";
 /// On a kernel that was built for CUDA: how it is launched
 /// (dialects/rt/README.md).
 inline constexpr llvm::StringLiteral launchAttrName = "kern.launch";
-/// On a function made of a kernel for CUDA: x / (1 + exp(y)) in f32 is 0 where
+/// On a function made of a kernel for CUDA: 1 / (1 + exp(x)) in f32 is 0 where
 /// the divisor is above 2^126, which spares a branch a column.
 inline constexpr llvm::StringLiteral flushedLogisticAttrName =
     "kern.flushed_logistic";

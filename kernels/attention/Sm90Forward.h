@@ -59,6 +59,7 @@ private:
   /// Loads under way: barriers that wait for them, the oldest first.
   using Pending = SmallVector<Value>;
   void startLoad(Barrier empty, Value use, Pending &pending);
+  void announce(Pending &pending); ///< once all have arrived
   void endLoad(Barrier full, Value use, Pending &pending);
   void loadQueries(const AttentionTiles::Tile &tile, Value keyHead, Value use);
   void loadKeys(Value tensor, int64_t at, const AttentionTiles::Tile &tile,

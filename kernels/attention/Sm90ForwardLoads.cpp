@@ -25,13 +25,18 @@ void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
   pending = e.choose(
       w.test(there, phase), types, [&] { return pending; },
       [&]() -> SmallVector<Value> {
-        w.waitCopies(0);
-        w.fenceAsync();
-        for (Value full : pending)
-          w.arrive(full);
+        announce(pending);
         w.wait(there, phase);
-        return SmallVector<Value>(pending.size(), none);
+        return pending;
       });
+}
+
+void ForwardBuilder::announce(Pending &pending) {
+  w.waitCopies(0);
+  w.fenceAsync();
+  for (Value full : pending)
+    w.arrive(full);
+  pending.assign(pending.size(), barrier(unheard, w.c(0)));
 }
 
 void ForwardBuilder::endLoad(Barrier full, Value use, Pending &pending) {
@@ -129,6 +134,8 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
               Pending pending(carried.drop_front(2));
               Value n = e.sub(w.add(total, -1), w.div(item, kvHeads));
               Value keyHead = w.rem(item, kvHeads);
+              // The tile before is told of before the next one is found.
+              announce(pending);
               AttentionTiles::Tile tile = tiles.find(n, lane);
               k.wait(); // for nothing behind the first tile
               Value count = w.add(w.div(tile.greatest, keysABlock), 1);
@@ -168,9 +175,6 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
   Pending pending(ArrayRef<Value>(end).drop_front(2));
   startLoad(qEmpty, end[0], pending);
   tell(stage(end[0]), {w.c(0)});
-  w.waitCopies(0);
-  w.fenceAsync();
-  for (Value full : pending)
-    w.arrive(full);
+  announce(pending);
   w.arrive(barrier(qFull, stage(end[0])));
 }

@@ -92,13 +92,17 @@ Value RegionEmitter::emitNoise(kern::NoiseOp op, ValueRange operands,
                                  integer(column, 4));
   };
   Value sixteens = sixteensOf(column);
-  if (blockPart >= 0 && width == 1 && quarters) {
+  // One call for columns 16 apart: it has the row's key and counters.
+  bool shares =
+      blockPart >= 0 &&
+      llvm::none_of(op->getOperands(), [&](Value v) { return varies(v); });
+  if (shares && width == 1 && quarters) {
     SmallVector<Value> &words = blockWords[op];
     if (words.empty())
       words = wordsAt(e.add(sixteens, bits(column, 15)));
     return words[blockPart];
   }
-  if (blockPart >= 0 && width == 16) {
+  if (shares && width == 16) {
     SmallVector<Value> &words = blockWords[op];
     if (words.empty()) {
       assert(blockPart == 0 && "a block begins with its first part");

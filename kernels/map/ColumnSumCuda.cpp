@@ -8,9 +8,9 @@
 // column: four cycles each, far less than memory takes. So all threads of a
 // block load and compute values of a few columns, put them into shared memory,
 // and a thread a chain adds them up from there. Blocks have so few columns that
-// there are as many as multiprocessors; a sector of memory (32 bytes) is read
-// whole. Each thread loads a value's operands anew as soon as it has used them,
-// so that as much as the registers hold is always on its way.
+// there are as many as multiprocessors; of f32 a sector of memory (32 bytes) is
+// then read whole. Each thread loads a value's operands anew as soon as it has
+// used them, so that as much as the registers hold is always on its way.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Kernel.h"

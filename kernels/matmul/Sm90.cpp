@@ -45,6 +45,7 @@ private:
             function_ref<SmallVector<Value>(Place, ValueRange)> body);
   Value stepsOf(const Tile &tile);
   Value stepsOf(const Tile &tile, Value number); ///< of that tile's part of k
+  std::pair<Value, Value> partOf(const Tile &tile, Value number); ///< of k
   Value chosen();
   void choose(function_ref<void(const Tile &)> body, size_t first = 0);
 
@@ -180,15 +181,10 @@ Value Sm90Matmul::tilesOf(const Tile &tile) {
 }
 
 Sm90Matmul::Place Sm90Matmul::placeOf(const Tile &tile, Value number) {
-  Value high = w.ceilDiv(rows, tile.rows()), steps = stepsOf(tile);
+  Value high = w.ceilDiv(rows, tile.rows());
   int64_t wide = llvm::divideCeil(width, tile.columns);
-  Value t = number, from = w.c(0), end = steps;
-  if (plan.splits > 1) {
-    Value part = w.rem(t, plan.splits);
-    t = w.div(t, plan.splits);
-    from = w.div(e.mul(part, steps), plan.splits);
-    end = w.div(e.mul(w.add(part, 1), steps), plan.splits);
-  }
+  Value t = w.div(number, plan.splits);
+  auto [from, end] = partOf(tile, number);
   Value band = w.div(t, plan.band * wide);
   Value top = w.mul(band, plan.band);
   Value height = e.min(w.c(plan.band), e.sub(high, top));
@@ -206,10 +202,17 @@ Value Sm90Matmul::stepsOf(const Tile &tile) {
 }
 
 Value Sm90Matmul::stepsOf(const Tile &tile, Value number) {
+  auto [first, end] = partOf(tile, number);
+  return e.sub(end, first);
+}
+
+std::pair<Value, Value> Sm90Matmul::partOf(const Tile &tile, Value number) {
+  Value steps = stepsOf(tile);
   if (plan.splits == 1)
-    return stepsOf(tile);
-  Place place = placeOf(tile, number);
-  return e.sub(place.end, place.first);
+    return {w.c(0), steps};
+  Value part = w.rem(number, plan.splits);
+  return {w.div(e.mul(part, steps), plan.splits),
+          w.div(e.mul(w.add(part, 1), steps), plan.splits)};
 }
 
 std::pair<Value, Value> Sm90Matmul::skip(const Tile &tile, Value stage,

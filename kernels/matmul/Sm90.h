@@ -132,7 +132,8 @@ private:
     int64_t block = 0, element = 0;
     /// Pairs of operands by (input, block).
     llvm::DenseMap<std::pair<unsigned, int64_t>, Pair> loaded;
-    /// Four blocks of bf16 by (input, first block): words of one of them.
+    /// By (input, first block): of four blocks of bf16 words of one of them, of
+    /// two blocks of f32 four neighbours.
     llvm::DenseMap<std::pair<unsigned, int64_t>, Value> fetched;
     /// Blocks from this one on are `jump` columns further.
     int64_t jumpBlock = 0, jump = 0;

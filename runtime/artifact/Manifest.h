@@ -54,7 +54,7 @@ struct LaunchInfo {
   /// May start before what precedes it has ended: it waits for that itself.
   bool overlap = false;
   /// Operands that it reads before it waits, and those that it writes; without
-  /// a list, all of them.
+  /// a list of these, all of them.
   std::vector<int64_t> early;
   std::optional<std::vector<int64_t>> written;
   std::vector<TensorMapInfo> tensorMaps;

@@ -382,7 +382,7 @@ func.func @adamw(%p: tensor<1000xf32>, %g: tensor<1000xf32>, %m: tensor<1000xf32
   }
 }
 
-/// On a GPU a block has 384 to 768 rows in shared memory at a time.
+/// On a GPU a block has 192 to 768 rows in shared memory at a time.
 std::vector<int64_t> rowsOf(int64_t columns) {
   if (columns > 1000)
     return {3, 600};

@@ -33,26 +33,26 @@
 // GROUP-COUNT-6: nvvm.cp.async.commit.group
 // GROUP-NOT: nvvm.cp.async.commit.group
 // GROUP-LABEL: func.func @full(
-// Behind each group of the forward two more may be under way; where that would wait for itself, none.
+// Behind each group of the forward four more may be under way (two with heads of 128); where that would wait for itself, and behind a tile, none.
 // BEHIND-LABEL: func.func @forward(
-// BEHIND-COUNT-5: nvvm.cp.async.wait.group 2
-// BEHIND-NOT: nvvm.cp.async.wait.group 2
+// BEHIND-COUNT-5: nvvm.cp.async.wait.group 4
+// BEHIND-NOT: nvvm.cp.async.wait.group 4
 // DRAIN-LABEL: func.func @forward(
-// DRAIN-COUNT-7: nvvm.cp.async.wait.group 0
+// DRAIN-COUNT-8: nvvm.cp.async.wait.group 0
 // DRAIN-NOT: nvvm.cp.async.wait.group 0
 // DRAIN-LABEL: func.func @backward(
 // DRAIN-COUNT-6: nvvm.cp.async.wait.group 0
 // DRAIN-NOT: nvvm.cp.async.wait.group 0
 // DRAIN-LABEL: func.func @full(
 // WAIT-LABEL: func.func @forward(
-// WAIT-COUNT-13: nvvm.mbarrier.try_wait.parity
+// WAIT-COUNT-23: nvvm.mbarrier.try_wait.parity
 // WAIT-NOT: nvvm.mbarrier.try_wait.parity
 // WAIT-LABEL: func.func @backward(
 // WAIT-COUNT-7: nvvm.mbarrier.try_wait.parity
 // WAIT-NOT: nvvm.mbarrier.try_wait.parity
 // WAIT-LABEL: func.func @full(
 // ARRIVE-LABEL: func.func @forward(
-// ARRIVE-COUNT-27: nvvm.mbarrier.arrive
+// ARRIVE-COUNT-58: nvvm.mbarrier.arrive
 // ARRIVE-NOT: nvvm.mbarrier.arrive
 // ARRIVE-LABEL: func.func @backward(
 // ARRIVE-COUNT-8: nvvm.mbarrier.arrive
@@ -60,21 +60,21 @@
 // ARRIVE-LABEL: func.func @full(
 // Whatever threads have written is made visible to the matrix units, and registers handed over to them.
 // PROXY-LABEL: func.func @forward(
-// PROXY-COUNT-12: nvvm.fence.proxy
+// PROXY-COUNT-13: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
 // PROXY-LABEL: func.func @backward(
 // PROXY-COUNT-4: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
 // PROXY-LABEL: func.func @full(
 // FENCE-LABEL: func.func @forward(
-// FENCE-COUNT-6: nvvm.wgmma.fence.aligned
+// FENCE-COUNT-12: nvvm.wgmma.fence.aligned
 // FENCE-NOT: nvvm.wgmma.fence.aligned
 // FENCE-LABEL: func.func @backward(
 // FENCE-COUNT-7: nvvm.wgmma.fence.aligned
 // FENCE-NOT: nvvm.wgmma.fence.aligned
 // FENCE-LABEL: func.func @full(
 // COMMIT-LABEL: func.func @forward(
-// COMMIT-COUNT-6: nvvm.wgmma.commit.group.sync.aligned
+// COMMIT-COUNT-12: nvvm.wgmma.commit.group.sync.aligned
 // COMMIT-NOT: nvvm.wgmma.commit.group.sync.aligned
 // COMMIT-LABEL: func.func @backward(
 // COMMIT-COUNT-7: nvvm.wgmma.commit.group.sync.aligned
@@ -84,30 +84,35 @@
 // Heads of 64, four to a key head, behind a prompt that is shared.
 // CHECK-LABEL: func.func @forward(
 // CHECK-SAME: blocks_per_sm = 1
+// CHECK-SAME: early = [8, 3, 4, 5, 6]
 // CHECK-SAME: overlap = true
-// CHECK-SAME: shared = 102592
+// CHECK-SAME: shared = 201072
 // CHECK-SAME: threads = 384
-// What comes before is waited for before anything is read.
-// CHECK-NOT: llvm.load {{.*}}llvm.ptr<1>
-// CHECK: griddepcontrol.wait
-// CHECK-NEXT: griddepcontrol.launch_dependents
-// CHECK-COUNT-14: nvvm.mbarrier.init
+// CHECK-SAME: written = [7]
+// Which rows go together is found before what comes before is waited for; nothing is copied before.
+// CHECK: griddepcontrol.launch_dependents
+// CHECK-NOT: griddepcontrol
+// CHECK-NOT: nvvm.cp.async
+// CHECK-COUNT-28: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
 // CHECK: nvvm.fence.mbarrier.init
 // CHECK: nvvm.barrier{{$}}
 
-// The threads that bring tiles: eight lines of 16 bytes each of a block, and no more than two groups of copies before they say that one has arrived.
+// The threads that bring tiles: eight lines of 16 bytes each of a block, and no more than four groups of copies before they say that one has arrived.
 // CHECK: nvvm.setmaxregister decrease 72
+// CHECK-NOT: nvvm.cp.async.shared
+// CHECK: griddepcontrol.wait
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-COUNT-8: nvvm.cp.async.shared.global
 // CHECK-NOT: nvvm.cp.async.shared.global
 // CHECK: nvvm.cp.async.commit.group
-// CHECK-NEXT: nvvm.cp.async.wait.group 2
+// CHECK-NEXT: nvvm.cp.async.wait.group 4
 // CHECK-NEXT: nvvm.fence.proxy
 // CHECK: nvvm.mbarrier.arrive
 
 // Those that multiply, the first block: one wait for queries and one for keys, four steps of 16 of the head's width, from zeros on.
 // CHECK: nvvm.setmaxregister increase 216
+// CHECK-NEXT: griddepcontrol.wait
 // CHECK: scf.while
 // CHECK-COUNT-2: nvvm.mbarrier.try_wait.parity
 // CHECK-NOT: nvvm.mbarrier.try_wait.parity
@@ -161,7 +166,24 @@
 // CHECK-NOT: wgmma.mma_async
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 0
+// A warpgroup without rows passes by: each block's keys and values are freed once they are there.
+// CHECK: scf.for
 // CHECK-NOT: nvvm.wgmma
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.mbarrier.arrive
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK: nvvm.mbarrier.arrive
+// No more than eight rows: the same with one row a thread.
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 128, k = 16>
+// CHECK-NOT: nvvm.wgmma.mma_async
+// CHECK-COUNT-33: ex2.approx.ftz
+// CHECK-NOT: ex2.approx.ftz
+// CHECK: scf.for {{.*}} iter_args
+// CHECK-COUNT-33: ex2.approx.ftz
+// CHECK-NOT: ex2.approx.ftz
+// CHECK: scf.for {{.*}} iter_args
+// CHECK-COUNT-33: ex2.approx.ftz
+// CHECK-NOT: ex2.approx.ftz
 // CHECK: return
 func.func @forward(%q: tensor<?x512xbf16>, %k: tensor<?x128xbf16>, %v: tensor<?x128xbf16>, %positions: tensor<?xi32>, %bases: tensor<?xi32>, %shared: tensor<?xi32>, %from: tensor<?xi32>) -> tensor<?x512xbf16> attributes {kern.kernel} {
   %o = kern.attention %q, %k, %v at %positions from %bases shared %shared from %from {heads = 8, kv_heads = 2, scale = 1.250000e-01 : f32} : tensor<?x512xbf16>, tensor<?x128xbf16>, tensor<?x128xbf16>, tensor<?xi32>, tensor<?xi32> shared tensor<?xi32> from tensor<?xi32> -> tensor<?x512xbf16>
@@ -174,9 +196,9 @@ func.func @forward(%q: tensor<?x512xbf16>, %k: tensor<?x128xbf16>, %v: tensor<?x
 // CHECK-SAME: overlap = true
 // CHECK-SAME: shared = 222640
 // CHECK-SAME: threads = 384
-// CHECK-NOT: llvm.load {{.*}}llvm.ptr<1>
+// CHECK-SAME: written = [9, 10, 11]
+// CHECK: griddepcontrol.launch_dependents
 // CHECK: griddepcontrol.wait
-// CHECK-NEXT: griddepcontrol.launch_dependents
 // CHECK-COUNT-8: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
 // CHECK: nvvm.fence.mbarrier.init

@@ -3,7 +3,7 @@
 // RUN: r1c-opt %s --kern-to-loops=cpu=sapphirerapids --remarks-filter=target -o /dev/null 2>&1 | FileCheck %s --check-prefix=AMX
 // RUN: r1c-opt %s --kern-to-loops=cpu=x86-64-v3 --remarks-filter=target -o /dev/null 2>&1 | FileCheck %s --check-prefix=V3
 
-// SM90: Function=forward | {{.*}}tensor cores, tiles of 64 x 48 (up to 64 rows), 128 x 256, 128 x 160, 64 x 80
+// SM90: Function=forward | {{.*}}tensor cores, tiles of 64 x 40 (up to 64 rows), 128 x 256, 128 x 160, 64 x 80
 // AMX: Function=forward | {{.*}}matrix tiles of 32 x 32, B in panels of 32 columns
 // V3: Function=forward | {{.*}}Reason="the CPU has no matrix tiles; bfloat16 by float32 operations", {{.*}}tiles of 3 x 32 in registers
 func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> tensor<?x4864xbf16> attributes {kern.kernel} {

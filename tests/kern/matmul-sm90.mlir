@@ -9,30 +9,32 @@
 // NOT-NOT: atomicrmw
 // NOT-LABEL: func.func @split(
 
-// Four tiles: few rows (64 x 48 columns, steps of 128), many (128 x 256), between (128 x 160, 64 x 80).
+// Four tiles: few rows (64 x 40 columns, steps of 128; the warpgroups take turns), many (128 x 256), between (128 x 160, 64 x 80).
 // CHECK-LABEL: func.func @forward(
 // CHECK-SAME: blocks_per_sm = 1
+// CHECK-SAME: early = [3, 1]
 // CHECK-SAME: overlap = true
 // CHECK-SAME: tensor_maps = [
 // CHECK-SAME: box = [64,
 // CHECK-SAME: operand = 0
 // CHECK-SAME: sizes = [896, -1], strides = [1792], swizzle = 128
 // CHECK-SAME: threads = 384
-// CHECK-NOT: llvm.load {{.*}}llvm.ptr<1>
-// CHECK: griddepcontrol.wait
-// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
+// CHECK-SAME: written = [2]
+// CHECK: griddepcontrol.launch_dependents
+// CHECK-NOT: griddepcontrol
 // CHECK-COUNT-18: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
 // CHECK: nvvm.fence.mbarrier.init
 // CHECK: nvvm.barrier{{$}}
 // CHECK: nvvm.setmaxregister increase 232
+// CHECK: griddepcontrol.wait
 // A warpgroup's step: 8 x 16 of k, one wait for the stage, one multiplication in flight when the stage before is released.
 // CHECK: scf.for {{.*}} iter_args
 // CHECK: scf.for {{.*}} iter_args
 // CHECK-NOT: nvvm.wgmma
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: nvvm.wgmma.fence.aligned
-// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 24, k = 16>
+// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 40, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
@@ -62,7 +64,7 @@
 // CHECK: nvvm.mbarrier.arrive
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: nvvm.wgmma.fence.aligned
-// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 40, k = 16>
+// CHECK-COUNT-8: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 80, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
@@ -70,26 +72,55 @@
 // CHECK: scf.yield
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
 // CHECK: nvvm.mbarrier.arrive
-// The thread that copies: for each tile a step's boxes of A and B.
+// The thread that copies A: for each tile a step's boxes, once what comes before is over.
 // CHECK: nvvm.setmaxregister decrease 40
+// CHECK: griddepcontrol.wait
 // CHECK: nvvm.mbarrier.try_wait.parity
-// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
-// CHECK-COUNT-4: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
 // CHECK: scf.yield
+// CHECK: griddepcontrol.wait
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK: griddepcontrol.wait
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK: griddepcontrol.wait
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// The thread that copies B waits for nothing but room, and says how many bytes of both are to come.
+// CHECK-NOT: griddepcontrol
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
 // CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
 // CHECK: scf.yield
+// CHECK-NOT: griddepcontrol
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK-NOT: griddepcontrol
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK-NOT: griddepcontrol
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
 // CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
-// CHECK-NOT: nvvm.cp.async.bulk
-// CHECK: scf.yield
-// CHECK: nvvm.mbarrier.try_wait.parity
-// CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
-// CHECK-COUNT-4: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
 // CHECK: scf.yield
 func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> tensor<?x4864xbf16> attributes {kern.kernel} {
@@ -100,10 +131,11 @@ func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> t
 // Both operands with rows as k: the transposing forms, and a last stage that is cleared behind the last row.
 // CHECK-LABEL: func.func @weights(
 // CHECK-SAME: blocks_per_sm = 1
+// CHECK-SAME: early = [3]
 // CHECK-SAME: overlap = true
 // CHECK-SAME: threads = 384
+// CHECK: griddepcontrol.launch_dependents
 // CHECK: griddepcontrol.wait
-// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-COUNT-20: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
 // CHECK: nvvm.fence.mbarrier.init
@@ -121,11 +153,17 @@ func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> t
 // CHECK: scf.yield
 // CHECK: nvvm.wgmma.wait.group.sync.aligned 0
 // CHECK: nvvm.mbarrier.arrive
-// A stage: a box of A and two of B.
+// A stage: two boxes of A and one of B.
 // CHECK: nvvm.setmaxregister decrease 40
 // CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK-NOT: griddepcontrol
+// CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
-// CHECK-COUNT-3: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
 // CHECK: scf.yield
 func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<896x896xf32>) -> tensor<896x896xf32> attributes {kern.kernel} {
@@ -137,8 +175,8 @@ func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<89
 // The warpgroups take turns: one waits for the other's steps before its own.
 // CHECK-LABEL: func.func @chunks(
 // CHECK-SAME: overlap = true
-// CHECK: griddepcontrol.wait
-// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
+// CHECK: griddepcontrol.launch_dependents
+// CHECK-NOT: griddepcontrol
 // CHECK-COUNT-10: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
 // CHECK: nvvm.fence.mbarrier.init
@@ -162,9 +200,16 @@ func.func @weights(%a: tensor<?x896xbf16>, %b: tensor<?x896xbf16>, %w: tensor<89
 // CHECK-COUNT-16: arith.maximumf
 // CHECK: nvvm.shfl.sync bfly
 // CHECK: nvvm.setmaxregister decrease 40
+// CHECK: griddepcontrol.wait
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK-NOT: griddepcontrol
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
-// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
 // CHECK: scf.yield
 func.func @chunks(%a: tensor<?x64xbf16>, %b: !kern.packed<64x1000xbf16>) -> tensor<?x4xf32> attributes {kern.kernel} {
@@ -201,8 +246,8 @@ func.func @turned(%a: tensor<?x576xbf16>, %b: !kern.packed<576x960xbf16>, %t: te
 
 // f32, and lines that are not a multiple of 16 bytes long, go another way.
 // CHECK-LABEL: func.func @full(
+// CHECK: griddepcontrol.launch_dependents
 // CHECK: griddepcontrol.wait
-// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-NOT: nvvm.wgmma
 // A step of k lies in shared memory between two barriers.
 // CHECK: nvvm.barrier0
@@ -214,8 +259,8 @@ func.func @full(%a: tensor<?x64xf32>, %b: !kern.packed<64x64xf32>) -> tensor<?x6
   return %c : tensor<?x64xf32>
 }
 // CHECK-LABEL: func.func @odd(
+// CHECK: griddepcontrol.launch_dependents
 // CHECK: griddepcontrol.wait
-// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
 // CHECK-NOT: nvvm.wgmma
 // CHECK: nvvm.barrier0
 // CHECK: math.fma
@@ -230,8 +275,8 @@ func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x
 
 // For the bench alone: k in four parts of 28 tiles of 32 columns, so that 112 multiprocessors have one, and additions to the result in any order.
 // CHECK-LABEL: func.func @split(
-// CHECK: griddepcontrol.wait
-// CHECK-NEXT: llvm.inline_asm {{.*}}griddepcontrol.launch_dependents
+// CHECK: griddepcontrol.launch_dependents
+// CHECK-NOT: griddepcontrol
 // CHECK-COUNT-38: nvvm.mbarrier.init
 // CHECK-NOT: nvvm.mbarrier.init
 // CHECK: nvvm.fence.mbarrier.init
@@ -239,7 +284,7 @@ func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x
 // CHECK: nvvm.setmaxregister increase 232
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK: nvvm.wgmma.fence.aligned
-// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 16, k = 16>
+// CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 32, k = 16>
 // CHECK-NOT: nvvm.wgmma.mma_async
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 1
@@ -249,9 +294,16 @@ func.func @odd(%a: tensor<?x66xbf16>, %b: !kern.packed<66x64xbf16>) -> tensor<?x
 // CHECK: nvvm.mbarrier.arrive
 // CHECK: llvm.atomicrmw fadd {{.*}} syncscope("device") monotonic
 // CHECK: nvvm.setmaxregister decrease 40
+// CHECK: griddepcontrol.wait
+// CHECK: nvvm.mbarrier.try_wait.parity
+// CHECK-NOT: nvvm.mbarrier.arrive
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-NOT: nvvm.cp.async.bulk
+// CHECK: scf.yield
+// CHECK-NOT: griddepcontrol
 // CHECK: nvvm.mbarrier.try_wait.parity
 // CHECK-NEXT: nvvm.mbarrier.arrive.expect_tx
-// CHECK-COUNT-2: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// CHECK-COUNT-1: nvvm.cp.async.bulk.tensor.shared.cluster.global
 // CHECK-NOT: nvvm.cp.async.bulk
 // CHECK: scf.yield
 // CHECK: return

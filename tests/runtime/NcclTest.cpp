@@ -194,8 +194,8 @@ TEST(CudaNccl, SumsOfOneRankChangeNothing) {
   kernel.launch.emplace().threads = 128;
   Operand operands[] = {{x, 4 * count}, {y, 4 * count}, {size, 8}};
   auto launch = executable->bind(kernel, operands);
-  // Sums follow what was asked for before their mark, and so does what is
-  // downloaded behind them.
+  // Of one rank a sum is what was there: that it is called as it should be, in
+  // a stream of its own, behind marks, and does not end in an error.
   auto first = device->makeMark(), second = device->makeMark();
   device->dispatch(*launch);
   device->mark(*first);

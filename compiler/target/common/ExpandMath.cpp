@@ -129,12 +129,13 @@ Value expand(OpBuilder &b, Operation *op, MathUnits units) {
   return {};
 }
 
-/// x / (1 + exp(y)) in f32, in a function that says so.
+/// 1 / (1 + exp(x)) in f32, in a function that says so.
 bool isFlushedLogistic(Operation *op) {
   auto division = dyn_cast<arith::DivFOp>(op);
   auto function = op->getParentOfType<FunctionOpInterface>();
   if (!division || !division.getType().isF32() || !function ||
-      !function->hasAttr(kern::flushedLogisticAttrName))
+      !function->hasAttr(kern::flushedLogisticAttrName) ||
+      !matchPattern(division.getLhs(), m_OneFloat()))
     return false;
   auto sum = division.getRhs().getDefiningOp<arith::AddFOp>();
   auto is = [](Value one, Value exp) {
@@ -183,7 +184,7 @@ struct ExpandMathPass : PassWrapper<ExpandMathPass, OperationPass<>> {
       Value v;
       if (logistic.contains(op) && units == MathUnits::Cuda)
         v = MathWords{b, op->getLoc(), b.getF32Type(), units}.logistic(
-            op->getOperand(0), op->getOperand(1));
+            op->getOperand(1));
       else
         v = expand(b, op, units);
       if (v) {

@@ -39,9 +39,9 @@ namespace r1c {
 enum class MathUnits {
   Plain,
   Avx512, ///< exp of vector<16xf32> ends in scalef, with the same bits
-  /// The division in log of f32 starts from an approximate reciprocal, with the
-  /// same bits: a division of the machine has a branch, past which no two
-  /// columns are computed side by side.
+  /// The division in log of f32 scalars starts from an approximate reciprocal,
+  /// with the same bits: a division of the machine has a branch, past which no
+  /// two columns are computed side by side.
   Cuda
 };
 std::unique_ptr<mlir::Pass>

@@ -270,9 +270,9 @@ struct MathWords {
     Value q = mul(x, r);
     return fma(fma(minus, q, x), r, q);
   }
-  /// x / y for y from 1 on, flushed.
-  Value logistic(Value x, Value y) const {
-    return select(gt(y, c(0x1p126)), c(0), quotient(x, y));
+  /// 1 / y for y from 1 on; 0 where that is a subnormal number.
+  Value logistic(Value y) const {
+    return select(gt(y, c(0x1p126)), c(0), quotient(c(1), y));
   }
 
   /// s * (f^2/2 + R): log(1+f) = f - f^2/2 + that. fdlibm's e_log, e_logf.

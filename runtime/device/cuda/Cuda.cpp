@@ -215,6 +215,7 @@ public:
     check(result);
     blocks.push_back(start);
     check(driver.cuMemsetD8Async(start, 0, size, stream));
+    afterKernel = false;
     return reinterpret_cast<char *>(start);
   }
 
@@ -298,6 +299,7 @@ public:
   double time(const Launch &launch) override {
     requireNotRecording();
     check(driver.cuEventRecord(timer[0], stream));
+    afterKernel = false;
     dispatch(launch);
     check(driver.cuEventRecord(timer[1], stream));
     synchronize();

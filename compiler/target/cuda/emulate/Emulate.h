@@ -55,6 +55,8 @@ struct Launch {
   /// writes one, and some thread of the grid must.
   bool overlap = false;
   mlir::SmallVector<int64_t> early; ///< buffers
+  /// The buffers that the kernel may write; without a list, all writable ones.
+  std::optional<mlir::SmallVector<int64_t>> written;
 
   /// 0: asynchronous copies happen as late as they can, threads go in order.
   /// Otherwise copies happen at moments, and threads go in an order, drawn from

@@ -19,6 +19,15 @@ static std::string nameOf(const GlobalRange &range) {
 }
 
 bool Machine::mayTouch(const Thread &t, int buffer, bool writes) {
+  // One that is written may be the very buffer of one that is read.
+  auto isThis = [&](int64_t other) {
+    return other < int64_t(buffers.size()) &&
+           buffers[other].data == buffers[buffer].data;
+  };
+  if (writes && buffer >= 0 && launch.written &&
+      llvm::none_of(*launch.written, isThis))
+    return fail(t, "writes buffer " + Twine(buffer) +
+                       ", which is not among those that it says it writes");
   if (!launch.overlap || t.gridWaited || buffer < 0 ||
       (!writes && llvm::is_contained(launch.early, buffer)))
     return true;
