@@ -265,9 +265,9 @@ uint64_t toUnsigned(T v, unsigned width, uint64_t mask) {
   return uint64_t(v);
 }
 
-/// ex2, lg2, rcp, rsqrt of the special function unit, which is allowed two units
-/// in the last place: here rounded correctly, but for rcp, which is off by up to
-/// one, as its users have to expect.
+/// ex2, lg2, rcp, rsqrt of the special function unit, which is allowed two
+/// units in the last place: here rounded correctly, but for rcp, which is off
+/// by up to one, as its users have to expect.
 inline uint64_t approximate(unsigned which, uint64_t bits) {
   double x = asF32(bits);
   switch (which) {
