@@ -219,13 +219,17 @@ LogicalResult KernelOp::verify() {
   if (overlap && !isa<BoolAttr>(overlap))
     return launch.fail("needs 'overlap' to be true or false");
   for (const char *name : {"early", "written"}) {
-    auto list = launch.get(name);
+    Attribute list = launch.get(name);
     auto numbers = dyn_cast_if_present<ArrayAttr>(list);
-    if (list && (!numbers || !llvm::all_of(numbers, [](Attribute number) {
-          auto integer = dyn_cast<IntegerAttr>(number);
-          return integer && integer.getInt() >= 0;
-        })))
-      return launch.fail("needs '") << name << "' to be numbers of operands";
+    auto isOperand = [&](Attribute number) {
+      auto integer = dyn_cast<IntegerAttr>(number);
+      return integer && integer.getInt() >= 0 &&
+             integer.getInt() < int64_t(getOperands());
+    };
+    if (list && (!numbers || !llvm::all_of(numbers, isOperand)))
+      return launch.fail("needs '")
+             << name << "' to be an array of numbers of operands, from 0 to "
+             << int64_t(getOperands()) - 1;
   }
   if (blocks % cluster)
     return launch.fail("has ")

@@ -255,9 +255,9 @@ assert result.returncode != 0
 said = [text for text in result.stderr.splitlines() if text.startswith("error: ")]
 assert len(said) == 1 and "error: rank 0 of 2: rank 1 has another --seed than rank 0: 7, not none; " in said[0], result.stderr
 
-# One that never comes to MPI's start, which waits for it.
+# One that never comes to MPI's start, which waits for it. (One that has ended mpirun may notice first.)
 never = [mpirun, "--oversubscribe", "-n", "1", *command(1, artifacts["gspo"], work / "never", "--collective-timeout", 2),
-         ":", "-n", "1", "true"]
+         ":", "-n", "1", "sleep", "100"]
 result = subprocess.run(never, env=environment, capture_output=True, text=True, timeout=60)
 assert result.returncode != 0
 assert "error: MPI has not started within 2 s (--collective-timeout): a rank has ended" in result.stderr, result.stderr

@@ -131,6 +131,9 @@ TEST(Manifest, HowAGpuStartsAKernel) {
   manifest.json["kernels"][0]["launch"] = {{"threads", 384},
                                            {"shared", 200000},
                                            {"cluster", 2},
+                                           {"overlap", true},
+                                           {"early", {3, 1}},
+                                           {"written", {2}},
                                            {"tensor_maps",
                                             {{{"operand", 3},
                                               {"dtype", "bf16"},
@@ -149,6 +152,9 @@ TEST(Manifest, HowAGpuStartsAKernel) {
   EXPECT_EQ(launch.blocksPerMultiprocessor, 1);
   EXPECT_EQ(launch.blocks, 0);
   EXPECT_EQ(launch.cluster, 2);
+  EXPECT_TRUE(launch.overlap);
+  EXPECT_EQ(launch.early, (std::vector<int64_t>{3, 1}));
+  EXPECT_EQ(launch.written, (std::vector<int64_t>{2}));
   ASSERT_EQ(launch.tensorMaps.size(), 1u);
   const TensorMapInfo &map = launch.tensorMaps[0];
   EXPECT_EQ(map.operand, 3);
@@ -175,6 +181,10 @@ TEST(Manifest, HowAGpuStartsAKernel) {
          [](Json &launch, Json &) { launch["shared"] = 240000; });
   expect("5 blocks are no whole number of clusters of 2",
          [](Json &launch, Json &) { launch["blocks"] = 5; });
+  expect("'early' = 4 is not from 0 to 3",
+         [](Json &launch, Json &) { launch["early"] = {1, 4}; });
+  expect("'written' = -1 is not from 0 to 3",
+         [](Json &launch, Json &) { launch["written"] = {-1}; });
   expect("there is no operand 4",
          [](Json &, Json &map) { map["operand"] = 4; });
   expect("must be bf16 or f32", [](Json &, Json &map) { map["dtype"] = "f8"; });

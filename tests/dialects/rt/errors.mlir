@@ -50,6 +50,16 @@ rt.kernel @k as "k"(3 operands) {launch = {threads = 32, blocks = 5, cluster = 2
 
 // -----
 
+// expected-error @+1 {{'launch' needs 'early' to be an array of numbers of operands, from 0 to 2}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, early = [1, 3]}}
+
+// -----
+
+// expected-error @+1 {{'launch' needs 'written' to be an array of numbers of operands, from 0 to 2}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, written = 2}}
+
+// -----
+
 // expected-error @+1 {{'launch.tensor_maps[0]' needs 'operand' from 0 to 2}}
 rt.kernel @k as "k"(3 operands) {launch = {threads = 32, tensor_maps = [
   {operand = 3, dtype = "bf16", sizes = [64, -1], strides = [128], box = [64, 8]}]}}
