@@ -247,6 +247,54 @@ func.func @pack_gated(%g: tensor<48x48xf32>, %u: tensor<48x48xf32>) -> !kern.pac
   }
 }
 
+/// The sigmoid behind a product has the bits of the naive lowering, but on
+/// tensor cores 0 in place of subnormal numbers.
+TEST(Matmul, Sigmoid) {
+  constexpr int64_t k = 16, n = 32;
+  const char *source = R"(
+func.func @sigmoid(%a: tensor<?x16xbf16>, %b: !kern.packed<16x32xbf16>) -> tensor<?x32xf32> attributes {kern.kernel} {
+  %0 = kern.matmul %a, %b : tensor<?x16xbf16>, !kern.packed<16x32xbf16> acc(%s) -> (tensor<?x32xf32>) {
+    %one = arith.constant 1.0 : f32
+    %n = arith.negf %s : f32
+    %e = math.exp %n : f32
+    %d = arith.addf %one, %e : f32
+    %q = arith.divf %one, %d : f32
+    kern.yield %q : f32
+  }
+  return %0 : tensor<?x32xf32>
+}
+)";
+  Kernels tuned(source), naive(source, true);
+  // One product a sum: it is the number itself.
+  std::vector<float> values = {0,    -0.0f, 1,     -1,       100,       -100,
+                               -87,  -87.5, -88,   -88.5,    -89,       -1e30,
+                               1e30, NAN,   -0.01, INFINITY, -INFINITY, 88};
+  for (float v : randomFloats(180, -95, 95))
+    values.push_back(v);
+  auto rows = static_cast<int64_t>(values.size());
+  std::vector<float> a(rows * k, 0), b(k * n, 0);
+  for (int64_t i = 0; i < rows; ++i)
+    a[i * k] = values[i];
+  std::fill_n(b.begin(), n, 1.0f);
+  Buffer A = Buffer::of(toBf16(a)), B = Buffer::of(packBf16(toBf16(b), k, n)),
+         got = Buffer::poisoned<float>(rows * n),
+         want = Buffer::poisoned<float>(rows * n);
+  tuned.run("sigmoid", {&A, &B, &got}, rows, 2);
+  naive.run("sigmoid", {&A, &B, &want}, rows, 2);
+  auto expected = want.values<float>(), had = got.values<float>();
+  int64_t flushed = 0;
+  for (int64_t i = 0; i < rows * n; ++i) {
+    float e = expected[i];
+    if (onTensorCores("bf16") && e > 0 && !std::isnormal(e))
+      ++flushed, e = 0;
+    if (std::isnan(e))
+      ASSERT_TRUE(std::isnan(had[i])) << values[i / n];
+    else
+      ASSERT_EQ(had[i], e) << values[i / n];
+  }
+  EXPECT_EQ(flushed > 0, onTensorCores("bf16"));
+}
+
 /// Products of one input as one, packed side by side: the bits of each alone,
 /// whatever its columns begin at. K order of a column does not see the others.
 TEST(Matmul, SideBySide) {

@@ -273,13 +273,13 @@ public:
     // It waits for its predecessors before it reads what they may write, but
     // for some operands; where they write one of those, and behind anything but
     // a kernel, it starts when they have ended.
-    bool alone = !afterKernel || std::any_of(own.early.begin(), own.early.end(),
-                                             [&](const Span &span) {
-                                               return written.touches(span);
-                                             });
-    if (alone && own.overlaps)
+    bool overlaps =
+        own.overlaps && afterKernel &&
+        std::none_of(own.early.begin(), own.early.end(),
+                     [&](const Span &span) { return written.touches(span); });
+    if (own.overlaps && !overlaps)
       --config.attributeCount;
-    if (alone || !own.overlaps)
+    if (!overlaps)
       written.clear();
     for (const Span &span : own.written)
       written.add(span);

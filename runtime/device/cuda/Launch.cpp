@@ -132,7 +132,8 @@ CudaExecutable::bind(const KernelInfo &kernel,
         if (!kernel.launch)
           throw Error("has no 'launch', which a GPU needs");
         const LaunchInfo &info = *kernel.launch;
-        for (const auto &list : {info.early, info.written.value_or(info.early)})
+        for (const auto &list :
+             {info.early, info.written.value_or(std::vector<int64_t>())})
           for (int64_t i : list)
             if (i >= static_cast<int64_t>(operands.size()))
               throw Error("reads or writes operand ", i,
