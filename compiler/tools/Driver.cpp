@@ -380,7 +380,8 @@ static int compileTo(DriverOptions options, const std::string &output) {
                 ": leave it out");
   if (const cuda::Machine *machine = cuda::findMachine(options.target))
     if (!options.memory) {
-      // The driver and its contexts keep some for themselves.
+      // The driver, its contexts and the kernels' own memory (attention: up to
+      // 18 MiB a kernel) take some.
       options.memory = machine->memory / 16 * 15;
       options.memoryOf = "15/16 of an " + options.target;
     }

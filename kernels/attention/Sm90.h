@@ -91,6 +91,12 @@ public:
         llvm::function_ref<SmallVector<Value>(Value, ValueRange)> body);
 };
 
+/// On a function with kern.attention, where something other than the usual is
+/// to be measured or tested: for how many items of work, each a segment of keys
+/// of one row, there are places; 0: a row's segments are not divided. No bits
+/// depend on it.
+inline constexpr llvm::StringLiteral placesAttribute = "kern.attention_places";
+
 /// Bytes of a row of a panel.
 inline constexpr int64_t panelRow = 128;
 /// Columns of a panel, in bf16.

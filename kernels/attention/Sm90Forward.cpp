@@ -8,8 +8,8 @@
 // with the heads of one key head. One warpgroup brings tiles of q, k and v to
 // shared memory, two multiply, 64 rows each: q k^T of a block of 128 keys runs
 // while the block before is multiplied with v, and the softmax beside both.
-// Blocks lie at absolute positions and are taken in order, so that what a row
-// gets does not depend on its tile.
+// Blocks and segments lie at absolute positions and are taken in order, so that
+// what a row gets does not depend on its tile.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/attention/Sm90Forward.h"
@@ -33,7 +33,9 @@ void ForwardBuilder::build() {
   memory = k.dynamicShared();
   thread = w.thread();
   lane = w.rem(thread, 32);
-  AttentionTiles tiles(w, op, rowsATile, w.sharedAt(memory, w.c(tableAt())));
+  records = k.globalMemory(countersAt() + places * 4);
+  AttentionTiles tiles(w, op, rowsATile, blocksASegment * keysABlock, places,
+                       w.sharedAt(memory, w.c(tableAt())));
   e.when(w.is(thread, 0), [&] {
     for (int64_t s = 0; s < stages; ++s) {
       auto init = [&](Barrier kind, int64_t arrivals) {
@@ -219,10 +221,11 @@ void ForwardBuilder::passBy(Value use, Value block0, Value count) {
 void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
                           int64_t halves) {
   Value first = words[0], rowsHere = words[1], count = words[3],
-        whole = words[4];
+        unmasked = words[4];
   Value qStage = stage(use);
   // Keys below the limit are seen, counted from this thread's first column of
-  // the block.
+  // the item's first block. So are blocks.
+  Value from = e.load(info(qStage, fromWord), i32);
   Value limits[2];
   Value row0 = e.add(w.mul(group, 64),
                      e.add(w.mul(w.div(thread, 32), 16), w.div(lane, 4)));
@@ -230,11 +233,33 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
     Value row = e.min(w.add(row0, 8 * r), w.add(w.mul(rowsHere, each), -1));
     Value position =
         w.number(op.getPositions(), e.add(first, w.div(row, each)));
-    limits[r] = e.sub(w.add(position, 1), w.mul(w.rem(lane, 4), 2));
+    limits[r] = e.sub(e.sub(w.add(position, 1), w.mul(w.rem(lane, 4), 2)),
+                      w.mul(from, keysABlock));
   }
+  w.count(w.c(0), w.ceilDiv(count, blocksASegment), {},
+          [&](Value number, ValueRange) -> SmallVector<Value> {
+            Value start = w.mul(number, blocksASegment);
+            Segment segment;
+            segment.number = number;
+            segment.block0 = e.add(block0, start);
+            segment.left = e.sub(count, start);
+            segment.unmasked = e.sub(unmasked, start);
+            for (int64_t r = 0; r < 2; ++r)
+              segment.limits[r] = e.sub(limits[r], w.mul(start, keysABlock));
+            this->segment(segment, qStage, halves);
+            return {};
+          });
+  release(qEmpty, use);
+}
+
+void ForwardBuilder::segment(const Segment &segment, Value qStage,
+                             int64_t halves) {
+  Value block0 = segment.block0;
+  Value count = e.min(segment.left, w.c(blocksASegment));
   auto limitsAt = [&](Value j) {
     Value from = w.mul(j, keysABlock);
-    return SmallVector<Value>{e.sub(limits[0], from), e.sub(limits[1], from)};
+    return SmallVector<Value>{e.sub(segment.limits[0], from),
+                              e.sub(segment.limits[1], from)};
   };
   Rows rows;
   for (int64_t r = 0; r < 2; ++r) {
@@ -298,7 +323,7 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
     add(rows);
     return state;
   };
-  Value middle = e.max(e.min(whole, count), w.c(1));
+  Value middle = e.max(e.min(segment.unmasked, count), w.c(1));
   state = w.count(w.c(1), middle, state, [&](Value j, ValueRange carried) {
     return step(j, carried, false);
   });
@@ -313,11 +338,10 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
   w.waitGroups(0);
   out = w.settle(out, p);
   release(vEmpty, last);
-  store(out, rows, qStage);
-  release(qEmpty, use);
+  close(segment, rows, w.unpack(out), qStage, halves);
 }
 
-void ForwardBuilder::store(Value out, Rows &rows, Value qStage) {
+void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
   // Read again: registers are few while the blocks are walked.
   auto word = [&](int64_t i) { return e.load(info(qStage, i), i32); };
   Value first = word(1), inside = w.mul(word(2), each), keyHead = word(3);
@@ -337,8 +361,6 @@ void ForwardBuilder::store(Value out, Rows &rows, Value qStage) {
   Value inverse[2];
   for (int64_t r = 0; r < 2; ++r) {
     Value sum = rows.sum[r];
-    sum = w.addF(sum, w.exchange(sum, 1));
-    sum = w.addF(sum, w.exchange(sum, 2));
     inverse[r] = arith::DivFOp::create(e.b, e.loc, w.f(1), sum);
     if (!op.getLse())
       continue;
@@ -354,13 +376,12 @@ void ForwardBuilder::store(Value out, Rows &rows, Value qStage) {
   // Through shared memory, where this warp's rows of q lay: all four warps must
   // be done with them.
   w.syncNamed(w.add(group, 1), 128);
-  SmallVector<Value> values = w.unpack(out);
   Value tile = place(qStage, 0);
   for (int64_t i = 0; i < width / 2; i += 2) {
     int64_t r = i / 2 % 2, column = i / 4 * 8;
     Value row = e.add(row0, w.add(line, 8 * r));
-    Value word = w.packBf16(w.mulF(values[i], inverse[r]),
-                            w.mulF(values[i + 1], inverse[r]));
+    Value word =
+        w.packBf16(w.mulF(out[i], inverse[r]), w.mulF(out[i + 1], inverse[r]));
     Value chunk = arith::XOrIOp::create(
         e.b, e.loc, w.c(column % panelColumns / 8), w.rem(line, 8));
     Value at =
@@ -393,6 +414,10 @@ void ForwardBuilder::store(Value out, Rows &rows, Value qStage) {
 }
 
 LogicalResult r1c::kernels::buildAttentionSm90(Kernel &k) {
+  if (auto places = k.source->getAttrOfType<IntegerAttr>(placesAttribute))
+    if (places.getInt() < 0 || places.getInt() > 1 << 16)
+      return k.op->emitOpError()
+             << "'" << placesAttribute << "' is from 0 to " << (1 << 16);
   ForwardBuilder(k).build();
   return success();
 }

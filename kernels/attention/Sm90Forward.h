@@ -5,7 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 // One warpgroup brings tiles of q, k and v to shared memory, two multiply, 64
-// rows of the tile each.
+// rows of the tile each. Keys are taken in segments, each from nothing, and
+// what they give is merged in order: by who takes them one after the other, or,
+// where a row is alone in its tile, by the last of the blocks of the grid that
+// took one each.
 //===----------------------------------------------------------------------===//
 
 #ifndef R1C_KERNELS_ATTENTION_SM90FORWARD_H
@@ -23,7 +26,8 @@ public:
 private:
   static constexpr int64_t tileRows =
       128; ///< rows of a tile, of both warpgroups
-  static constexpr int64_t keysABlock = 128; ///< part of a row's meaning
+  // Both part of a row's meaning.
+  static constexpr int64_t keysABlock = 128, blocksASegment = 8;
   static constexpr int64_t panelBytes = 128 * panelRow;
   static constexpr int64_t producers = 128; ///< threads
   static constexpr int64_t consumerWarps = 8;
@@ -37,7 +41,7 @@ private:
   int64_t vAt() const { return 2 * stages * tileBytes(); }
   int64_t barriersAt() const { return 3 * stages * tileBytes(); }
   int64_t infoAt() const { return barriersAt() + kinds * stages * 8; }
-  int64_t tableAt() const { return infoAt() + stages * 32; }
+  int64_t tableAt() const { return infoAt() + stages * infoBytes; }
   int64_t end() const { return tableAt() + AttentionTiles::tableBytes; }
   Value place(Value stage, int64_t at) {
     return w.sharedAt(memory, w.add(w.mul(stage, tileBytes()), at));
@@ -47,9 +51,16 @@ private:
                       w.add(w.mul(stage, 8), barriersAt() + kind * stages * 8));
   }
   Value info(Value stage, int64_t word) {
-    return w.sharedAt(memory, w.add(w.mul(stage, 32), infoAt() + 4 * word));
+    return w.sharedAt(memory,
+                      w.add(w.mul(stage, infoBytes), infoAt() + 4 * word));
   }
-  static constexpr int64_t infoWords = 6;
+  /// What consumers are told of an item: 1, or 0 behind the last; first query
+  /// row, rows, head of keys, blocks of keys, how many of these all rows see.
+  static constexpr int64_t infoWords = 6, infoBytes = 64;
+  /// Then its first block of keys and, for one of several segments, the place
+  /// of the first one's record and their number (else 1). Last, by a consumer:
+  /// how many were through before.
+  enum Info { fromWord = infoWords, placeWord, segmentsWord, throughWord };
   /// A counter of uses to its stage, and the parity of the use.
   Value stage(Value use) { return w.rem(use, stages); }
   Value parity(Value use) { return w.rem(w.div(use, stages), 2); }
@@ -75,13 +86,53 @@ private:
   void tile(Value use, Value block0, mlir::ArrayRef<Value> words,
             int64_t halves);
   void passBy(Value use, Value block0, Value count);
+  struct Segment {
+    Value number;    ///< in the item
+    Value block0;    ///< use of its first block of keys
+    Value left;      ///< blocks, with those of the segments behind it
+    Value unmasked;  ///< blocks of which the tile's rows see all keys
+    Value limits[2]; ///< keys that the thread's rows see from its first
+  };
+  void segment(const Segment &segment, Value qStage, int64_t halves);
   Value scores(Value use, Value qStage);
   SmallVector<Value> soften(Value scores, Rows &rows, Value shrink[2],
                             mlir::ArrayRef<Value> limits, int64_t halves);
   SmallVector<Value> packed(mlir::ArrayRef<Value> p);
   Value weighted(Value out, mlir::ArrayRef<Value> p, Value use);
   void release(Barrier empty, Value use);
-  void store(Value out, Rows &rows, Value qStage);
+  void store(mlir::ArrayRef<Value> out, Rows &rows, Value qStage);
+
+  // Segments.
+  /// What a thread has of one of its rows: its maximum and sum, and every
+  /// fourth pair of the sums of values.
+  struct Part {
+    Value greatest, sum;
+    SmallVector<Value> out;
+  };
+  Part part(const Rows &rows, mlir::ArrayRef<Value> out, int64_t r);
+  void put(const Part &part, Rows &rows, SmallVector<Value> &out, int64_t r);
+  Part merge(const Part &earlier, const Part &later);
+  void foldSums(Rows &rows, int64_t halves);
+
+  /// A record of a row in global memory: for each of the four lanes that share
+  /// the row its maximum and sum, 8 bytes each, then the sums of values, 16
+  /// bytes of each lane in turn. First lie those of the tile of each block of
+  /// the grid, then those of places, `each` rows a place, then a counter for
+  /// each place.
+  int64_t recordBytes() const { return (width + 8) * 4; }
+  int64_t recordsOfTiles() const { return mostBlocks * tileRows; }
+  int64_t countersAt() const {
+    return (recordsOfTiles() + places * each) * recordBytes();
+  }
+  Value recordOfTile(int64_t r);
+  Value recordOfPlace(Value place, Value row);
+  void keep(const Part &part, Value record);
+  Part load(Value record);
+  void close(const Segment &segment, Rows rows, SmallVector<Value> out,
+             Value qStage, int64_t halves);
+  Part mergeWithTile(const Segment &segment, const Part &here, int64_t r);
+  Value mergePlaces(Rows &rows, SmallVector<Value> &out, Value qStage,
+                    int64_t halves);
 
   Kernel &k;
   AttentionWords w;
@@ -96,8 +147,13 @@ private:
   /// Of q, of k and of v, each: as many as there is room for.
   int64_t stages = width == 64 ? 4 : 2;
   double scale = op.getScale().convertToDouble();
+  /// As many multiprocessors as a GPU of this architecture can have.
+  static constexpr int64_t mostBlocks = 144;
+  int64_t places = placesOf(k);
+  static int64_t placesOf(Kernel &k);
   Type bf16 = k.builder.getBF16Type(), f32 = w.f32, i32 = w.i32;
   Value memory, thread, lane; ///< thread of its role
+  Value records;              ///< in global memory
   Value group;                ///< which of the two consumers
 };
 

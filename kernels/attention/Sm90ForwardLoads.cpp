@@ -138,18 +138,26 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
               announce(pending);
               AttentionTiles::Tile tile = tiles.find(n, lane);
               k.wait(); // for nothing behind the first tile
-              Value count = w.add(w.div(tile.greatest, keysABlock), 1);
-              Value whole = w.div(w.add(tile.least, 1), keysABlock);
+              // Blocks of keys; of one segment, if it is one of several.
+              Value from = w.mul(tile.segment, blocksASegment);
+              Value count =
+                  e.sub(w.add(w.div(tile.greatest, keysABlock), 1), from);
+              count = e.select(e.less(w.c(1), tile.segments),
+                               e.min(count, w.c(blocksASegment)), count);
+              Value whole =
+                  e.sub(w.div(w.add(tile.least, 1), keysABlock), from);
+              Value place =
+                  e.add(w.mul(e.sub(n, tile.segment), kvHeads), keyHead);
               startLoad(qEmpty, tileUse, pending);
               loadQueries(tile, keyHead, tileUse);
-              tell(stage(tileUse),
-                   {w.c(1), tile.first, tile.rows, keyHead, count, whole});
+              tell(stage(tileUse), {w.c(1), tile.first, tile.rows, keyHead,
+                                    count, whole, from, place, tile.segments});
               endLoad(qFull, tileUse, pending);
               auto load = [&](bool values, Value j) {
                 Value use = e.add(keyUse, j);
                 startLoad(values ? vEmpty : kEmpty, use, pending);
                 loadKeys(values ? op.getV() : op.getK(), values ? vAt() : kAt(),
-                         tile, keyHead, j, use);
+                         tile, keyHead, e.add(from, j), use);
                 endLoad(values ? vFull : kFull, use, pending);
               };
               // In the order of their use: the keys of a block before the

@@ -226,6 +226,11 @@ Value Kernel::dynamicShared() {
   return LLVM::AddressOfOp::create(builder, e.loc, there, name);
 }
 
+Value Kernel::globalMemory(int64_t bytes) {
+  return global(LLVM::LLVMArrayType::get(builder.getI8Type(), bytes), 1, false,
+                LLVM::ZeroAttr::get(builder.getContext()));
+}
+
 Value Kernel::constants(ArrayRef<float> values) {
   auto type = LLVM::LLVMArrayType::get(builder.getF32Type(), values.size());
   auto tensor = RankedTensorType::get({static_cast<int64_t>(values.size())},

@@ -91,6 +91,9 @@ public:
   /// On CUDA: start of the launch's `shared` bytes of dynamic shared memory, of
   /// address space 3, aligned to 1024.
   Value dynamicShared();
+  /// On CUDA: bytes of global memory of the kernel's own, aligned to 16, zero
+  /// when the kernels are loaded; what one run leaves is there for the next.
+  Value globalMemory(int64_t bytes);
   /// On CUDA: a table of f32 in constant memory.
   Value constants(mlir::ArrayRef<float> values);
   /// On CUDA: all threads of the block arrive before one goes on.

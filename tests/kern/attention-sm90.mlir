@@ -10,12 +10,18 @@
 // RUN: FileCheck %s --input-file=%t --check-prefix=PROXY
 // RUN: FileCheck %s --input-file=%t --check-prefix=FENCE
 // RUN: FileCheck %s --input-file=%t --check-prefix=COMMIT
+// RUN: FileCheck %s --input-file=%t --check-prefix=ATOMIC
 
-// Nothing goes through local memory, nothing is added up in memory by several threads, and blocks of the grid know nothing of each other.
+// Nothing goes through local memory, and nothing is added up in memory by several threads. Blocks of the forward count which of them is the last with
+// the segments of a row; those of the backward know nothing of each other.
 // NOT-NOT: llvm.alloca
-// NOT-NOT: atomicrmw
 // NOT-NOT: cluster
 // NOT-NOT: kern.attention
+// ATOMIC-LABEL: func.func @forward(
+// ATOMIC: llvm.fence syncscope("device") acq_rel
+// ATOMIC: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
+// ATOMIC-NEXT: llvm.fence syncscope("device") acq_rel
+// ATOMIC-NOT: atomicrmw
 
 // All that a kernel has of them. The forward brings queries, the first keys, in a loop the next keys and the values of those before, and the last
 // values: eight copies of 16 bytes a thread each.
@@ -86,7 +92,7 @@
 // CHECK-SAME: blocks_per_sm = 1
 // CHECK-SAME: early = [8, 3, 4, 5, 6]
 // CHECK-SAME: overlap = true
-// CHECK-SAME: shared = 201072
+// CHECK-SAME: shared = 201200
 // CHECK-SAME: threads = 384
 // CHECK-SAME: written = [7]
 // Which rows go together is found before what comes before is waited for; nothing is copied before.
@@ -166,6 +172,9 @@
 // CHECK-NOT: wgmma.mma_async
 // CHECK: nvvm.wgmma.commit.group.sync.aligned
 // CHECK-NEXT: nvvm.wgmma.wait.group.sync.aligned 0
+// Two rows of this segment and of those before it, merged, to be kept or to be stored.
+// CHECK-COUNT-8: ex2.approx.ftz
+// CHECK-NOT: ex2.approx.ftz
 // A warpgroup without rows passes by: each block's keys and values are freed once they are there.
 // CHECK: scf.for
 // CHECK-NOT: nvvm.wgmma
@@ -183,6 +192,15 @@
 // CHECK-NOT: ex2.approx.ftz
 // CHECK: scf.for {{.*}} iter_args
 // CHECK-COUNT-33: ex2.approx.ftz
+// CHECK-NOT: ex2.approx.ftz
+// The last of the blocks that took a row's segments goes through what all have left; or the tile's segments were taken one after the other.
+// CHECK: llvm.atomicrmw
+// CHECK-NOT: ex2.approx.ftz
+// CHECK: scf.for {{.*}} iter_args
+// CHECK-COUNT-2: ex2.approx.ftz
+// CHECK-NOT: ex2.approx.ftz
+// CHECK: scf.yield
+// CHECK-COUNT-4: ex2.approx.ftz
 // CHECK-NOT: ex2.approx.ftz
 // CHECK: return
 func.func @forward(%q: tensor<?x512xbf16>, %k: tensor<?x128xbf16>, %v: tensor<?x128xbf16>, %positions: tensor<?xi32>, %bases: tensor<?xi32>, %shared: tensor<?xi32>, %from: tensor<?xi32>) -> tensor<?x512xbf16> attributes {kern.kernel} {

@@ -280,9 +280,11 @@ struct Global {
   std::string name;
   unsigned space = 0;
   uint64_t size = 0, align = 1;
-  bool dynamic = false;       ///< shared memory of the launch's size
-  uint64_t address = 0;       ///< shared: from the window's start
-  std::vector<uint8_t> bytes; ///< in other spaces
+  bool dynamic = false; ///< shared memory of the launch's size
+  bool constant = false;
+  uint64_t address = 0; ///< shared: from the window's start
+  /// In other spaces; of global memory, what runs have left there.
+  mutable std::vector<uint8_t> bytes;
 };
 
 struct Code {

@@ -478,6 +478,7 @@ llvm::Error emulate::decodeModule(Operation *module, Code &code) {
     auto global = std::make_unique<Global>();
     global->name = op.getSymName().str();
     global->space = op.getAddrSpace();
+    global->constant = op.getConstant() || global->space == 4;
     Type type = op.getGlobalType();
     global->size = sizeOf(type);
     global->align =

@@ -149,8 +149,8 @@ bool Machine::setUp() {
   for (auto &global : code.globals)
     if (global->space != 3) {
       uint64_t begin = uint64_t(global->bytes.data());
-      ranges.push_back(
-          {begin, begin + global->size, begin + global->size, false, -2});
+      ranges.push_back({begin, begin + global->size, begin + global->size,
+                        !global->constant, -2});
     }
   if (!setUpMaps())
     return false;
