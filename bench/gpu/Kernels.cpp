@@ -67,8 +67,10 @@ std::vector<char> pattern(const Json &fill, int64_t bytes) {
     auto number = [&](const char *key) { return fill.value(key, int64_t(0)); };
     int64_t below = number("below"), within = number("within"),
             start = number("start"), times = number("times");
+    bool fixed = fill.contains("value");
     each([&](int64_t i) {
-      return static_cast<int32_t>(below    ? generator() % below
+      return static_cast<int32_t>(fixed    ? number("value")
+                                  : below  ? generator() % below
                                   : within ? i % within
                                   : start  ? i - i % start
                                            : i * times);

@@ -1,6 +1,7 @@
 """cases.py DIRECTORY: writes kernels.mlir and cases.json, what bench_gpu times.
 
-A case says what its kernels work on and, for the table, what is compared: `peer` names the line of peers.py beside it.
+A case says what its kernels work on and, for the table, what is compared; peers.py has lines of the same names. `bytes`: of
+a case that memory bounds, what has to be read.
 """
 
 import json
@@ -23,6 +24,9 @@ HEAD = (8192, 4096, 131072, 4096)  # rows, width, vocabulary, rows of a slice
 # heads, heads of keys; sequences, their length
 ATTENTION = tuple((h, kv, n, length) for h, kv in ((16, 16), (32, 8)) for n, length in ((1, 16384), (4, 4096)))
 WIDTH = 128
+# The same for decoding, with the width of a head: a row for each sequence, that sees all its keys.
+DECODING = tuple((h, kv, width, n, length) for h, kv, width in ((14, 2, 64), (28, 4, 128))
+                 for n, length in ((1, 4096), (1, 32768), (8, 32768), (128, 1024)))
 
 
 def bf16(*sizes, scale=1.0):
@@ -92,6 +96,16 @@ def attention(name, heads, kv):
 func.func @{name}_backward(%q: {q}, %k: {k}, %v: {k}, %out: {q}, %lse: {lse}, %seed: {q}, %offsets: {i}) -> ({q}, {k}, {k}) attributes {{kern.kernel}} {{
   %dq, %dk, %dv = kern.attention_backward %q, %k, %v out %out lse %lse seed %seed offsets %offsets {how} : {q}, {k}, {k}, {q}, {lse}, {q}, {i} -> {q}, {k}, {k}
   return %dq, %dk, %dv : {q}, {k}, {k}
+}}
+"""
+
+
+def decoding(name, heads, kv, width, attributes=""):
+    q, k, i = f"tensor<?x{heads * width}xbf16>", f"tensor<?x{kv * width}xbf16>", "tensor<?xi32>"
+    how = f"{{heads = {heads} : i64, kv_heads = {kv} : i64, scale = {width ** -0.5} : f32}}"
+    return f"""func.func @{name}(%q: {q}, %k: {k}, %v: {k}, %at: {i}, %from: {i}) -> {q} attributes {{kern.kernel{attributes}}} {{
+  %out = kern.attention %q, %k, %v at %at from %from {how} : {q}, {k}, {k}, {i}, {i} -> {q}
+  return %out : {q}
 }}
 """
 
@@ -199,6 +213,25 @@ def attentions(kernels, cases):
                                  "operands": ["q", "k", "v", "out", "lse", "seed", "offsets", "dq", "dk", "dv"]}]})
 
 
+def decodings(kernels, cases):
+    """What is `beside` a case is the same with one block of the grid for all keys of a row and head."""
+    for heads, kv, width in sorted({shape[:3] for shape in DECODING}):
+        kernels.append(decoding(f"decoding_{heads}_{kv}", heads, kv, width))
+        kernels.append(decoding(f"undivided_{heads}_{kv}", heads, kv, width, ", kern.attention_places = 1 : i64"))
+    for heads, kv, width, rows, length in DECODING:
+        case = f"{rows}x{length} {heads}/{kv}"
+        name = f"attention decode {case}"
+        keys = bf16(rows * length, kv * width)
+        buffers = {"q": bf16(rows, heads * width), "k": keys, "v": keys, "at": i32(rows, value=length - 1),
+                   "from": i32(rows, times=length), "out": buffer("bf16", rows, heads * width)}
+        flops = 4 * rows * length * heads * width
+        for kernel, of in (("decoding", {"name": name, "what": "attention decode", "case": case, "goal": 1.0}),
+                           ("undivided", {"name": f"{name} undivided", "beside": name, "way": "undivided"})):
+            cases.append(of | {"flops": flops, "bytes": 4 * rows * length * kv * width, "buffers": buffers,
+                               "steps": [{"kernel": f"{kernel}_{heads}_{kv}", "rows": rows,
+                                          "operands": ["q", "k", "v", "at", "from", "out"]}]})
+
+
 def main():
     directory = pathlib.Path(sys.argv[1])
     kernels, cases = [], []
@@ -206,6 +239,7 @@ def main():
     invariance(kernels, cases)
     head(kernels, cases)
     attentions(kernels, cases)
+    decodings(kernels, cases)
     (directory / "kernels.mlir").write_text("".join(kernels))
     (directory / "cases.json").write_text(json.dumps({"cases": cases}))
 

@@ -102,6 +102,12 @@ def products(torch, _):
             backward = timed(torch, [lambda: torch.autograd.grad(out, (q, k, v), seed, retain_graph=True)])
         return forward, backward
 
+    def decoding(heads, kv, width, rows, length, backend):
+        made = sets(4 * rows * length * kv * width, lambda: (
+            normal(rows, heads, 1, width), *(normal(rows, kv, length, width) for _ in range(2))))
+        with sdpa_kernel(backend), torch.no_grad():
+            return graphed(torch, [lambda s=s: f.scaled_dot_product_attention(*s, enable_gqa=True) for s in made])
+
     def copied():
         a, b = (torch.zeros(1 << 30, dtype=torch.int32, device="cuda") for _ in range(2))
         return (a.numel() * 8) / timed(torch, [lambda: b.copy_(a)], least=0.01)
@@ -125,6 +131,14 @@ def products(torch, _):
                     continue
                 found.setdefault(f"attention forward {case}", {})[name] = forward
                 found.setdefault(f"attention backward {case}", {})[name] = backward
+            torch.cuda.empty_cache()
+        for *shape, rows, length in cases.DECODING:
+            case = f"{rows}x{length} {shape[0]}/{shape[1]}"
+            try:
+                found[f"attention decode {case}"] = {
+                    "flash": decoding(*shape, rows, length, SDPBackend.FLASH_ATTENTION)}
+            except RuntimeError as error:
+                print(f"flash, decoding {case}: {error}", file=sys.stderr)
         torch.cuda.empty_cache()
         found["copy"] = {"bytes/s": copied()}
         torch.cuda.empty_cache()

@@ -57,9 +57,12 @@ class Rows:
 
     def add_case(self, part, case, seconds):
         def make():
-            rate = case["flops"] / seconds * 1e-12
+            more = {"tflops": case["flops"] / seconds * 1e-12}
+            bandwidth = self.ways("copy").get("bytes/s")
+            if "bytes" in case and bandwidth:
+                more["share"] = case["bytes"] / seconds / bandwidth
             self.add(part, case["what"], case["case"], "s", seconds, case["goal"], self.ways(case["name"]),
-                     peer=FLASH if part == "attention" else None, tflops=rate)
+                     peer=FLASH if part == "attention" else None, **more)
         self.late.append(make)
         self.rates[case["name"]] = case["flops"] / seconds
 
