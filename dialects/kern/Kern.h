@@ -75,6 +75,10 @@ inline constexpr llvm::StringLiteral launchAttrName = "kern.launch";
 /// the divisor is above 2^126, which spares a branch a column.
 inline constexpr llvm::StringLiteral flushedLogisticAttrName =
     "kern.flushed_logistic";
+/// On a math.log: its operand is 0, a positive normal number, or infinity, so
+/// that nothing else need be seen to.
+inline constexpr llvm::StringLiteral zeroOrNormalAttrName =
+    "kern.zero_or_normal";
 
 /// The shape that the region of a row, map, column_sum or matmul runs over.
 struct IterationSpace {

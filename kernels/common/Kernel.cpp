@@ -453,7 +453,8 @@ Value RegionEmitter::group(Value v) {
 //===----------------------------------------------------------------------===//
 
 SmallVector<Value> r1c::kernels::combine(Emit &e, kern::ReduceKind kind,
-                                         ValueRange a, ValueRange b) {
+                                         ValueRange a, ValueRange b,
+                                         bool inOrder) {
   using kern::ReduceKind;
   bool isFloat = isa<FloatType>(getElementTypeOrSelf(a[0]));
   OpBuilder &builder = e.b;
@@ -484,6 +485,9 @@ SmallVector<Value> r1c::kernels::combine(Emit &e, kern::ReduceKind kind,
           builder, loc,
           max ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::slt, x, y);
     };
+    Value take = compare(b[0], a[0]);
+    if (inOrder)
+      return {e.select(take, b[0], a[0]), e.select(take, b[1], a[1])};
     Value same = isFloat
                      ? Value(arith::CmpFOp::create(
                            builder, loc, arith::CmpFPredicate::OEQ, b[0], a[0]))
@@ -492,7 +496,7 @@ SmallVector<Value> r1c::kernels::combine(Emit &e, kern::ReduceKind kind,
     Value first = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt,
                                         b[1], a[1]);
     Value tie = arith::AndIOp::create(builder, loc, same, first);
-    Value take = arith::OrIOp::create(builder, loc, compare(b[0], a[0]), tie);
+    take = arith::OrIOp::create(builder, loc, take, tie);
     return {e.select(take, b[0], a[0]), e.select(take, b[1], a[1])};
   }
   }

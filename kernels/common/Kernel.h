@@ -243,9 +243,10 @@ SmallVector<Value> emitPhilox(Emit &e, Value k0, Value k1, Value c0, Value c1,
                               Value c2, Value c3);
 
 /// a and b combined as kern.reduce does. For argmax/argmin a and b are
-/// (value, column) pairs.
+/// (value, column) pairs. `inOrder`: b's column lies behind a's, as where a
+/// lane takes its next one.
 SmallVector<Value> combine(Emit &e, kern::ReduceKind kind, ValueRange a,
-                           ValueRange b);
+                           ValueRange b, bool inOrder = false);
 /// What an empty reduction gives, `lanes` wide; with `firstLane` for
 /// argmax/argmin.
 SmallVector<Value> identity(Emit &e, kern::ReduceKind kind, Type element,

@@ -38,7 +38,7 @@ void Reductions::step(MutableArrayRef<kern::ReduceOp> reductions,
       next.push_back(lanes == 1 ? first : e.add(first, e.iota(lanes)));
     }
     Values &old = state[r * parts + part];
-    Values combined = combine(e, reduce.getKind(), old, next);
+    Values combined = combine(e, reduce.getKind(), old, next, /*inOrder=*/true);
     if (mask)
       for (auto [c, o] : llvm::zip(combined, old))
         c = e.select(mask, c, o);

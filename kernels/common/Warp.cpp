@@ -141,8 +141,8 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
       Values value = {region.group(reduce.getValue())};
       if (kern::ReduceOp::isArg(reduce.getKind()))
         value.push_back(region.columnIndex());
-      next.append(
-          combine(e, reduce.getKind(), old.take_front(value.size()), value));
+      next.append(combine(e, reduce.getKind(), old.take_front(value.size()),
+                          value, /*inOrder=*/true));
       old = old.drop_front(value.size());
     }
     return next;

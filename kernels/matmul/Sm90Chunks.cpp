@@ -30,10 +30,11 @@ Value Sm90Epilogue::ownScratch() {
 SmallVector<Value>
 Sm90Epilogue::forOctets(Line &line, ValueRange carried,
                         function_ref<SmallVector<Value>(ValueRange)> body) {
-  Value first = line.column;
+  Value first = line.column, octets = w.c(kern::chunkColumns / 64);
+  if (width % kern::chunkColumns)
+    octets = e.min(octets, w.ceilDiv(e.sub(w.c(width), first), 64));
   SmallVector<Value> end = e.loop(
-      w.c(0), w.c(kern::chunkColumns / 64), w.c(1), carried,
-      [&](Value octet, ValueRange inner) {
+      w.c(0), octets, w.c(1), carried, [&](Value octet, ValueRange inner) {
         line.column = e.add(first, w.mul(octet, 64));
         line.loaded.clear();
         line.fetched.clear();
@@ -108,14 +109,15 @@ void Sm90Epilogue::reduce(Line &line) {
         line.element = i / 4 % 2;
         region.startQuarter(i % 4);
         Value exists;
-        if (width % kern::chunkColumns)
+        if (width % 64)
           exists = w.below(region.columnIndex(), width);
         for (auto [r, reduce] : llvm::enumerate(reductions)) {
           Values next = {region.group(reduce.getValue())};
           if (kern::ReduceOp::isArg(reduce.getKind()))
             next.push_back(region.columnIndex());
           Values &old = state[r][line.block * 2 + line.element];
-          Values combined = combine(e, reduce.getKind(), old, next);
+          Values combined =
+              combine(e, reduce.getKind(), old, next, /*inOrder=*/true);
           if (exists)
             for (auto [c, o] : llvm::zip(combined, old))
               c = e.select(exists, c, o);

@@ -168,6 +168,41 @@ TYPED_TEST(MathTest, SignsOfZero) {
   }
 }
 
+// What log need not look at changes nothing where there is none of it.
+TYPED_TEST(MathTest, LogOfZeroOrNormal) {
+  using T = TypeParam;
+  std::string type = sizeof(T) == 4 ? "f32" : "f64",
+              plain = text("log", type, "plain"), known = plain;
+  known.replace(known.find("@plain"), 6, "@known");
+  std::string log = "math.log %v";
+  known.insert(known.find(log) + log.size(), " {kern.zero_or_normal}");
+  Kernels kernels(plain + known), naive(plain, true);
+  std::vector<T> x = {0,
+                      T(INFINITY),
+                      std::numeric_limits<T>::min(),
+                      std::numeric_limits<T>::max(),
+                      1,
+                      1 - std::numeric_limits<T>::epsilon(),
+                      1 - std::numeric_limits<T>::epsilon() / 2,
+                      1 + std::numeric_limits<T>::epsilon()};
+  // f + 2 is full (MathWords.h): with every power of two.
+  for (int k = -120; k < 120; ++k)
+    x.push_back(std::ldexp(1 - std::numeric_limits<T>::epsilon(), k));
+  for (double d : randomDoubles(20000, -80, 80))
+    x.push_back(std::exp(T(d)));
+  Buffer X = Buffer::of(x);
+  std::vector<std::vector<T>> got;
+  for (auto [which, name] :
+       {std::pair(&kernels, "plain"), std::pair(&kernels, "known"),
+        std::pair(&naive, "plain")}) {
+    Buffer Y = Buffer::poisoned<T>(x.size());
+    which->run(name, {&X, &Y}, x.size());
+    got.push_back(Y.values<T>());
+  }
+  EXPECT_TRUE(sameBits(got[0], got[1]));
+  EXPECT_TRUE(sameBits(got[0], got[2]));
+}
+
 TEST(Math, Power) {
   Kernels kernels(R"(
 func.func @pow(%x: tensor<?xf64>, %y: tensor<?xf64>) -> tensor<?xf64> attributes {kern.kernel} {

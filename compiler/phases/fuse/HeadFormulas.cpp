@@ -171,7 +171,8 @@ static Value exponential(Scalars &s, Value word) {
   // −log(1 − u); for small u its series, whose next term is below float32.
   Value tail = s.mul(u, s.add(s.number(0.5), s.mul(u, s.number(1.0 / 3.0))));
   Value series = s.mul(u, s.add(s.number(1), tail));
-  Value direct = s.neg(s.log(s.sub(s.number(1), u)));
+  // 1 - u: 0, or from 2^-24 to 1.
+  Value direct = s.neg(s.log(s.sub(s.number(1), u), /*isZeroOrNormal=*/true));
   return s.select(s.less(u, s.number(0x1p-7)), series, direct);
 }
 
@@ -187,7 +188,9 @@ Drawn fuse::sample(OpBuilder &b, Location loc, Logits logits, Value temperature,
                     // them: all four words of the counter stay the caller's.
                     auto own = s.random(v[6], v[7], v.slice(2, 4));
                     Value word = s.noise(own[0], own[1], own[2], own[3]);
-                    Value gumbel = s.neg(s.log(exponential(s, word)));
+                    // At least 2^-33.
+                    Value gumbel = s.neg(s.log(exponential(s, word),
+                                               /*isZeroOrNormal=*/true));
                     Value u = s.mul(v[0], inverseTemperature(s, v[1]));
                     Value greedy = s.equal(v[1], s.number(0));
                     Value score = s.select(greedy, v[0], s.add(u, gumbel));

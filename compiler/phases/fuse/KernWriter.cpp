@@ -34,7 +34,12 @@ Value Scalars::mul(V x, V y) { return arith::MulFOp::create(b, loc, x, y); }
 Value Scalars::div(V x, V y) { return arith::DivFOp::create(b, loc, x, y); }
 Value Scalars::neg(V x) { return arith::NegFOp::create(b, loc, x); }
 Value Scalars::exp(V x) { return math::ExpOp::create(b, loc, x); }
-Value Scalars::log(V x) { return math::LogOp::create(b, loc, x); }
+Value Scalars::log(V x, bool isZeroOrNormal) {
+  auto log = math::LogOp::create(b, loc, x);
+  if (isZeroOrNormal)
+    log->setAttr(kern::zeroOrNormalAttrName, b.getUnitAttr());
+  return log;
+}
 Value Scalars::sqrt(V x) { return math::SqrtOp::create(b, loc, x); }
 Value Scalars::sigmoid(V x) {
   Value unit = number(1);

@@ -29,7 +29,8 @@ public:
   V div(V x, V y);
   V neg(V x);
   V exp(V x);
-  V log(V x);
+  /// isZeroOrNormal: x is 0, a positive normal number, or infinity.
+  V log(V x, bool isZeroOrNormal = false);
   V sqrt(V x);
   /// 1 / (1 + exp(−x)).
   V sigmoid(V x);

@@ -78,7 +78,7 @@ Value expand(OpBuilder &b, Operation *op, MathUnits units) {
   if (isa<math::ExpOp>(op))
     return m.exp(x);
   if (isa<math::LogOp>(op))
-    return m.log(x);
+    return m.log(x, op->hasAttr(kern::zeroOrNormalAttrName));
   if (isa<math::RsqrtOp>(op))
     return m.div(m.c(1), math::SqrtOp::create(b, loc, x));
   if (isa<math::IsNaNOp>(op))

@@ -238,15 +238,19 @@ struct MathWords {
   }
 
   /// x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2); x positive and finite.
-  std::pair<Value, Value> split(Value x) const {
+  std::pair<Value, Value> split(Value x, bool isNormal = false) const {
     int64_t m = isF64() ? 52 : 23;
     double tiny = isF64() ? 0x1p-1022 : 0x1p-126;
-    Value subnormal = lt(x, c(tiny));
-    x = select(subnormal, mul(x, c(isF64() ? 0x1p52 : 0x1p23)), x);
+    Value subnormal;
+    if (!isNormal) {
+      subnormal = lt(x, c(tiny));
+      x = select(subnormal, mul(x, c(isF64() ? 0x1p52 : 0x1p23)), x);
+    }
     int64_t base = isF64() ? 0x3fe6a09e00000000 : 0x3f3504f3;
     Value ix = isub(bits(x), ci(base));
     Value k = shr(ix, m);
-    k = iadd(k, select(subnormal, ci(-m), ci(0)));
+    if (!isNormal)
+      k = iadd(k, select(subnormal, ci(-m), ci(0)));
     Value f =
         sub(real(iadd(iand(ix, ci((int64_t(1) << m) - 1)), ci(base))), c(1));
     return {toFloat(k), f};
@@ -254,19 +258,22 @@ struct MathWords {
   /// x / y, correctly rounded, without a branch; f32 scalars on CUDA. y is from
   /// 2^-126 to 2^126, and the quotient no subnormal number. Markstein's method:
   /// the residual of a quotient is exact, and the reciprocal correctly rounded
-  /// by one step but where all bits of y's significand are set. Checked for all
-  /// significands in log and in 1 / y, with first approximations two units off.
-  Value quotient(Value x, Value y) const {
+  /// by one step but where all bits of y's significand are set, which is seen
+  /// to if it `mayBeFull`. Checked for all significands in log and in 1 / y,
+  /// with first approximations two units off.
+  Value quotient(Value x, Value y, bool mayBeFull = true) const {
     Value minus = neg(y);
     Value r = LLVM::CallIntrinsicOp::create(
                   b, loc, type, b.getStringAttr("llvm.nvvm.rcp.approx.ftz.f"),
                   ValueRange(y))
                   .getResult(0);
     r = fma(r, fma(minus, r, c(1)), r);
-    Value all = ci(0x7fffff), set = iand(bits(y), all);
-    Value full =
-        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, set, all);
-    r = select(full, real(isub(ci((253 << 23) + 0x800000), bits(y))), r);
+    if (mayBeFull) {
+      Value all = ci(0x7fffff), set = iand(bits(y), all);
+      Value full =
+          arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, set, all);
+      r = select(full, real(isub(ci((253 << 23) + 0x800000), bits(y))), r);
+    }
     Value q = mul(x, r);
     return fma(fma(minus, q, x), r, q);
   }
@@ -278,7 +285,11 @@ struct MathWords {
   /// s * (f^2/2 + R): log(1+f) = f - f^2/2 + that. fdlibm's e_log, e_logf.
   Value logTail(Value f, Value halfSquare) const {
     bool quick = units == MathUnits::Cuda && type.isF32();
-    Value y = add(f, c(2)), s = quick ? quotient(f, y) : div(f, y);
+    // f + 2 is full for f = -2^-23 alone, where what s adds to log is less than
+    // a unit in the last place of a unit in the last place: for no power of two
+    // does s, up to three units off, change a bit of it.
+    Value y = add(f, c(2)),
+          s = quick ? quotient(f, y, /*mayBeFull=*/false) : div(f, y);
     Value z = mul(s, s);
     Value r =
         isF64() ? horner(z, {1.479819860511658591e-01, 1.531383769920937332e-01,
@@ -297,17 +308,20 @@ struct MathWords {
   }
 
   /// log's values outside the positive finite numbers.
-  Value logSpecial(Value x, Value y) const {
+  Value logSpecial(Value x, Value y, bool isZeroOrNormal = false) const {
     y = select(eq(x, c(INFINITY)), x, y);
     y = select(eq(x, c(0)), c(-INFINITY), y);
-    return select(cmp(arith::CmpFPredicate::ULT, x, c(0)), c(NAN), y);
+    return isZeroOrNormal
+               ? y
+               : select(cmp(arith::CmpFPredicate::ULT, x, c(0)), c(NAN), y);
   }
-  Value log(Value x) const {
-    auto [k, f] = split(x);
+  /// isZeroOrNormal: x is 0, a positive normal number, or infinity.
+  Value log(Value x, bool isZeroOrNormal = false) const {
+    auto [k, f] = split(x, isZeroOrNormal);
     Value h = mul(mul(c(0.5), f), f);
     Value low = fma(k, c(ln2Low()), logTail(f, h));
     Value y = fma(k, c(ln2High()), sub(f, sub(h, low)));
-    return logSpecial(x, y);
+    return logSpecial(x, y, isZeroOrNormal);
   }
   Value log1p(Value x) const { // f64
     Value u = add(x, c(1));
