@@ -1,5 +1,4 @@
-//===- Driver.cpp - r1c compile, run
-//----------------------------------------===//
+//===- Driver.cpp - r1c compile, run --------------------------------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -8,12 +7,11 @@
 
 #include "compiler/tools/Driver.h"
 #include "compiler/phases/Phases.h"
-#include "compiler/phases/differentiate/SavePolicy.h"
 #include "compiler/phases/fuse/Precision.h"
 #include "compiler/phases/package/Manifest.h"
-#include "compiler/phases/schedule/Capacities.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/target/cuda/Cuda.h"
+#include "compiler/tools/Fit.h"
 #include "compiler/tools/Register.h"
 #include "compiler/tools/Remarks.h"
 #include "dialects/rl/RL.h"
@@ -199,72 +197,18 @@ static FailureOr<std::string> manifestOf(ModuleOp module,
   return manifest;
 }
 
-namespace {
-/// A way to need less memory.
-struct Fit {
-  int64_t chunkRows; ///< 0: the target's own
-  llvm::StringRef recompute;
-  int64_t slots = 0; ///< 0: as many as the target takes
-};
-} // namespace
-
-/// Ways of the passes, from the fastest to the smallest.
-static SmallVector<Fit> passesToFit(const DriverOptions &options) {
-  SmallVector<Fit> ways;
-  // Down to what --chunk-rows takes; rows below a context change nothing.
-  auto addLeast = [&] {
-    for (int64_t rows : {1024, 512, 256, 128, 64})
-      ways.push_back({rows, recomputeNames[std::size(recomputeNames) - 1]});
-  };
-  if (options.target == "cpu" || options.chunkRows) {
-    for (llvm::StringRef recompute : recomputeNames)
-      ways.push_back({options.chunkRows, recompute});
-    // Chunks of whole groups may have up to twice as many rows.
-    if (!options.chunkRows)
-      addLeast();
-    return ways;
-  }
-  // On a GPU rows weigh more than what a layer keeps of them.
-  ways.push_back({0, recomputeNames[0]});
-  for (llvm::StringRef recompute : recomputeNames)
-    ways.push_back({4096, recompute});
-  addLeast();
-  return ways;
-}
-
-/// From the fastest to the smallest. Fewer caches of keys and values only where
-/// no pass can take less; which sequences are sampled together shows in no bit.
-static SmallVector<Fit> waysToFit(const DriverOptions &options) {
-  SmallVector<Fit> passes = passesToFit(options), ways = passes;
-  // From half of the target's own on (Capacities.h).
-  for (int64_t slots = options.target == "cpu" ? 32 : 128; slots >= 8;
-       slots /= 2)
-    for (Fit way : passes) {
-      way.slots = slots;
-      ways.push_back(way);
-    }
-  return ways;
-}
-
 /// Runs the phases; where the buffers do not fit, again with a backward pass
 /// that keeps less and computes more. Phases cost a hundredth of the kernels.
 static LogicalResult runPhasesToFit(Compilation &compilation,
                                     const DriverOptions &options) {
   OwningOpRef<ModuleOp> checked = compilation.module->clone();
-  Builder b(compilation.context.get());
   std::string problem;
-  for (const Fit &way : waysToFit(options)) {
+  for (const Fit &way : waysToFit(options, *checked)) {
+    if (way.isAgain(*compilation.module))
+      continue;
     compilation.module = checked->clone();
     compilation.remarks.forget();
-    if (way.recompute != recomputeNames[0])
-      (*compilation.module)
-          ->setAttr(recomputeAttribute, b.getStringAttr(way.recompute));
-    if (way.chunkRows)
-      (*compilation.module)
-          ->setAttr(chunkRowsAttribute, b.getI64IntegerAttr(way.chunkRows));
-    if (way.slots)
-      (*compilation.module)
-          ->setAttr(slotsAttribute, b.getI64IntegerAttr(way.slots));
+    way.applyTo(*compilation.module);
     if (failed(runPhases(*compilation.module, options.phases)))
       return failure();
     FailureOr<std::string> manifest =
@@ -273,17 +217,7 @@ static LogicalResult runPhasesToFit(Compilation &compilation,
       return failure();
     if (!problem.empty())
       continue;
-    if (way.chunkRows && !options.chunkRows)
-      llvm::errs() << "remark: to fit into the memory, passes take "
-                   << way.chunkRows << " rows at once\n";
-    if (way.slots)
-      llvm::errs() << "remark: to fit into the memory, at most " << way.slots
-                   << " sequences are sampled at once\n";
-    if (way.recompute != recomputeNames[0])
-      llvm::errs() << "remark: to fit into the memory, the backward pass "
-                      "computes again "
-                   << (way.recompute == "all" ? "whole layers" : "norms")
-                   << "\n";
+    way.explain(options);
     return success();
   }
   fail(problem);

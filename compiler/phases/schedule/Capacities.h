@@ -18,6 +18,9 @@ namespace r1c {
 inline constexpr llvm::StringLiteral chunkRowsAttribute = "r1c.chunk_rows";
 /// The most sequences that are sampled at once, where the driver says it.
 inline constexpr llvm::StringLiteral slotsAttribute = "r1c.slots";
+/// The most bytes of logits that a head's slice keeps, where the driver says
+/// it.
+inline constexpr llvm::StringLiteral headBytesAttribute = "r1c.head_bytes";
 
 } // namespace r1c
 
@@ -44,6 +47,9 @@ struct Capacities {
       chunkRows = rows.getInt();
     if (auto most = module->getAttrOfType<mlir::IntegerAttr>(slotsAttribute))
       slots = std::min(slots, most.getInt());
+    if (auto most =
+            module->getAttrOfType<mlir::IntegerAttr>(headBytesAttribute))
+      headBytes = std::min(headBytes, most.getInt());
   }
 };
 
