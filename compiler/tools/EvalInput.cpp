@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/EvalInput.h"
+#include "frontends/json/Json.h"
 
 #include <cmath>
 #include <limits>
@@ -96,7 +97,7 @@ static llvm::Expected<Column> read(const json::Value &value, Type type,
 }
 
 llvm::Expected<EvalInput> EvalInput::parse(llvm::StringRef text) {
-  auto parsed = json::parse(text);
+  auto parsed = parseJson(text);
   if (!parsed)
     return parsed.takeError();
   json::Object *object = parsed->getAsObject();

@@ -7,9 +7,9 @@
 
 #include "frontends/hf/HuggingFace.h"
 #include "dialects/rl/RL.h"
+#include "frontends/json/Json.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -206,7 +206,7 @@ FailureOr<DictionaryAttr> ConfigReader::run() {
 
 FailureOr<DictionaryAttr> hf::readConfig(MLIRContext *context, StringRef text,
                                          EmitError emitError) {
-  auto parsed = json::parse(text);
+  auto parsed = parseJson(text);
   if (!parsed)
     return emitError() << "is not JSON: " << llvm::toString(parsed.takeError());
   const json::Object *config = parsed->getAsObject();

@@ -130,6 +130,13 @@ TEST_F(Config, ScaledRotaryEmbeddings) {
   EXPECT_EQ(newer->ropeTheta, 5000);
 }
 
+TEST_F(Config, NestedTooDeep) {
+  std::string deep(500000, '[');
+  EXPECT_TRUE(failed(read(with(smol, "null", deep))));
+  EXPECT_EQ(message, "config.json: is not JSON: [5:1018, byte=1271]: Nested "
+                     "more than 1000 deep");
+}
+
 TEST_F(Config, Errors) {
   struct Error {
     const char *from, *to, *message;
