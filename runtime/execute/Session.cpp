@@ -44,8 +44,6 @@ Session::Session(RunOptions options) : runOptions(std::move(options)) {
            openDevice();
            if (runOptions.profile)
              profile.emplace(manifest);
-           if (!runOptions.trace.empty() && collective().isRoot())
-             traceOwner.emplace(runOptions.trace);
 
            Fields top(manifest.json, "manifest.json");
            top.forEach("policies", [&](const Fields &fields) {

@@ -175,6 +175,9 @@ bool Session::run() {
     fs::create_directories(out);
     lock.emplace(out);
     lock->requireFree();
+    // It may lie in --out, and takes the place of an older one.
+    if (!runOptions.trace.empty())
+      traceOwner.emplace(runOptions.trace);
   }
   std::string place = latest ? latest->filename().string() : "";
   place = collective().gather(place, {"the start", ""}).front();

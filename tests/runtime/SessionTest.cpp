@@ -206,8 +206,18 @@ TEST_F(Run, ATraceThatCannotBeWrittenIsAnError) {
   EXPECT_TRUE(fs::exists(directory / "out/actor/model.safetensors"));
   o.trace = directory / "nowhere/trace.json";
   o.out = directory / "other";
-  EXPECT_NE(errorOf(o).find("nowhere/trace.json: No such file or directory"),
-            std::string::npos);
+  EXPECT_EQ(errorOf(o), o.trace.string() + ": No such file or directory");
+}
+
+TEST_F(Run, ATraceMayLieInOut) {
+  RunOptions o = options(stepManifest(), "out");
+  o.trace = directory / "out/trace.json";
+  run(o);
+  std::string trace = readFile(o.trace);
+  EXPECT_FALSE(Json::parse(trace).empty());
+  // A run that is refused leaves what the one before it wrote.
+  EXPECT_NE(errorOf(o).find("already holds a run"), std::string::npos);
+  EXPECT_EQ(readFile(o.trace), trace);
 }
 
 TEST_F(Run, BadCommandsAreNamedBeforeAnythingRuns) {
