@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/reference/Loss.h"
+#include "compiler/Place.h"
 #include "compiler/phases/Passes.h"
 #include "mlir/Pass/PassManager.h"
 
@@ -25,8 +26,7 @@ std::string reference::placeOf(Location loc) {
   if (auto call = dyn_cast<CallSiteLoc>(loc))
     return placeOf(call.getCaller());
   if (auto place = dyn_cast<FileLineColLoc>(loc))
-    return llvm::formatv("{0}:{1}:{2}", place.getFilename().getValue(),
-                         place.getLine(), place.getColumn());
+    return placeText(place);
   return "?";
 }
 

@@ -8,6 +8,7 @@
 #include "compiler/tools/Check.h"
 #include "compiler/phases/Phases.h"
 #include "compiler/reference/Loss.h"
+#include "compiler/tools/Diagnostics.h"
 #include "compiler/tools/Driver.h"
 #include "compiler/tools/Register.h"
 #include "llvm/Support/SourceMgr.h"
@@ -139,7 +140,7 @@ int r1c::checkMain(const DriverOptions &options) {
   MLIRContext context(registry);
   context.printOpOnDiagnostic(false);
   llvm::SourceMgr sources;
-  SourceMgrDiagnosticHandler diagnostics(sources, &context);
+  Diagnostics diagnostics(sources, &context);
   OwningOpRef<ModuleOp> module = compileStepFile(options, context);
   if (!module)
     return 1;

@@ -11,6 +11,7 @@
 #include "compiler/phases/package/Manifest.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "compiler/target/cuda/Cuda.h"
+#include "compiler/tools/Diagnostics.h"
 #include "compiler/tools/Fit.h"
 #include "compiler/tools/Register.h"
 #include "compiler/tools/Remarks.h"
@@ -71,7 +72,7 @@ struct Compilation {
   DialectRegistry registry;
   std::unique_ptr<MLIRContext> context;
   llvm::SourceMgr sources;
-  std::unique_ptr<SourceMgrDiagnosticHandler> diagnostics;
+  std::unique_ptr<Diagnostics> diagnostics;
   OwningOpRef<ModuleOp> module;
 
   Compilation() {
@@ -79,8 +80,7 @@ struct Compilation {
     context = std::make_unique<MLIRContext>(registry);
     // Users get the place in the step file, not the op.
     context->printOpOnDiagnostic(false);
-    diagnostics =
-        std::make_unique<SourceMgrDiagnosticHandler>(sources, context.get());
+    diagnostics = std::make_unique<Diagnostics>(sources, context.get());
   }
 
   /// Reads the step file, or the IR that a phase left.
@@ -89,7 +89,7 @@ struct Compilation {
         llvm::StringRef(options.file).ends_with(".mlir")) {
       module =
           parseSourceFile<ModuleOp>(options.file, ParserConfig(context.get()));
-      return module && isAfter(options.phases) && isFor(options);
+      return module && isAfter(options) && isFor(options);
     }
     module = compileStepFile(options, *context);
     return module && readPolicies(options);
@@ -116,21 +116,27 @@ struct Compilation {
     return true;
   }
 
+  /// About a dump: the locations in it are those of the step file.
+  InFlightDiagnostic error(const DriverOptions &options) {
+    return emitError(FileLineColLoc::get(context.get(), options.file, 0, 0));
+  }
+
   /// A dump says after which phase it stands; the phases take each other's
   /// word, and would not survive anything else.
-  bool isAfter(const CompileOptions &phases) {
+  bool isAfter(const DriverOptions &options) {
+    const CompileOptions &phases = options.phases;
     auto after = (*module)->getAttrOfType<StringAttr>(phaseAttribute);
     if (!after || !findPhase(after)) {
-      module->emitError() << "does not say after which phase it stands: give "
-                             "the module the attribute "
-                          << phaseAttribute << ", one of " << phaseNames();
+      error(options) << "does not say after which phase it stands: give "
+                        "the module the attribute "
+                     << phaseAttribute << ", one of " << phaseNames();
       return false;
     }
     if (after == phases.from)
       return true;
-    module->emitError() << "this is the IR after phase '" << after.getValue()
-                        << "', not '" << phases.from
-                        << "': write --compile-from=" << after.getValue();
+    error(options) << "this is the IR after phase '" << after.getValue()
+                   << "', not '" << phases.from
+                   << "': write --compile-from=" << after.getValue();
     return false;
   }
 
@@ -139,13 +145,13 @@ struct Compilation {
     bool isForGpu = (*module)->hasAttr(targetAttribute);
     bool isFused = findPhase("fuse") <= findPhase(options.phases.from);
     if (isForGpu && options.target == "cpu")
-      module->emitError() << "this is IR for a GPU: write --target, one of "
-                          << cuda::machineNames();
+      error(options) << "this is IR for a GPU: write --target, one of "
+                     << cuda::machineNames();
     else if (!isForGpu && isFused && options.target != "cpu")
-      module->emitError() << "this is IR for a CPU, and --target is "
-                          << options.target
-                          << ": give the step file, or a dump of a phase "
-                             "before 'fuse'";
+      error(options) << "this is IR for a CPU, and --target is "
+                     << options.target
+                     << ": give the step file, or a dump of a phase "
+                        "before 'fuse'";
     else
       return true;
     return false;

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/CompiledUpdate.h"
+#include "compiler/tools/Diagnostics.h"
 #include "compiler/tools/Driver.h"
 #include "compiler/tools/EvalInput.h"
 #include "compiler/tools/Register.h"
@@ -297,7 +298,7 @@ int r1c::evalMain(const DriverOptions &options) {
   registerDialects(registry);
   MLIRContext context(registry);
   llvm::SourceMgr sources;
-  SourceMgrDiagnosticHandler diagnostics(sources, &context);
+  Diagnostics diagnostics(sources, &context);
   OwningOpRef<ModuleOp> module = compileStepFile(options, context);
   if (!module)
     return 1;

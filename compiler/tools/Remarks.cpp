@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/tools/Remarks.h"
+#include "compiler/Place.h"
 #include "mlir/Remark/RemarkStreamer.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/Sequence.h"
@@ -67,10 +68,8 @@ void Remarks::enable(MLIRContext &context) {
 /// "step.r1:8:8: ", or nothing: without folders, of which there are few.
 static std::string placeOf(Location loc) {
   auto file = loc->findInstanceOf<FileLineColLoc>();
-  return file ? llvm::formatv("{0}:{1}:{2}: ",
-                              llvm::sys::path::filename(file.getFilename()),
-                              file.getLine(), file.getColumn())
-                    .str()
+  return file ? placeText(llvm::sys::path::filename(file.getFilename()), file) +
+                    ": "
               : "";
 }
 

@@ -457,7 +457,8 @@ void Checker::freezeParams() {
 
 OwningOpRef<ModuleOp> Checker::run(StringRef text, StringRef path) {
   context.loadDialect<rl::RLDialect, arith::ArithDialect, math::MathDialect>();
-  result = ModuleOp::create(FileLineColLoc::get(&context, path, 1, 1));
+  // The file as a whole: no line of it says what errors about all are about.
+  result = ModuleOp::create(FileLineColLoc::get(&context, path, 0, 0));
   builder.setInsertionPointToEnd(result->getBody());
   Module *main = addModule(text, path, /*isMain=*/true);
   if (!parsed)

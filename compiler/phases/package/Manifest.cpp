@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/package/Manifest.h"
+#include "compiler/Place.h"
 #include "dialects/rt/RT.h"
 #include "runtime/artifact/Artifact.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -58,8 +59,7 @@ std::string positionOf(Location loc) {
     auto file = dyn_cast<FileLineColLoc>(inner);
     if (!file)
       return WalkResult::advance();
-    text = llvm::formatv("{0}:{1}:{2}", file.getFilename().getValue(),
-                         file.getLine(), file.getColumn());
+    text = placeText(file);
     return WalkResult::interrupt();
   });
   return text;
