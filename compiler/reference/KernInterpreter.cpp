@@ -100,7 +100,9 @@ struct Space {
     return evaluateRegion(body, lanes, i, first, count, yielded);
   }
   /// The same on all columns, chunk by chunk; stores what is yielded.
+  /// `places`: the result of each yielded value, and which part of it.
   bool runChunks(Block &body, int64_t i, const std::vector<Lane> &sums,
+                 llvm::ArrayRef<std::pair<unsigned, int64_t>> places,
                  ArrayAttr resultAccess, std::vector<Tensor> &results) const {
     std::vector<Lane> yielded;
     for (int64_t first = 0; first < columns; first += kern::chunkColumns) {
@@ -110,13 +112,15 @@ struct Space {
         part.emplace_back(lane.begin() + first, lane.begin() + first + count);
       if (!run(body, i, first, count, part, yielded))
         return false;
-      for (size_t k = 0; k < results.size(); ++k)
+      for (auto [place, lane] : llvm::zip(places, yielded)) {
+        auto [k, number] = place;
         if (cast<kern::AccessAttr>(resultAccess[k]).getKind() ==
             AccessKind::chunk)
-          results[k](i, first / kern::chunkColumns) = yielded[k].at(0);
+          results[k](i, first / kern::chunkColumns) = lane.at(0);
         else
           for (int64_t j = 0; j < count; ++j)
-            results[k](i, first + j) = yielded[k][j];
+            results[k](i, number * columns + first + j) = lane[j];
+      }
     }
     return true;
   }
@@ -141,8 +145,11 @@ bool evaluateRow(kern::RowOp op, Frame &f) {
   std::vector<Lane> yielded;
   for (int64_t i = 0; i < space.rows; ++i) {
     if (op.isChunked()) {
-      if (!space.runChunks(op.getBody().front(), i, {}, op.getResultAccess(),
-                           results))
+      llvm::SmallVector<std::pair<unsigned, int64_t>> places;
+      for (unsigned k = 0; k < op.getNumResults(); ++k)
+        places.push_back({k, 0});
+      if (!space.runChunks(op.getBody().front(), i, {}, places,
+                           op.getResultAccess(), results))
         return false;
       continue;
     }
@@ -270,7 +277,9 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
   space.columns = op.getColumns();
   std::vector<Tensor> results;
   ArrayAttr access = op.getResultAccess();
+  auto places = op.getPlaces();
   if (turn) { // of all columns, before the turn
+    places.assign(1, {0, 0});
     results.push_back(Tensor({space.rows, space.columns}));
     access = ArrayAttr::get(op.getContext(), access[0]);
   } else {
@@ -286,7 +295,8 @@ bool evaluateMatmul(kern::MatmulOp op, Frame &f) {
       if (op.getPaired())
         sums[1][j] = product(i, first + 16);
     }
-    if (!space.runChunks(op.getBody().front(), i, sums, access, results))
+    if (!space.runChunks(op.getBody().front(), i, sums, places, access,
+                         results))
       return false;
   }
   if (turn) {

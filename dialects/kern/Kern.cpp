@@ -128,19 +128,29 @@ void AccessAttr::print(AsmPrinter &printer) const {
 }
 
 //===----------------------------------------------------------------------===//
-// MapOp
+// MapOp, MatmulOp
 //===----------------------------------------------------------------------===//
 
-SmallVector<std::pair<unsigned, int64_t>> MapOp::getPlaces() {
+template <typename T>
+static SmallVector<std::pair<unsigned, int64_t>> placesOf(T op) {
   SmallVector<std::pair<unsigned, int64_t>> places;
-  for (auto [i, v] : llvm::enumerate(getResults())) {
+  for (auto [i, v] : llvm::enumerate(op.getResults())) {
     int64_t count = 1;
-    if (cast<AccessAttr>(getResultAccess()[i]).getKind() == AccessKind::beside)
-      count = cast<RankedTensorType>(v.getType()).getDimSize(1) / getColumns();
+    if (cast<AccessAttr>(op.getResultAccess()[i]).getKind() ==
+        AccessKind::beside)
+      count =
+          cast<RankedTensorType>(v.getType()).getDimSize(1) / op.getColumns();
     for (int64_t part = 0; part < count; ++part)
       places.push_back({i, part});
   }
   return places;
+}
+
+SmallVector<std::pair<unsigned, int64_t>> MapOp::getPlaces() {
+  return placesOf(*this);
+}
+SmallVector<std::pair<unsigned, int64_t>> MatmulOp::getPlaces() {
+  return placesOf(*this);
 }
 
 //===----------------------------------------------------------------------===//

@@ -84,7 +84,7 @@ def Kern_AccessAttr : AttrDef<Kern_Dialect, "Access"> {
     | `gather_row(n)[k]` | `tensor<SxKxT>` | x[idx_n[i]][k] | x[idx_n[i]][k] |
     | `scatter(n)`    | result only: `tensor<SxNxT>` | x[idx_n[i]][j] | none |
     | `chunk`         | result only: `tensor<RxCxT>`, C = ceil(N/256) | x[i][j / 256] | none |
-    | `beside`        | result of a map only: `tensor<RxMxT>`, M = n N | x[i][l N + j], l = 0 ... n - 1 | none |
+    | `beside`        | result of a map or product only: `tensor<RxMxT>`, M = n N | x[i][l N + j], l = 0 ... n - 1 | none |
 
     idx_n is the op's n-th index operand, `tensor<?xi32>`. Indices are trusted.
     In a `kern.map` of rank one there are no columns: `element` is `tensor<RxT>`, `gather`
@@ -266,6 +266,9 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
     The region takes the accumulator(s) and one element of each extra operand (`element`: same shape as the result,
     `row`, `column`, `one`) and yields one value a result. Without a region the sum is stored, rounded to the result's type.
 
+    A `beside` result n times as wide as C takes n yielded values, which lie side by side in it, as in `kern.map`. Not with `paired`,
+    `turned`, reductions, or without a region.
+
     A `chunk` result holds one value for 256 columns of a row, as in `kern.row`: `kern.reduce` in the region reduces over them
     in that op's order, and may wait for other reductions. Nothing else need be stored. Not with `paired`.
 
@@ -314,6 +317,8 @@ def Kern_MatmulOp : Kern_BodyOp<"matmul"> {
     bool isChunked();
     /// Length of the sum; kDynamic with transpose_a.
     int64_t getDepth();
+    /// Where each yielded value goes, as in a map; not with `turned`.
+    ::llvm::SmallVector<std::pair<unsigned, int64_t>> getPlaces();
 
   private:
     /// Of A and B; of what `turned` says.

@@ -484,15 +484,30 @@ LogicalResult MatmulOp::verify() {
     return failure();
   if (failed(verifyTurned()))
     return failure();
-  bool turned = getAngles() != nullptr;
+  bool turned = getAngles() != nullptr, besides = false;
   int64_t shape[] = {getRows(), getColumns()};
   for (auto [i, v] : llvm::enumerate(getResults())) {
     AccessKind kind = cast<AccessAttr>(getResultAccess()[i]).getKind();
-    if (kind != AccessKind::element && kind != AccessKind::chunk)
+    if (kind != AccessKind::element && kind != AccessKind::chunk &&
+        kind != AccessKind::beside)
       return emitOpError() << "result #" << i << " cannot be "
                            << stringifyAccessKind(kind)
-                           << ": write element or chunk";
-    if (turned)
+                           << ": write element, chunk or beside";
+    if (kind == AccessKind::beside) {
+      if (turned || isChunked() || getPaired() || getBody().empty())
+        return emitOpError() << "result #" << i
+                             << " cannot be beside in a product that is "
+                                "paired, turned, reduces, or has no region";
+      SpaceVerifier space{*this, {}, false};
+      space.besides = true;
+      space.rows = shape[0];
+      space.columns = shape[1];
+      if (failed(space.check(v, cast<AccessAttr>(getResultAccess()[i]),
+                             "result", i)))
+        return failure();
+      besides = true;
+    }
+    if (turned || kind == AccessKind::beside)
       continue;
     int64_t expected[] = {
         shape[0], kind == AccessKind::chunk ? chunksOf(shape[1]) : shape[1]};
@@ -541,16 +556,20 @@ LogicalResult MatmulOp::verify() {
         !getBody().getArgument(i).getType().isF32())
       return emitOpError("accumulators are f32");
   ValueRange accumulators(getOperands().take_front(getPaired() ? 2 : 1));
-  SmallVector<Type> yielded = elementTypes(getResults());
+  SmallVector<Type> yielded;
   if (turned)
     yielded = {getSumType()};
+  else
+    for (auto [result, part] : getPlaces())
+      yielded.push_back(elementTypeOf(getResult(result)));
   if (failed(verifyBody(*this, accumulators, getInputs(), yielded)))
     return failure();
   if (getPaired() && isChunked())
     return emitOpError("paired takes no reductions: reduce the stored result "
                        "in a kern.row");
-  return verifyUniform(*this, accumulators.size(), getAccess(),
-                       getResultAccess());
+  return besides ? success()
+                 : verifyUniform(*this, accumulators.size(), getAccess(),
+                                 getResultAccess());
 }
 
 bool MatmulOp::isChunked() {

@@ -77,15 +77,13 @@ struct EpilogueEmitter {
                false);
     for (int64_t i = 0; i < (paired ? 2 : 1); ++i)
       region.arguments[i].varies = true;
-    auto element =
-        kern::AccessAttr::get(e.b.getContext(), kern::AccessKind::element);
     e.loop(0, rows, 1, [&](Value r) {
       at.startRow(e.add(firstRow, r));
       for (Value value : yield.getValues())
         region.prepare(value);
       if (!angles)
-        for (Value result : op.getResults())
-          at.resultRow(result, element);
+        for (auto [i, result] : llvm::enumerate(op.getResults()))
+          at.resultRow(result, accessOf(i));
       Value line = e.at(x, e.mul(r, blockPanels * 32), f32);
       auto group = [&](Value c, Value mask) {
         region.startGroup();
@@ -101,8 +99,9 @@ struct EpilogueEmitter {
           values.push_back(region.group(value));
         if (angles) // back to where the sum was
           return e.store(e.widen(values[0]), start, f32);
-        for (auto [value, result] : llvm::zip(values, op.getResults()))
-          at.store(value, result, element);
+        for (auto [value, place] : llvm::zip(values, op.getPlaces()))
+          at.store(value, op.getResult(place.first), accessOf(place.first),
+                   place.second);
       };
       e.loop(0, full, lanes, [&](Value c) { group(c, {}); });
       if (columns % lanes)

@@ -201,7 +201,8 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
       reductions.run(range, enter);
       for (auto [i, value] : llvm::enumerate(yield.getValues())) {
         region.prepare(value);
-        if (accessOf(i).getKind() == kern::AccessKind::element)
+        if (!op.isChunked() ||
+            accessOf(i).getKind() == kern::AccessKind::element)
           continue;
         Value result = op.getResult(i);
         Type type = kern::elementTypeOf(result);
@@ -217,9 +218,10 @@ LogicalResult r1c::kernels::buildMatmulReference(Kernel &k) {
           values.push_back(region.group(value));
         if (turn)
           return e.store(e.widen(values[0]), e.at(whole, at.column, f32), f32);
-        for (auto [i, value] : llvm::enumerate(values))
-          if (accessOf(i).getKind() == kern::AccessKind::element)
-            at.store(value, op.getResult(i), accessOf(i));
+        for (auto [place, value] : llvm::zip(op.getPlaces(), values))
+          if (accessOf(place.first).getKind() != kern::AccessKind::chunk)
+            at.store(value, op.getResult(place.first), accessOf(place.first),
+                     place.second);
       });
     });
     if (turn)

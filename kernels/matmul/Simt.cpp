@@ -281,12 +281,16 @@ void SimtBuilder::regionRow(Value row, Value line, Value column0) {
   ColumnRange range{-1, count, first};
   WarpReductions(e, region, body, lane).run(range, enter);
   SmallVector<unsigned> elements;
+  SmallVector<std::pair<unsigned, int64_t>> places = op.getPlaces();
+  auto accessOf = [&](unsigned i) {
+    return cast<kern::AccessAttr>(op.getResultAccess()[places[i].first]);
+  };
   for (auto [i, value] : llvm::enumerate(yield.getValues())) {
-    auto access = cast<kern::AccessAttr>(op.getResultAccess()[i]);
-    Value result = op.getResult(i);
+    kern::AccessAttr access = accessOf(i);
+    Value result = op.getResult(places[i].first);
     Type type = kern::elementTypeOf(result);
     region.prepare(value);
-    if (access.getKind() == kern::AccessKind::element) {
+    if (access.getKind() != kern::AccessKind::chunk) {
       at.resultRow(result, access);
       elements.push_back(i);
       continue;
@@ -307,8 +311,8 @@ void SimtBuilder::regionRow(Value row, Value line, Value column0) {
       for (unsigned i : elements)
         values.push_back(region.group(yield.getValues()[i]));
       for (auto [value, i] : llvm::zip(values, elements))
-        at.store(value, op.getResult(i),
-                 cast<kern::AccessAttr>(op.getResultAccess()[i]));
+        at.store(value, op.getResult(places[i].first), accessOf(i),
+                 places[i].second);
     }
   });
 }

@@ -148,7 +148,7 @@ private:
   Value streamed(unsigned input); ///< the operand
   void storeLine(Line &line, mlir::ArrayRef<Value> sums, int64_t columns);
   void storeChunk(Line &line);
-  void storeElements(Line &line, mlir::ArrayRef<unsigned> results,
+  void storeElements(Line &line, mlir::ArrayRef<unsigned> yielded,
                      int64_t blocks);
   void storeTurned(Line &line, int64_t columns);
   void keepSums(mlir::ArrayRef<Value> sums);

@@ -328,21 +328,30 @@ void Sm90Epilogue::storePairs(Value start, Type element, Line &line,
   store(vectorOf(packed, e.b.getI32Type()), column, 16);
 }
 
-void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
+/// `yielded`: which of the values that the region yields.
+void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> yielded,
                                  int64_t blocks) {
   bool plain = op.getBody().empty();
+  SmallVector<std::pair<unsigned, int64_t>> places = op.getPlaces();
   SmallVector<Value> starts;
-  for (unsigned r : results)
-    starts.push_back(e.at(global(op.getResult(r)), e.mul(line.readRow, width),
-                          kern::elementTypeOf(op.getResult(r))));
+  for (unsigned y : yielded) {
+    auto [number, part] = places[y];
+    Value result = op.getResult(number);
+    int64_t stride = cast<RankedTensorType>(result.getType()).getShape().back();
+    starts.push_back(e.at(global(result),
+                          e.add(e.mul(line.readRow, stride), part * width),
+                          kern::elementTypeOf(result)));
+  }
   SmallVector<unsigned> once = streams();
   int64_t words = 0; // of a group of blocks, in registers
   for (unsigned input : once)
     words += kern::elementTypeOf(streamed(input)).isBF16() ? 4 : 8;
   // Single elements take a register each: those are fetched a group ahead.
+  // Where much is computed of them, two are.
+  int64_t most = yielded.size() > 2 ? 2 : blocks;
   int64_t ahead = once.empty() ? 0
                   : width % 8  ? 1
-                               : std::max<int64_t>(1, blocks / words);
+                               : std::clamp<int64_t>(blocks / words, 1, most);
   auto fetchAll = [&](int64_t first) {
     if (first < blocks)
       for (unsigned input : once)
@@ -355,7 +364,7 @@ void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
       fetchAll(first + 4 * ahead);
     for (unsigned input : once)
       receive(line, input, first);
-    SmallVector<SmallVector<Pair>> pairs(results.size());
+    SmallVector<SmallVector<Pair>> pairs(yielded.size());
     for (line.block = first; line.block < std::min(first + 4, blocks);
          ++line.block) {
       Pair before;
@@ -373,27 +382,27 @@ void Sm90Epilogue::storeElements(Line &line, ArrayRef<unsigned> results,
           continue;
         }
         line.region->startGroup();
-        for (unsigned r : results)
+        for (unsigned y : yielded)
           list.push_back(line.region->group(
-              op.getBody().front().getTerminator()->getOperand(r)));
+              op.getBody().front().getTerminator()->getOperand(y)));
       }
-      for (size_t i = 0; i < results.size(); ++i)
+      for (size_t i = 0; i < yielded.size(); ++i)
         pairs[i].push_back({values[0][i], values[1][i]});
     }
-    for (auto [i, r] : llvm::enumerate(results))
-      storePairs(starts[i], kern::elementTypeOf(op.getResult(r)), line, first,
-                 pairs[i]);
+    for (auto [i, y] : llvm::enumerate(yielded))
+      storePairs(starts[i], kern::elementTypeOf(op.getResult(places[y].first)),
+                 line, first, pairs[i]);
   }
 }
 
 void Sm90Epilogue::storeLine(Line &line, ArrayRef<Value> sums,
                              int64_t columns) {
-  SmallVector<unsigned> results; // not of chunks
-  for (unsigned r = 0; r < op.getNumResults(); ++r)
+  SmallVector<unsigned> yielded; // not for chunks
+  for (auto [y, place] : llvm::enumerate(op.getPlaces()))
     if (!op.isChunked() ||
-        cast<kern::AccessAttr>(op.getResultAccess()[r]).getKind() ==
+        cast<kern::AccessAttr>(op.getResultAccess()[place.first]).getKind() ==
             AccessKind::element)
-      results.push_back(r);
+      yielded.push_back(y);
   if (!op.getBody().empty())
     bind(line);
   if (!op.isChunked()) {
@@ -402,18 +411,18 @@ void Sm90Epilogue::storeLine(Line &line, ArrayRef<Value> sums,
     };
     if (op.getTurn())
       return storeTurned(line, columns);
-    return storeElements(line, results, columns / (paired ? 16 : 8));
+    return storeElements(line, yielded, columns / (paired ? 16 : 8));
   }
   keepSums(sums);
   reduce(line);
   storeChunk(line);
-  if (results.empty())
+  if (yielded.empty())
     return;
   auto yield = op.getBody().front().getTerminator();
-  for (unsigned r : results)
-    line.region->prepare(yield->getOperand(r));
+  for (unsigned y : yielded)
+    line.region->prepare(yield->getOperand(y));
   forOctets(line, {}, [&](ValueRange) {
-    storeElements(line, results, 8);
+    storeElements(line, yielded, 8);
     return SmallVector<Value>();
   });
 }

@@ -137,6 +137,10 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
     bytes = halfRingBytes;
     widest = 128; // of 96 registers
   }
+  // Behind the gradient of a gated unit two operands are read and three numbers
+  // stored a column: beside 128 sums there are not enough registers for that.
+  if (!op.getTurn() && op.getInputs().size() + op.getPlaces().size() > 4)
+    widest = 192;
   int64_t blocks = processors * plan.blocksPerSm;
   int64_t unit = op.getPaired() ? 32 : 16;
   int64_t lowUnit = op.getPaired() ? 32 : op.getTurn() ? 16 : 8;

@@ -405,7 +405,7 @@ func.func @chunks_of_product(%x: tensor<?x8xf32>, %w: !kern.packed<8x300xf32>) {
 // -----
 
 func.func @row_of_product(%x: tensor<?x8xf32>, %w: !kern.packed<8x300xf32>) {
-  // expected-error@+1 {{result #0 cannot be row: write element or chunk}}
+  // expected-error@+1 {{result #0 cannot be row: write element, chunk or beside}}
   %0 = kern.matmul %x, %w : tensor<?x8xf32>, !kern.packed<8x300xf32> acc(%a) -> (row tensor<?xf32>) {
     %s = kern.reduce add %a : f32
     kern.yield %s : f32
@@ -571,5 +571,33 @@ func.func @angles_none(%p: tensor<?xi32>) {
 func.func @angles_columns(%p: tensor<?xi32>) {
   // expected-error@+1 {{result must have a row a position and two columns a frequency, not 'tensor<?x2xf32>'}}
   %0 = kern.angles %p {frequencies = array<f32: 1.0, 0.5>} : tensor<?xi32> -> tensor<?x2xf32>
+  return
+}
+
+// -----
+
+func.func @beside_plain(%a: tensor<?x8xf32>, %b: !kern.packed<8x16xf32>) {
+  // expected-error@+1 {{result #0 cannot be beside in a product that is paired, turned, reduces, or has no region}}
+  %0 = kern.matmul %a, %b : tensor<?x8xf32>, !kern.packed<8x16xf32> -> (beside tensor<?x32xf32>)
+  return
+}
+
+// -----
+
+func.func @beside_paired(%a: tensor<?x8xf32>, %b: !kern.packed<8x32xf32>) {
+  // expected-error@+1 {{result #0 cannot be beside in a product that is paired, turned, reduces, or has no region}}
+  %0 = kern.matmul %a, %b paired : tensor<?x8xf32>, !kern.packed<8x32xf32> acc(%s, %t) -> (beside tensor<?x32xf32>) {
+    kern.yield %s, %t : f32, f32
+  }
+  return
+}
+
+// -----
+
+func.func @beside_product_width(%a: tensor<?x8xf32>, %b: !kern.packed<8x16xf32>) {
+  // expected-error@+1 {{result #0, 'tensor<?x24xf32>', must be some times as wide as the columns of the others, 16}}
+  %0 = kern.matmul %a, %b : tensor<?x8xf32>, !kern.packed<8x16xf32> acc(%s) -> (beside tensor<?x24xf32>) {
+    kern.yield %s : f32
+  }
   return
 }

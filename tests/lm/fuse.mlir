@@ -65,8 +65,8 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // Gradients of parameters accumulate; no addition stands alone. What is made of gate's and up's gradients is made at once, and of queries', keys' and values'.
 // CHECK-LABEL: func.func @m.layer.backward(
 // CHECK-SAME: {r1c.layout = "backward", r1c.parameter = ["model.layers.{}.mlp.down_proj.weight"], r1c.role = "packed"}
-// What gate and up give is computed again with their gradients.
-// CHECK: %[[GU:.*]]:2 = kern.map {{.*}} -> (beside tensor<?x256xf32>, element tensor<?x128xf32>)
+// What gate and up give is computed again with their gradients, behind the product that gives the gradient.
+// CHECK: %[[GU:.*]]:2 = kern.matmul {{.*}} -> (beside tensor<?x256xf32>, tensor<?x128xf32>)
 // CHECK: kern.matmul %{{.*}}, %[[GU]]#1 transpose_a {{.*}} init(
 // CHECK: kern.matmul %[[GU]]#0, {{.*}}!kern.packed<256x64xf32> -> (tensor<?x64xf32>)
 // CHECK: %[[BOTH:.*]] = tensor.concat dim(0)

@@ -120,6 +120,14 @@ void Fuser::explainGated(lm::SiluMulOp op, bool isPaired) {
                           whyUnpaired(op).str());
 }
 
+void Fuser::explainGateBehind(lm::LinearInputGradOp op) {
+  Operation *product = op;
+  remark::passed(source.getLoc(), remark("Epilogue")) << remark::add(
+      "{0}: the derivative of the gate behind its input's gradient is its "
+      "epilogue",
+      namesOf(ArrayRef{product}));
+}
+
 void Fuser::explainHead(Operation *op, StringRef what) {
   remark::passed(source.getLoc(), remark("Logits"))
       << remark::add("logits: {0}", what.str());

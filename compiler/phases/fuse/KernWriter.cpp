@@ -196,8 +196,9 @@ kern::MatmulOp fuse::writeMatmul(OpBuilder &b, Location loc, TypeRange types,
   int64_t columns = cast<kern::PackedType>(packed.getType()).getN();
   SmallVector<Attribute> results;
   for (Type type : types) {
-    // Beside chunks of columns the columns themselves.
-    bool whole = rankTwo == AccessKind::chunk && columns > 1 &&
+    // Beside chunks of columns, or what lies side by side, the columns
+    // themselves.
+    bool whole = rankTwo != AccessKind::element && columns > 1 &&
                  cast<RankedTensorType>(type).getDimSize(1) == columns;
     results.push_back(kern::AccessAttr::get(
         b.getContext(), whole ? AccessKind::element : rankTwo));
@@ -207,8 +208,12 @@ kern::MatmulOp fuse::writeMatmul(OpBuilder &b, Location loc, TypeRange types,
       /*angles=*/Value(), /*to=*/Value(), /*caches=*/ValueRange(),
       accesses(b, operands), b.getArrayAttr(results), UnitAttr(),
       paired ? b.getUnitAttr() : UnitAttr(), /*heads=*/IntegerAttr());
-  if (body)
-    writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, types, body);
+  if (body) {
+    SmallVector<Type> yielded;
+    for (auto [result, part] : op.getPlaces())
+      yielded.push_back(types[result]);
+    writeBody(b, loc, op.getBody(), paired ? 2 : 1, operands, yielded, body);
+  }
   return op;
 }
 

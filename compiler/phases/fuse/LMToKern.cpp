@@ -260,47 +260,6 @@ LogicalResult Fuser::write(lm::LinearOp op) {
   return success();
 }
 
-LogicalResult Fuser::write(lm::SiluMulOp op) {
-  if (derivativeOf(op))
-    return success(); // written with it
-  auto gate = op.getGate().getDefiningOp<lm::LinearOp>();
-  bool isPaired = gate && pairOf(gate) == op;
-  explainGated(op, isPaired);
-  if (!isPaired) {
-    map[op.getResult()] =
-        writeMap(b, op.getLoc(), stored(op.getResult()),
-                 {element(lookup(op.getGate())), element(lookup(op.getUp()))},
-                 {},
-                 [](Scalars &s, Arguments v) -> Values {
-                   return {siluMul(s, v[0], v[1])};
-                 })
-            .getResult(0);
-    return success();
-  }
-  auto up = op.getUp().getDefiningOp<lm::LinearOp>();
-  // Saved gates and ups are further stores of the same kernel.
-  SmallVector<Value> kept;
-  for (lm::LinearOp linear : {gate, up})
-    if (!linear.getResult().hasOneUse())
-      kept.push_back(linear.getResult());
-  SmallVector<Type> types{stored(op.getResult())};
-  for (Value value : kept)
-    types.push_back(stored(value));
-  auto product = writeMatmul(
-      b, op.getLoc(), types, operand(gate.getInput()),
-      packed({gate.getWeight(), up.getWeight()}, "paired"), /*paired=*/true, {},
-      [&](Scalars &s, Arguments v) -> Values {
-        Values yielded{siluMul(s, v[0], v[1])};
-        for (Value value : kept)
-          yielded.push_back(value == gate.getResult() ? v[0] : v[1]);
-        return yielded;
-      });
-  map[op.getResult()] = product.getResult(0);
-  for (auto [i, value] : llvm::enumerate(kept))
-    map[value] = product.getResult(i + 1);
-  return success();
-}
-
 LogicalResult Fuser::write(lm::RopeOp op) {
   map[op.getResult()] =
       writeRope(op.getLoc(), stored(op.getResult()), lookup(op.getInput()), {},
@@ -411,6 +370,8 @@ LogicalResult Fuser::write(lm::RMSNormGradOp op) {
 }
 
 LogicalResult Fuser::write(lm::LinearInputGradOp op) {
+  if (gateBehind(op))
+    return success(); // written with it
   writeProduct(op.getLoc(), op.getResult(), operand(op.getGradient()),
                packed(op.getWeight(), "backward"), Value());
   return success();
@@ -451,38 +412,6 @@ LogicalResult Fuser::write(lm::AttentionGradOp op) {
   map[op.getKeyGradient()] = grad.getDk();
   map[op.getValueGradient()] = grad.getDv();
   writeTurnsBack(op);
-  return success();
-}
-
-LogicalResult Fuser::write(lm::SiluMulGradOp op) {
-  SmallVector<Type> types{stored(op.getGateGradient()),
-                          stored(op.getUpGradient())};
-  JointGradient *joint = jointOf(op);
-  if (joint)
-    types.assign(1, besideType(*joint));
-  lm::SiluMulOp gated = gatedWith(op);
-  if (gated)
-    types.push_back(stored(gated.getResult()));
-  auto grad = writeMap(
-      b, op.getLoc(), types,
-      {element(lookup(op.getGradient())), element(lookup(op.getGate())),
-       element(lookup(op.getUp()))},
-      {},
-      [&](Scalars &s, Arguments v) {
-        Values yielded = siluMulGradient(s, v[0], v[1], v[2]);
-        if (gated)
-          yielded.push_back(siluMul(s, v[1], v[2]));
-        return yielded;
-      },
-      joint ? kern::AccessKind::beside : kern::AccessKind::element);
-  if (gated)
-    map[gated.getResult()] = grad.getResults().back();
-  if (joint) {
-    joint->beside = grad.getResult(0);
-  } else {
-    map[op.getGateGradient()] = grad.getResult(0);
-    map[op.getUpGradient()] = grad.getResult(1);
-  }
   return success();
 }
 

@@ -60,6 +60,8 @@ private:
   /// The lm.add that alone reads `value` and can be its epilogue; `other` is
   /// then the other operand.
   lm::AddOp absorbedAdd(mlir::Value value, mlir::Value &other);
+  /// The derivative of a gate that alone reads this gradient: its epilogue.
+  lm::SiluMulGradOp gateBehind(lm::LinearInputGradOp op);
   /// Whether `op` gives the logits of one lm.sample and nothing else, and is
   /// written together with it.
   bool isDrawnFrom(lm::LinearOp op);
@@ -116,6 +118,7 @@ private:
   void explain(JointGradient joint);
   void explainProduct(mlir::Value result, lm::AddOp absorbed);
   void explainGated(lm::SiluMulOp op, bool isPaired);
+  void explainGateBehind(lm::LinearInputGradOp op);
   void explainHead(mlir::Operation *op, llvm::StringRef what);
   /// What is stored in bfloat16, and what not, and why.
   void explainTypes();
