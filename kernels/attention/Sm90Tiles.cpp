@@ -64,16 +64,14 @@ void AttentionTiles::build(Value thread, int64_t threads) {
 }
 
 void AttentionTiles::countItems(Value thread, int64_t threads) {
-  // A thread a piece, so many rows at a time as registers hold: vectors of four
-  // rows, all loads before the first use. Rows behind the last one, up to a
-  // multiple of four, may be read.
-  int64_t atOnce = places ? 16 : 32;
+  // A thread a piece: vectors of four rows, all loads before the first use.
+  // Rows behind the last one, up to a multiple of four, may be read.
   Value lastVector = w.mul(w.div(w.add(rows, -1), 4), 4),
         lastRow = w.add(rows, -1);
   Type i32 = w.i32;
   auto vectorsOf = [&](Value tensor, Value first) {
     SmallVector<Value> vectors;
-    for (int64_t i = 0; i < atOnce; i += 4) {
+    for (int64_t i = 0; i < 32; i += 4) {
       Value from = e.min(w.add(first, i), lastVector);
       Value address = e.at(w.k.pointer(tensor), e.toI64(from), i32);
       vectors.push_back(LLVM::LoadOp::create(
@@ -83,10 +81,9 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
   };
   e.loop(thread, count, w.c(threads), [&](Value piece) {
     Value found = w.count(
-        w.c(0), w.mul(groups, 32 / atOnce), w.c(0),
-        [&](Value step, ValueRange carried) -> SmallVector<Value> {
-          Value first =
-              e.add(w.mul(e.mul(piece, groups), 32), w.mul(step, atOnce));
+        w.c(0), groups, w.c(0),
+        [&](Value group, ValueRange carried) -> SmallVector<Value> {
+          Value first = w.mul(e.add(e.mul(piece, groups), group), 32);
           SmallVector<SmallVector<Value>> loaded;
           SmallVector<Value> before, behind;
           for (Value tensor : origins) {
@@ -96,18 +93,20 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
             before.push_back(numberAt(w.add(first, -1)));
             loaded.push_back(vectorsOf(tensor, first));
             if (places)
-              behind.push_back(numberAt(w.add(first, atOnce)));
+              behind.push_back(numberAt(w.add(first, 32)));
           }
           SmallVector<Value> positions;
           if (places)
             positions = vectorsOf(op.getPositions(), first);
           Value sum = carried[0], ledBefore;
-          for (int64_t i = 0; i < atOnce + (places ? 1 : 0); ++i) {
+          for (int64_t i = 0; i <= 32; ++i) {
+            if (i == 32 && !places)
+              break;
             Value row = w.add(first, i);
             Value leads = w.is(w.rem(row, rowsATile), 0);
             for (size_t o = 0; o < origins.size(); ++o) {
               Value here =
-                  i < atOnce ? e.extract(loaded[o][i / 4], i % 4) : behind[o];
+                  i < 32 ? e.extract(loaded[o][i / 4], i % 4) : behind[o];
               leads = w.either(leads, w.notEqual(here, before[o]));
               before[o] = here;
             }
@@ -122,17 +121,12 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
               sum = e.select(alone, e.add(sum, more), sum);
             }
             ledBefore = leads;
-            if (i < atOnce)
+            if (i < 32)
               sum = e.select(w.both(leads, inside), w.add(sum, 1), sum);
           }
           return {sum};
         })[0];
     e.store(found, entry(piece), i32);
-  });
-  e.when(w.is(thread, 0), [&] {
-    Value kept[] = {count, groups, most};
-    for (auto [i, value] : llvm::enumerate(kept))
-      e.store(value, entry(w.c(pieces + 1 + i)), i32);
   });
   w.syncBlock();
   // The first warp makes sums of what lies before each piece, and behind the
@@ -160,10 +154,6 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
 Value AttentionTiles::total() { return load(w.c(pieces)); }
 
 AttentionTiles::Tile AttentionTiles::find(Value n, Value lane) {
-  // Read again rather than kept: who brings tiles has few registers.
-  Value *kept[] = {&count, &groups, &most};
-  for (auto [i, value] : llvm::enumerate(kept))
-    *value = load(w.c(pieces + 1 + i));
   Value none = w.c(0x7fffffff);
   // The last piece with no more items before it than n: first among every
   // 32nd, then among the 32 from there on.
