@@ -64,6 +64,12 @@ void AttentionTiles::build(Value thread, int64_t threads) {
 }
 
 void AttentionTiles::countItems(Value thread, int64_t threads) {
+  // For `find`: kept beside the counts rather than in registers.
+  e.when(w.is(thread, 0), [&] {
+    for (auto [i, v] :
+         llvm::enumerate(ArrayRef<Value>{rows, groups, count, most}))
+      e.store(v, entry(w.c(pieces + 1 + i)), w.i32);
+  });
   // A thread a piece: vectors of four rows, all loads before the first use.
   // Rows behind the last one, up to a multiple of four, may be read.
   Value lastVector = w.mul(w.div(w.add(rows, -1), 4), 4),
@@ -98,12 +104,16 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
           SmallVector<Value> positions;
           if (places)
             positions = vectorsOf(op.getPositions(), first);
-          Value sum = carried[0], ledBefore;
+          Value sum = carried[0], ledBefore, inTile = w.rem(first, rowsATile);
           for (int64_t i = 0; i <= 32; ++i) {
             if (i == 32 && !places)
               break;
             Value row = w.add(first, i);
-            Value leads = w.is(w.rem(row, rowsATile), 0);
+            // Counted on: a division for each row takes more registers, in
+            // which all these numbers lie, than there are.
+            Value leads = w.is(inTile, 0);
+            inTile = w.add(inTile, 1);
+            inTile = e.select(w.is(inTile, rowsATile), w.c(0), inTile);
             for (size_t o = 0; o < origins.size(); ++o) {
               Value here =
                   i < 32 ? e.extract(loaded[o][i / 4], i % 4) : behind[o];
@@ -154,6 +164,9 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
 Value AttentionTiles::total() { return load(w.c(pieces)); }
 
 AttentionTiles::Tile AttentionTiles::find(Value n, Value lane) {
+  for (auto [i, v] :
+       llvm::enumerate(ArrayRef<Value *>{&rows, &groups, &count, &most}))
+    *v = load(w.c(pieces + 1 + i));
   Value none = w.c(0x7fffffff);
   // The last piece with no more items before it than n: first among every
   // 32nd, then among the 32 from there on.

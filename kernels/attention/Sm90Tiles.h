@@ -27,7 +27,7 @@ public:
   AttentionTiles(AttentionWords &w, kern::AttentionOp op, int64_t rowsATile,
                  int64_t segmentKeys, int64_t places, Value table);
   static constexpr int64_t pieces = 1024;
-  static constexpr int64_t tableBytes = pieces * 4 + 16;
+  static constexpr int64_t tableBytes = pieces * 4 + 32;
 
   /// By all threads of the block (i32): counts.
   void build(Value thread, int64_t threads);

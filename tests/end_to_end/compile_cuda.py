@@ -5,7 +5,7 @@ usage: compile_cuda.py R1C STEPS_DIR EXAMPLES_DIR WORK_DIR [NAME...]
 
 Every kernel must become part of a cubin without a warning of ptxas (C75xx: matrix products that wait for each other),
 without spills, and in the registers and the shared memory that its launch leaves it. Sizes are small, but such that every kind of kernel is
-there: heads of 64 for the tensor cores, and once a real vocabulary.
+there: heads of 64 for the tensor cores, and once a real vocabulary. Then attention alone, with other numbers of heads to a key head.
 """
 import json
 import pathlib
@@ -62,6 +62,32 @@ def check(r1c, step, artifact, weights):
     return problems, count
 
 
+def attention(heads, key_heads, width, shares):
+    """The text of a kernel, named after what it is."""
+    q, k, lse, index = (f"tensor<?x{heads * width}xbf16>", f"tensor<?x{key_heads * width}xbf16>", f"tensor<?x{heads}xf32>", "tensor<?xi32>")
+    name = f"heads_{heads}_{key_heads}_{width}" + ("_of_a_group" if shares else "")
+    return f"""func.func @{name}(%q: {q}, %k: {k}, %v: {k}, %p: {index}, %b: {index}{f', %s: {index}, %c: {index}' if shares else ''}) -> ({q}, {lse}) attributes {{kern.kernel}} {{
+  %0:2 = kern.attention %q, %k, %v at %p from %b{' shared %s from %c' if shares else ''} {{heads = {heads}, kv_heads = {key_heads}, scale = 0.125 : f32}}
+    : {q}, {k}, {k}, {index}, {index}{f' shared {index} from {index}' if shares else ''} -> {q}, {lse}
+  return %0#0, %0#1 : {q}, {lse}
+}}
+"""
+
+
+def check_attention(r1c, work):
+    """How many heads share a key head says how rows fall into tiles; where it is no power of two, that takes divisions."""
+    kernels = [attention(heads, key_heads, width, shares)
+               for heads, key_heads in ((6, 2), (5, 1), (14, 2), (12, 1), (8, 1)) for width in (64, 128) for shares in (True, False)]
+    (work / "attention.mlir").write_text("".join(kernels))
+    result = subprocess.run([pathlib.Path(r1c).parent / "r1c-kernels", work / "attention.mlir", "-o", work / "attention.cubin",
+                             "--target=sm_90a"], capture_output=True, text=True, timeout=300)
+    lines = (result.stdout + result.stderr).splitlines()
+    problems = [line for line in lines if ", 0 bytes spilled" not in line]
+    if result.returncode or len(lines) != len(kernels):
+        problems.append(f"exit code {result.returncode}, {len(lines)} lines for {len(kernels)} kernels")
+    return problems, len(kernels)
+
+
 def main():
     r1c, steps, examples, work = sys.argv[1], *map(pathlib.Path, sys.argv[2:5])
     wanted = sys.argv[5:]
@@ -83,11 +109,15 @@ def main():
     # Norms of queries and keys; a vocabulary of hundreds of chunks.
     for name in ("qwen3", "decode1"):
         runs.append((name, examples.parent / "bench" / "gpu" / f"{name}.r1", "bfloat16"))
+    runs.append(("attention", None, "bfloat16"))
     failed = kernels = 0
     for name, step, weights in runs:
         if wanted and name not in wanted:
             continue
-        problems, count = check(r1c, step, work / f"{name}.r1x", weights)
+        if name == "attention":
+            problems, count = check_attention(r1c, work)
+        else:
+            problems, count = check(r1c, step, work / f"{name}.r1x", weights)
         kernels += count
         failed += bool(problems)
         print(f"{'FAILED' if problems else 'ok    '} {name} ({count} kernels, {weights})", flush=True)

@@ -92,7 +92,7 @@
 // CHECK-SAME: blocks_per_sm = 1
 // CHECK-SAME: early = [8, 3, 4, 5, 6]
 // CHECK-SAME: overlap = true
-// CHECK-SAME: shared = 201200
+// CHECK-SAME: shared = 201216
 // CHECK-SAME: threads = 384
 // CHECK-SAME: written = [7]
 // Which rows go together is found before what comes before is waited for; nothing is copied before.
