@@ -183,9 +183,14 @@ void Checker::checkUpdate(const Expr &call, Env &env) {
   if (info.split == rl::Split::sequence)
     parts *= set.maxGroupSize ? set.maxGroupSize : minibatches;
   if (parts < minibatches) {
+    bool isByGroup = info.split == rl::Split::group;
     fail(args.get("minibatches")->loc,
          Twine(minibatches) + " minibatches of " + Twine(parts) + " " +
-             rl::stringifySplit(info.split) + "s");
+             rl::stringifySplit(info.split) + (parts == 1 ? "" : "s") +
+             ": write at most " + Twine(parts) +
+             (isByGroup && parts * set.maxGroupSize >= minibatches
+                  ? ", more groups, or split = sequence"
+                  : ", or more of them"));
     return;
   }
   if (auto open = openReads.find(set.set); open != openReads.end()) {

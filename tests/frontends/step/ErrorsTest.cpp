@@ -374,10 +374,14 @@ TEST(Errors, Updates) {
        "'split' is group or sequence"},
       {"update(actor, losses.likelihood(actor, o), adamw(lr = 1), minibatches "
        "= 5)",
-       "5 minibatches of 4 groups"},
+       "5 minibatches of 4 groups: write at most 4, more groups, or split = "
+       "sequence"},
       {"update(actor, losses.likelihood(actor, o), adamw(lr = 1), minibatches "
        "= 17, split = sequence)",
-       "17 minibatches of 16 sequences"},
+       "17 minibatches of 16 sequences: write at most 16, or more of them"},
+      {"update(actor, losses.likelihood(actor, o), adamw(lr = 1), minibatches "
+       "= 17)",
+       "17 minibatches of 4 groups: write at most 4, or more of them"},
       {"loss l { minimize o.text }\nupdate(actor, l, " + good,
        "a loss is a number, not a text"},
       {"loss l { minimize 1 }\nupdate(actor, l, " + good,
