@@ -79,6 +79,8 @@ inline constexpr llvm::StringLiteral flushedLogisticAttrName =
 /// that nothing else need be seen to.
 inline constexpr llvm::StringLiteral zeroOrNormalAttrName =
     "kern.zero_or_normal";
+/// On a math.exp of f32: its operand is from -110 to 32, or no number.
+inline constexpr llvm::StringLiteral boundedAttrName = "kern.bounded";
 
 /// The shape that the region of a row, map, column_sum or matmul runs over.
 struct IterationSpace {

@@ -249,6 +249,7 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
             this->segment(segment, qStage, halves);
             return {};
           });
+  w.syncWarp(); // all lanes have read what the item is
   release(qEmpty, use);
 }
 

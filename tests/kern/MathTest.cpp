@@ -203,6 +203,27 @@ TYPED_TEST(MathTest, LogOfZeroOrNormal) {
   EXPECT_TRUE(sameBits(got[0], got[2]));
 }
 
+TEST(Math, ExpOfBounded) {
+  std::string plain = text("exp", "f32", "plain"), known = plain;
+  known.replace(known.find("@plain"), 6, "@known");
+  std::string exp = "math.exp %v";
+  known.insert(known.find(exp) + exp.size(), " {kern.bounded}");
+  Kernels kernels(plain + known);
+  std::vector<float> x = {0, -0.0f, NAN, -110, 32, -87.5f, -103.9f, -104.1f};
+  for (double d : randomDoubles(20000, -110, 32))
+    x.push_back(float(d));
+  for (double d : randomDoubles(20000, -1, 1))
+    x.push_back(float(d * d * d));
+  Buffer X = Buffer::of(x);
+  std::vector<std::vector<float>> got;
+  for (const char *name : {"plain", "known"}) {
+    Buffer Y = Buffer::poisoned<float>(x.size());
+    kernels.run(name, {&X, &Y}, x.size());
+    got.push_back(Y.values<float>());
+  }
+  EXPECT_TRUE(sameBits(got[0], got[1]));
+}
+
 TEST(Math, Power) {
   Kernels kernels(R"(
 func.func @pow(%x: tensor<?xf64>, %y: tensor<?xf64>) -> tensor<?xf64> attributes {kern.kernel} {

@@ -56,7 +56,7 @@ struct Sums {
 static Sums sumsOfChunk(Scalars &s, Value u, bool entropy) {
   Value maximum = s.reduce(kern::ReduceKind::max, u);
   Value d = bounded(s, s.sub(u, shiftOf(s, maximum)));
-  Value e = s.exp(d);
+  Value e = s.exp(d, /*isBounded=*/true);
   Value total = s.sum(e);
   return {maximum, total, entropy ? s.sum(s.mul(e, d)) : Value()};
 }
@@ -64,7 +64,7 @@ static Sums sumsOfChunk(Scalars &s, Value u, bool entropy) {
 static Sums sumsOfRow(Scalars &s, Sums chunk) {
   Value maximum = s.reduce(kern::ReduceKind::max, chunk.maximum);
   Value d = bounded(s, s.sub(chunk.maximum, shiftOf(s, maximum)));
-  Value e = s.exp(d);
+  Value e = s.exp(d, /*isBounded=*/true);
   Value total = s.sum(s.mul(chunk.total, e)), weighted;
   if (chunk.weighted) {
     Value shifted = s.add(chunk.weighted, s.mul(d, chunk.total));

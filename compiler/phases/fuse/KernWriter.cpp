@@ -33,7 +33,12 @@ Value Scalars::sub(V x, V y) { return arith::SubFOp::create(b, loc, x, y); }
 Value Scalars::mul(V x, V y) { return arith::MulFOp::create(b, loc, x, y); }
 Value Scalars::div(V x, V y) { return arith::DivFOp::create(b, loc, x, y); }
 Value Scalars::neg(V x) { return arith::NegFOp::create(b, loc, x); }
-Value Scalars::exp(V x) { return math::ExpOp::create(b, loc, x); }
+Value Scalars::exp(V x, bool isBounded) {
+  auto exp = math::ExpOp::create(b, loc, x);
+  if (isBounded)
+    exp->setAttr(kern::boundedAttrName, b.getUnitAttr());
+  return exp;
+}
 Value Scalars::log(V x, bool isZeroOrNormal) {
   auto log = math::LogOp::create(b, loc, x);
   if (isZeroOrNormal)

@@ -28,7 +28,8 @@ public:
   V mul(V x, V y);
   V div(V x, V y);
   V neg(V x);
-  V exp(V x);
+  /// isBounded: x is from -110 to 32, or no number.
+  V exp(V x, bool isBounded = false);
   /// isZeroOrNormal: x is 0, a positive normal number, or infinity.
   V log(V x, bool isZeroOrNormal = false);
   V sqrt(V x);

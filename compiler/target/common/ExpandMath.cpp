@@ -76,7 +76,7 @@ Value expand(OpBuilder &b, Operation *op, MathUnits units) {
   if (isa<arith::MinNumFOp>(op))
     return m.select(m.either(m.lt(x, y), m.isNan(y)), x, y);
   if (isa<math::ExpOp>(op))
-    return m.exp(x);
+    return m.exp(x, !m.isF64() && op->hasAttr(kern::boundedAttrName));
   if (isa<math::LogOp>(op))
     return m.log(x, op->hasAttr(kern::zeroOrNormalAttrName));
   if (isa<math::RsqrtOp>(op))

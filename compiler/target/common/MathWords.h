@@ -165,8 +165,9 @@ struct MathWords {
                    : real(shl(iadd(n, ci(127)), 23));
   }
   /// x * 2^n with one rounding, for subnormal results too: two exact halves,
-  /// or the one instruction that does it. n as a float and as an integer.
-  Value scale(Value x, Value real, Value n) const {
+  /// or the one instruction that does it. n as a float and as an integer;
+  /// isBounded: of f32, from -159 to 47, where one of the two may be 2^-64.
+  Value scale(Value x, Value real, Value n, bool isBounded = false) const {
     if (units == MathUnits::Avx512 &&
         type == VectorType::get(16, b.getF32Type())) {
       auto constant = [&](Type t, int64_t v) -> Value {
@@ -180,6 +181,8 @@ struct MathWords {
                  ValueRange{x, real, x, all, rounding})
           .getResult(0);
     }
+    if (isBounded)
+      return mul(mul(x, power2(iadd(n, ci(64)))), c(0x1p-64));
     Value half = shr(n, 1);
     return mul(mul(x, power2(half)), power2(isub(n, half)));
   }
@@ -210,10 +213,12 @@ struct MathWords {
                fma(n, c(-0.693145751953125), x));
   }
 
-  Value exp(Value x) const {
-    x = isF64() ? clamp(x, -750, 711) : clamp(x, -110, 90);
+  /// isBounded: x is f32, and from -110 to 32 or no number.
+  Value exp(Value x, bool isBounded = false) const {
+    if (!isBounded)
+      x = isF64() ? clamp(x, -750, 711) : clamp(x, -110, 90);
     auto [n, i] = nearest(x, 1.4426950408889634);
-    return scale(horner(reduceLn2(x, n), expSeries(isF64())), n, i);
+    return scale(horner(reduceLn2(x, n), expSeries(isF64())), n, i, isBounded);
   }
 
   Value exp2(Value x) const { // f64
