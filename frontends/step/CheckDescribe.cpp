@@ -167,9 +167,9 @@ Meaning Checker::describeLlama(const BoundArgs &args, const Expr &expr,
       if (!known)
         return Meaning();
       if (*known > largestSize)
-        return fail(arg->value->start,
-                    "'" + field + "' is at most " + Twine(largestSize) +
-                        ", not " + printed(static_cast<double>(*known)));
+        return fail(arg->value->start, "'" + field + "' is at most " +
+                                           Twine(largestSize) + ", not " +
+                                           Twine(*known));
       size[field.str()] = *known;
     }
   auto otherwise = [&](const char *field, int64_t fallback) {

@@ -415,10 +415,13 @@ void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
 }
 
 LogicalResult r1c::kernels::buildAttentionSm90(Kernel &k) {
-  if (auto places = k.source->getAttrOfType<IntegerAttr>(placesAttribute))
-    if (places.getInt() < 0 || places.getInt() > 1 << 16)
+  if (Attribute said = k.source->getAttr(placesAttribute)) {
+    auto places = dyn_cast<IntegerAttr>(said);
+    if (!places || places.getInt() < 0 || places.getInt() > 1 << 16)
       return k.op->emitOpError()
-             << "'" << placesAttribute << "' is from 0 to " << (1 << 16);
+             << "'" << placesAttribute << "' is a whole number from 0 to "
+             << (1 << 16) << ", not " << said;
+  }
   ForwardBuilder(k).build();
   return success();
 }

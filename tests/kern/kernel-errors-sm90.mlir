@@ -45,3 +45,19 @@ func.func @wide(%a: tensor<?x16xbf16>, %b: !kern.packed<16x272xbf16>, %t: tensor
   %0 = kern.matmul %a, %b : tensor<?x16xbf16>, !kern.packed<16x272xbf16> turned(%t : tensor<?x272xf32>) -> (tensor<?x272xbf16>) attributes {heads = 1 : i64}
   return %0 : tensor<?x272xbf16>
 }
+
+// -----
+
+func.func @places_many(%q: tensor<?x128xbf16>, %k: tensor<?x64xbf16>, %v: tensor<?x64xbf16>, %p: tensor<?xi32>, %b: tensor<?xi32>) -> tensor<?x128xbf16> attributes {kern.kernel, kern.attention_places = 70000 : i64} {
+  // expected-error@+1 {{'kern.attention_places' is a whole number from 0 to 65536, not 70000 : i64}}
+  %0 = kern.attention %q, %k, %v at %p from %b {heads = 2, kv_heads = 1, scale = 0.125 : f32} : tensor<?x128xbf16>, tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<?xi32>, tensor<?xi32> -> tensor<?x128xbf16>
+  return %0 : tensor<?x128xbf16>
+}
+
+// -----
+
+func.func @places_word(%q: tensor<?x128xbf16>, %k: tensor<?x64xbf16>, %v: tensor<?x64xbf16>, %p: tensor<?xi32>, %b: tensor<?xi32>) -> tensor<?x128xbf16> attributes {kern.kernel, kern.attention_places = "all"} {
+  // expected-error@+1 {{'kern.attention_places' is a whole number from 0 to 65536, not "all"}}
+  %0 = kern.attention %q, %k, %v at %p from %b {heads = 2, kv_heads = 1, scale = 0.125 : f32} : tensor<?x128xbf16>, tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<?xi32>, tensor<?xi32> -> tensor<?x128xbf16>
+  return %0 : tensor<?x128xbf16>
+}

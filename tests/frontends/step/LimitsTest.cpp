@@ -108,13 +108,13 @@ TEST(Limits, Sizes) {
   expectErrors(
       {{shape("layers = 2, hidden = 1e12, heads = 1, intermediate = 8, context "
               "= 8, "),
-        "8:39: error: 'hidden' is at most 16777216, not 1e+12"},
+        "8:39: error: 'hidden' is at most 16777216, not 1000000000000"},
        {shape("layers = 1e9, hidden = 8, heads = 1, intermediate = 8, context "
               "= 8, "),
-        "'layers' is at most 16777216, not 1e+09"},
+        "'layers' is at most 16777216, not 1000000000"},
        {shape("layers = 2, hidden = 8, heads = 1, intermediate = 8, context = "
               "1e15, "),
-        "'context' is at most 16777216, not 1e+15"},
+        "'context' is at most 16777216, not 1000000000000000"},
        {shape("layers = 2, hidden = 1026, heads = 1, intermediate = 8, context "
               "= 8, "),
         "'head_dim' is at most 512, not 1026: write more heads"},
