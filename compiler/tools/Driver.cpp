@@ -470,6 +470,9 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
                   " is compiled already: leave it out, or give the step file");
     return runtime::runMain(std::move(run));
   }
+  if (fs::path(options.file).extension() == ".mlir")
+    return fail(options.file + " is IR: make it an artifact first, with r1c "
+                               "compile --compile-from=PHASE, and run that");
   run.artifact = (run.out / "step.r1x").string();
   try {
     run.ranks = runtime::openRanks(run.collectiveTimeout);

@@ -311,7 +311,10 @@ Meaning Checker::checkRead(const Stmt &stmt, Env &env) {
     order = *given;
   }
   if (policies.empty())
-    return fail(stmt.loc, "'read' needs a policy, whose tokenizer it uses");
+    return brokenPolicies
+               ? Meaning()
+               : fail(stmt.loc,
+                      "'read' needs a policy, whose tokenizer it uses");
   set->name = stmt.name;
   set->set = uniqueSet(stmt.name);
   set->temperatureKey = temperatureKey(set->temperature, stmt.name);

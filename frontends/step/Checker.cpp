@@ -280,8 +280,10 @@ void Checker::declareParam(const Decl &decl, Env &env) {
 
 void Checker::declarePolicy(const Decl &decl, Env &env) {
   Meaning value = check(*decl.value, env);
-  if (value.isError())
+  if (value.isError()) {
+    brokenPolicies = true;
     return;
+  }
   PolicyInfo info;
   info.loc = decl.loc;
   info.version = nextVersion++;

@@ -245,6 +245,7 @@ private:
 
   std::map<std::string, ParamInfo> params;
   std::map<std::string, PolicyInfo> policies;
+  bool brokenPolicies = false; ///< whether others have errors
   std::map<std::string, DataInfo> datas;
   std::map<std::string, const Decl *> externs;
   std::set<std::string> modified; // policies that some stage changes

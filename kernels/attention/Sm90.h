@@ -93,8 +93,9 @@ public:
 
 /// On a function with kern.attention, where something other than the usual is
 /// to be measured or tested: for how many items of work, each a segment of keys
-/// of one row, there are places; 0: a row's segments are not divided. No bits
-/// depend on it.
+/// of one row, there are places. With fewer than there are items a row's
+/// segments are not divided; with 0 there is no code that would. No bits depend
+/// on it.
 inline constexpr llvm::StringLiteral placesAttribute = "kern.attention_places";
 
 /// Bytes of a row of a panel.

@@ -249,7 +249,6 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
             this->segment(segment, qStage, halves);
             return {};
           });
-  w.syncWarp(); // all lanes have read what the item is
   release(qEmpty, use);
 }
 

@@ -25,7 +25,7 @@ int64_t ForwardBuilder::placesOf(Kernel &k) {
   int64_t columns = cast<RankedTensorType>(op.getQ().getType()).getDimSize(1);
   int64_t each = op.getHeads() / op.getKvHeads();
   int64_t bytes = each * (columns / op.getHeads() + 8) * 4;
-  // With 32 items for each block of the grid none waits long for the others.
+  // Some 30 items for each block of the grid, or fewer that are large.
   return std::min<int64_t>(4096, (8 << 20) / bytes);
 }
 
@@ -238,6 +238,7 @@ Value ForwardBuilder::mergePlaces(Rows &rows, SmallVector<Value> &out,
   });
   w.syncNamed(w.add(group, 1), 128);
   Value isLast = e.equal(word(throughWord), w.add(segments, -1));
+  w.syncWarp(); // all lanes have read what the item is
   // For the next run of the kernel.
   e.when(w.both(isLast, w.is(thread, 0)),
          [&] { e.store(w.c(0), counter, i32); });

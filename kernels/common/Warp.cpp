@@ -92,7 +92,8 @@ static int64_t stepsTogether(const ColumnRange &range, int64_t columns) {
   int64_t steps = range.count / columns;
   if (range.count < 0 || steps < 2)
     return 0;
-  int64_t best = std::min<int64_t>(steps, 8);
+  // All seven of a row, with five inputs, are more than registers hold.
+  int64_t best = steps == 7 ? 6 : std::min<int64_t>(steps, 8);
   for (int64_t n = best; n >= 4; --n)
     if (steps % n == 0)
       return n;

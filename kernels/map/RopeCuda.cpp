@@ -167,6 +167,10 @@ void RopeBuilder::build() {
 }
 
 LogicalResult r1c::kernels::buildRopeCuda(Kernel &k) {
+  // With many heads there are loops over slices in several parts, which take a
+  // few more than 64 registers.
+  if (cast<kern::RopeOp>(k.op).getHeads() >= 32)
+    k.launch->blocksPerSm = 3;
   RopeBuilder(k).build();
   return success();
 }

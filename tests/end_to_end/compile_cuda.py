@@ -109,6 +109,12 @@ def main():
     # Norms of queries and keys; a vocabulary of hundreds of chunks.
     for name in ("qwen3", "decode1"):
         runs.append((name, examples.parent / "bench" / "gpu" / f"{name}.r1", "bfloat16"))
+    # Llama's shape: many heads 128 wide, and a vocabulary whose chunks no loop takes evenly.
+    step = work / "llama.r1"
+    shape = "layers = 1, hidden = 4096, heads = 32, kv_heads = 8, intermediate = 14336, context = 2048, vocabulary = 128256"
+    step.write_text(re.sub(r"llama\(.*?\)\)", f'llama({shape}, tokenizer = "none")', (examples / "arithmetic" / "step.r1").read_text(),
+                           count=1, flags=re.S))
+    runs.append((step.stem, step, "bfloat16"))
     runs.append(("attention", None, "bfloat16"))
     failed = kernels = 0
     for name, step, weights in runs:

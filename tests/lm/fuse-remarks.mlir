@@ -15,6 +15,7 @@ lm.model @plain config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, interm
 // CHECK: [Passed] Logits {{.*}}Function=sample.filtered | {{.*}}reads them several times
 // CHECK: [Passed] JointGradient {{.*}}Function=layer.backward | {{.*}}gradients of gate_proj, up_proj: side by side where they arise
 // CHECK: [Passed] JointGradient {{.*}}gradients of q_proj, k_proj, v_proj: side by side where they are turned back
+// CHECK: [Passed] Epilogue {{.*}}Function=layer.backward | {{.*}}down_proj: the derivative of the gate behind its input's gradient is its epilogue
 // CHECK: [Passed] Logits {{.*}}Function=head.backward | {{.*}}multiplied again
 // CHECK: [Passed] Logits {{.*}}Function=head.backward.stored | {{.*}}read as the forward pass has left them
 

@@ -63,6 +63,18 @@ TEST(Errors, SyntaxComesFirst) {
   EXPECT_EQ(text.find("never used"), std::string::npos) << text;
 }
 
+TEST(Errors, APolicyWithAnErrorIsNotMissedElsewhere) {
+  std::string text =
+      compile("policy p = llama(layers = 2, hidden = 8, heads = 3, kv_heads = "
+              "2, intermediate = 8, context = 8, tokenizer = "
+              "characters(\"ab\"))\ndata d = jsonl(\"d.jsonl\", prompt = "
+              "\"{q}\", completion = \"{a}\")\nstage s(steps = 1) {\n o = "
+              "read(d, groups = 2)\n metric m = rollout.mean(o.length)\n}\n")
+          .diagnostics;
+  EXPECT_NE(text.find("'kv_heads'"), std::string::npos) << text;
+  EXPECT_EQ(text.find("needs a policy"), std::string::npos) << text;
+}
+
 TEST(Errors, UnusedDeclarationsAreWarnings) {
   Compiled compiled = compile(
       inStage("update(actor, losses.likelihood(actor, o), adamw(lr = 1e-6))"));
