@@ -234,10 +234,10 @@ static DictionaryAttr usageAttr(Builder &b, const cuda::Usage &usage) {
   auto number = [&](StringRef name, int64_t value) {
     return b.getNamedAttr(name, b.getI64IntegerAttr(value));
   };
-  return b.getDictionaryAttr({number("registers", usage.registers),
-                              number("spilled", usage.spillBytes),
-                              number("stack", usage.stackBytes),
-                              number("shared", usage.sharedBytes)});
+  return b.getDictionaryAttr(
+      {number("registers", usage.registers),
+       number("spilled", usage.spillBytes), number("stack", usage.stackBytes),
+       number("shared", usage.sharedBytes), number("own", usage.ownBytes)});
 }
 
 /// The kernels as machine code; on a GPU each rt.kernel learns how it is

@@ -52,7 +52,16 @@ void printMemory(const json::Object &manifest) {
                    << " if each buffer had its own";
     llvm::outs() << "\n";
   }
-  llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "all", bytesText(total));
+  // Attention on a GPU: loaded with the kernels, beside the arenas.
+  double own = 0;
+  for (const json::Value &kernel : *manifest.getArray("kernels"))
+    if (const json::Object *usage = kernel.getAsObject()->getObject("usage"))
+      own += usage->getNumber("own").value_or(0);
+  if (own > 0)
+    llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "kernels' own",
+                                  bytesText(own));
+  llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "all",
+                                bytesText(total + own));
 }
 
 /// Where a command comes from, without the folders of the file.

@@ -71,6 +71,9 @@ inline constexpr llvm::StringLiteral kernelAttrName = "kern.kernel";
 /// On a kernel that was built for CUDA: how it is launched
 /// (dialects/rt/README.md).
 inline constexpr llvm::StringLiteral launchAttrName = "kern.launch";
+/// Beside it, where the kernel keeps something in global memory: how many
+/// bytes.
+inline constexpr llvm::StringLiteral ownMemoryAttrName = "kern.own_memory";
 /// On a function made of a kernel for CUDA: 1 / (1 + exp(x)) in f32 is 0 where
 /// the divisor is above 2^126, which spares a branch a column.
 inline constexpr llvm::StringLiteral flushedLogisticAttrName =

@@ -87,7 +87,8 @@ def RT_KernelOp : RT_Declaration<"kernel"> {
     `launch` says how a GPU starts it: the fields are in README.md, lists of
     them plain arrays of integers. `usage` is what the assembler says of it:
     registers of a thread, bytes spilled, bytes of stack, and bytes of shared
-    memory that a block has beside those of `launch`.
+    memory that a block has beside those of `launch`; and the bytes of global
+    memory that the kernel keeps for its own.
 
     Example: `rt.kernel @k as "k"(4 operands) {launch = {threads = 384 : i64,
     shared = 200000 : i64, cluster = 2 : i64} }`

@@ -227,6 +227,7 @@ Value Kernel::dynamicShared() {
 }
 
 Value Kernel::globalMemory(int64_t bytes) {
+  ownMemory += bytes;
   return global(LLVM::LLVMArrayType::get(builder.getI8Type(), bytes), 1, false,
                 LLVM::ZeroAttr::get(builder.getContext()));
 }
@@ -282,6 +283,9 @@ void Kernel::finish() {
   func::ReturnOp::create(builder, e.loc);
   if (launch)
     function->setAttr(kern::launchAttrName, launchAttr());
+  if (ownMemory)
+    function->setAttr(kern::ownMemoryAttrName,
+                      builder.getI64IntegerAttr(ownMemory));
   source.erase();
 }
 

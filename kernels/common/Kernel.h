@@ -123,6 +123,7 @@ private:
                mlir::Attribute value);
 
   int64_t globals = 0;              ///< made so far
+  int64_t ownMemory = 0;            ///< bytes of global memory of its own
   mlir::Operation *waits = nullptr; ///< at the start of a CUDA kernel
   SmallVector<Value> buffers;       ///< tensors in the order of args
   llvm::DenseMap<Value, Value> pointers;

@@ -257,8 +257,12 @@ FailureOr<cuda::Kernels> cuda::buildKernels(ModuleOp module,
     annotateLoops(*copy);
     for (auto function : copy->getOps<LLVM::LLVMFuncOp>())
       if (auto launch =
-              function->getAttrOfType<DictionaryAttr>(kern::launchAttrName))
+              function->getAttrOfType<DictionaryAttr>(kern::launchAttrName)) {
         kernels.launches[function.getName()] = launch;
+        if (auto bytes =
+                function->getAttrOfType<IntegerAttr>(kern::ownMemoryAttrName))
+          kernels.usage[function.getName()].ownBytes = bytes.getInt();
+      }
     part.machine = std::move(*machine);
     part.ir = translateModuleToLLVMIR(*copy, part.context, "kernels");
     if (!part.ir)

@@ -39,9 +39,10 @@ struct TargetOptions {
   std::string dump;
 };
 
-/// What ptxas says of a kernel.
+/// What ptxas says of a kernel, and the global memory that it keeps for itself.
 struct Usage {
-  int64_t registers = 0, spillBytes = 0, stackBytes = 0, sharedBytes = 0;
+  int64_t registers = 0, spillBytes = 0, stackBytes = 0, sharedBytes = 0,
+          ownBytes = 0;
 };
 
 struct Kernels {
