@@ -12,6 +12,7 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -471,9 +472,14 @@ OwningOpRef<ModuleOp> Checker::run(StringRef text, StringRef path) {
     if (decl.kind == Decl::param)
       names.push_back(decl.name);
   for (const auto &[name, value] : options.overrides)
-    if (!llvm::is_contained(names, StringRef(name)))
-      source.error(SMLoc(), "--set " + name + ": there is no such param" +
-                                didYouMean(name, names));
+    if (!llvm::is_contained(names, StringRef(name))) {
+      std::string meant = didYouMean(name, names);
+      if (meant.empty())
+        meant = names.empty() ? "; the file has none"
+                              : "; there are " + llvm::join(names, ", ");
+      source.error(SMLoc(),
+                   "--set " + name + ": there is no such param" + meant);
+    }
   for (const Decl &decl : main->file->decls)
     if (decl.kind == Decl::stage)
       findModified(decl.body);

@@ -31,8 +31,11 @@ SmallVector<Value>
 Sm90Epilogue::forOctets(Line &line, ValueRange carried,
                         function_ref<SmallVector<Value>(ValueRange)> body) {
   Value first = line.column, octets = w.c(kern::chunkColumns / 64);
-  if (width % kern::chunkColumns)
-    octets = e.min(octets, w.ceilDiv(e.sub(w.c(width), first), 64));
+  if (width % kern::chunkColumns) {
+    // From the row's first column on: as often in all threads of a quad.
+    Value chunk = e.sub(first, w.mul(line.quad, 2));
+    octets = e.min(octets, w.ceilDiv(e.sub(w.c(width), chunk), 64));
+  }
   SmallVector<Value> end = e.loop(
       w.c(0), octets, w.c(1), carried, [&](Value octet, ValueRange inner) {
         line.column = e.add(first, w.mul(octet, 64));

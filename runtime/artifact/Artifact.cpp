@@ -142,6 +142,9 @@ Artifact readArtifact(const std::string &path) {
       [&] {
         if (!fs::exists(path))
           throw Error("no such file");
+        if (fs::path(path).extension() == ".r1")
+          throw Error("is a step file: r1c compile makes an artifact of it, "
+                      "r1c run both makes and runs it");
         int code = 0;
         Zip zip(zip_open(path.c_str(), ZIP_RDONLY | ZIP_CHECKCONS, &code));
         if (!zip) {

@@ -462,6 +462,9 @@ TEST(Errors, Overrides) {
                 .diagnostics.find("--set lrr: there is no such param; did you "
                                   "mean 'lr'?"),
             std::string::npos);
+  EXPECT_NE(compile(text, {{"temperature", "1"}})
+                .diagnostics.find("there is no such param; there are lr"),
+            std::string::npos);
   EXPECT_NE(compile(text, {{"lr", "\"a\""}})
                 .diagnostics.find("param 'lr' is a number, not a text"),
             std::string::npos);
