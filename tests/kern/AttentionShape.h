@@ -36,6 +36,40 @@ struct AttentionShape {
   }
 };
 
+/// Operands of a shape, and what is allowed of them. `Shape`: an
+/// AttentionShape.
+template <typename Shape>
+class AttentionFixture : public ::testing::TestWithParam<Shape> {
+protected:
+  Shape s = this->GetParam();
+  bool bf = std::string(s.type) == "bf16";
+  int64_t qc = s.heads * s.width, kc = s.kvHeads * s.width; ///< columns
+  double tolerance = bf ? 1e-2 : 5e-6;
+
+  Buffer of(const std::vector<float> &v) {
+    return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
+  }
+  std::vector<float> random(size_t n) {
+    auto v = randomFloats(n, -2, 2);
+    return bf ? fromBf16(toBf16(v)) : v;
+  }
+  Buffer poisoned(size_t n) {
+    return bf ? Buffer::poisoned<uint16_t>(n) : Buffer::poisoned<float>(n);
+  }
+  std::vector<float> floats(const Buffer &b) {
+    return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>();
+  }
+  /// The same of gradients.
+  bool bfGradients = std::string(s.gradients) == "bf16";
+  Buffer poisonedGradient(size_t n) {
+    return bfGradients ? Buffer::poisoned<uint16_t>(n)
+                       : Buffer::poisoned<float>(n);
+  }
+  std::vector<float> gradient(const Buffer &b) {
+    return bfGradients ? fromBf16(b.values<uint16_t>()) : b.values<float>();
+  }
+};
+
 /// Each with each number of workers.
 inline std::vector<std::pair<const Kernels *, int>>
 runs(const std::vector<const Kernels *> &family, std::vector<int> workers) {

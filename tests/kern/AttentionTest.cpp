@@ -62,37 +62,7 @@ std::string text(Shape s) {
          dq + ", " + dk + ", " + dk + "\n}\n";
 }
 
-class Attention : public ::testing::TestWithParam<Shape> {
-protected:
-  Shape s = GetParam();
-  bool bf = std::string(s.type) == "bf16";
-  size_t bytes = bf ? 2 : 4;
-  int64_t qc = s.heads * s.width, kc = s.kvHeads * s.width;
-  double tolerance = bf ? 1e-2 : 5e-6;
-
-  Buffer of(const std::vector<float> &v) {
-    return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
-  }
-  std::vector<float> random(size_t n) {
-    auto v = randomFloats(n, -2, 2);
-    return bf ? fromBf16(toBf16(v)) : v;
-  }
-  Buffer poisoned(size_t n) {
-    return bf ? Buffer::poisoned<uint16_t>(n) : Buffer::poisoned<float>(n);
-  }
-  std::vector<float> floats(const Buffer &b) {
-    return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>();
-  }
-  /// The same of gradients.
-  bool bfGradients = std::string(s.gradients) == "bf16";
-  Buffer poisonedGradient(size_t n) {
-    return bfGradients ? Buffer::poisoned<uint16_t>(n)
-                       : Buffer::poisoned<float>(n);
-  }
-  std::vector<float> gradient(const Buffer &b) {
-    return bfGradients ? fromBf16(b.values<uint16_t>()) : b.values<float>();
-  }
-};
+using Attention = AttentionFixture<Shape>;
 
 TEST_P(Attention, ForwardAndBackward) {
   Kernels tuned(text(s)), naive(text(s), true),

@@ -40,26 +40,7 @@ std::string kernel(Shape s, const std::string &name, bool lse, bool shares,
          "\n  return " + (lse ? "%0#0, %0#1" : "%0") + " : " + result + "\n}\n";
 }
 
-class LongAttention : public ::testing::TestWithParam<Shape> {
-protected:
-  Shape s = GetParam();
-  bool bf = std::string(s.type) == "bf16";
-  int64_t qc = s.heads * s.width, kc = s.kvHeads * s.width;
-
-  Buffer of(const std::vector<float> &v) {
-    return bf ? Buffer::of(toBf16(v)) : Buffer::of(v);
-  }
-  std::vector<float> random(size_t n) {
-    auto v = randomFloats(n, -2, 2);
-    return bf ? fromBf16(toBf16(v)) : v;
-  }
-  Buffer poisoned(size_t n) {
-    return bf ? Buffer::poisoned<uint16_t>(n) : Buffer::poisoned<float>(n);
-  }
-  std::vector<float> floats(const Buffer &b) {
-    return bf ? fromBf16(b.values<uint16_t>()) : b.values<float>();
-  }
-};
+using LongAttention = AttentionFixture<Shape>;
 
 TEST_P(LongAttention, EachRowAloneAndInTiles) {
   // `few`: places for some of the items below, but not for all.
@@ -111,7 +92,7 @@ TEST_P(LongAttention, EachRowAloneAndInTiles) {
           expected[from + c] +=
               std::exp(score[j] - top) / sum * v[head + j * kc + c];
     }
-  EXPECT_LE(worst(out, expected, 1), bf ? 1e-2 : 5e-6);
+  EXPECT_LE(worst(out, expected, 1), tolerance);
   EXPECT_LE(worst(lse, expectedLse, 1), 5e-6);
 
   // The same rows, each alone: from copies of the keys that are no numbers
