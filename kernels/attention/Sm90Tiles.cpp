@@ -66,8 +66,8 @@ void AttentionTiles::build(Value thread, int64_t threads) {
 void AttentionTiles::countItems(Value thread, int64_t threads) {
   // For `find`: kept beside the counts rather than in registers.
   e.when(w.is(thread, 0), [&] {
-    for (auto [i, v] :
-         llvm::enumerate(ArrayRef<Value>{rows, groups, count, most}))
+    Value kept[] = {rows, groups, count, most};
+    for (auto [i, v] : llvm::enumerate(kept))
       e.store(v, entry(w.c(pieces + 1 + i)), w.i32);
   });
   // A thread a piece: vectors of four rows, all loads before the first use.
@@ -164,8 +164,8 @@ void AttentionTiles::countItems(Value thread, int64_t threads) {
 Value AttentionTiles::total() { return load(w.c(pieces)); }
 
 AttentionTiles::Tile AttentionTiles::find(Value n, Value lane) {
-  for (auto [i, v] :
-       llvm::enumerate(ArrayRef<Value *>{&rows, &groups, &count, &most}))
+  Value *kept[] = {&rows, &groups, &count, &most};
+  for (auto [i, v] : llvm::enumerate(kept))
     *v = load(w.c(pieces + 1 + i));
   Value none = w.c(0x7fffffff);
   // The last piece with no more items before it than n: first among every
