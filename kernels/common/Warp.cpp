@@ -100,18 +100,20 @@ static int64_t stepsTogether(const ColumnRange &range, int64_t columns) {
   return best;
 }
 
-void WarpReductions::run(const ColumnRange &range, Enter enter) {
+void WarpReductions::run(const ColumnRange &range, Enter enter,
+                         ArrayRef<Value> all) {
   llvm::MapVector<int64_t, SmallVector<kern::ReduceOp>> stages;
   for (auto reduce : body.getOps<kern::ReduceOp>())
     stages[region.level(reduce.getValue())].push_back(reduce);
   SmallVector<int64_t> order(llvm::make_first_range(stages));
   llvm::sort(order);
   for (int64_t stage : order)
-    sweep(stages[stage], range, enter);
+    sweep(stages[stage], range, enter, all);
 }
 
 void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
-                           const ColumnRange &range, Enter enter) {
+                           const ColumnRange &range, Enter enter,
+                           ArrayRef<Value> all) {
   // Values of all reductions, first those of lane l, then those of l + 32.
   SmallVector<int64_t> widths;
   Values state[2];
@@ -148,41 +150,52 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
     }
     return next;
   };
-  // Both parts while both have a column, then what is left of the first.
-  Value length = lengthOf(e, range);
-  Value both = e.max(e.add(length, -warpLanes), lane);
   Values carried = state[0];
   carried.append(state[1]);
   size_t values = state[0].size();
-  auto pair = [&](Value column, ValueRange c) {
+  auto pair = [&](Value column, Value second, ValueRange c) {
     Values next = step(c.take_front(values), column);
-    next.append(step(c.drop_front(values), e.add(column, warpLanes)));
+    next.append(step(c.drop_front(values), second));
     return next;
   };
-  // A static row in runs of several steps, whose loads are all on their way
-  // before the first combination waits for one.
-  Value from = lane;
-  if (int64_t run = 2 * warpLanes * stepsTogether(range, 2 * warpLanes)) {
-    int64_t whole = range.count / run * run;
-    carried = e.loop(lane, e.i64(whole), e.i64(run), carried,
-                     [&](Value column, ValueRange c) {
-                       Values next(c);
-                       for (int64_t i = 0; i < run; i += 2 * warpLanes)
-                         next = pair(e.add(column, i), next);
-                       return next;
-                     });
-    from = e.add(lane, whole);
-    both = e.max(both, from);
-  }
-  carried = e.loop(from, both, e.i64(2 * warpLanes), carried, pair);
-  Value steps =
-      e.div(e.add(e.sub(both, from), 2 * warpLanes - 1), e.i64(2 * warpLanes));
-  Value last = e.add(from, e.mul(steps, 2 * warpLanes));
-  ValueRange first = ValueRange(carried).take_front(values);
-  Values low = e.choose(
-      e.less(last, length), first.getTypes(), [&] { return step(first, last); },
-      [&] { return Values(first); });
-  ValueRange a = low, b = ValueRange(carried).drop_front(values);
+  auto inLoops = [&] {
+    auto pairAt = [&](Value column, ValueRange c) {
+      return pair(column, e.add(column, warpLanes), c);
+    };
+    // Both parts while both have a column, then what is left of the first.
+    Value length = lengthOf(e, range);
+    Value both = e.max(e.add(length, -warpLanes), lane);
+    // A static row in runs of several steps, whose loads are all on their way
+    // before the first combination waits for one.
+    Value from = lane;
+    if (int64_t run = 2 * warpLanes * stepsTogether(range, 2 * warpLanes)) {
+      int64_t whole = range.count / run * run;
+      carried = e.loop(lane, e.i64(whole), e.i64(run), carried,
+                       [&](Value column, ValueRange c) {
+                         Values next(c);
+                         for (int64_t i = 0; i < run; i += 2 * warpLanes)
+                           next = pairAt(e.add(column, i), next);
+                         return next;
+                       });
+      from = e.add(lane, whole);
+      both = e.max(both, from);
+    }
+    carried = e.loop(from, both, e.i64(2 * warpLanes), carried, pairAt);
+    Value steps = e.div(e.add(e.sub(both, from), 2 * warpLanes - 1),
+                        e.i64(2 * warpLanes));
+    Value last = e.add(from, e.mul(steps, 2 * warpLanes));
+    ValueRange first = ValueRange(carried).take_front(values);
+    Values low = e.choose(
+        e.less(last, length), first.getTypes(),
+        [&] { return step(first, last); }, [&] { return Values(first); });
+    llvm::copy(low, carried.begin());
+  };
+  if (all.empty())
+    inLoops();
+  for (size_t i = 0; i < all.size(); i += 2)
+    carried = pair(all[i], all[i + 1], carried);
+  ValueRange a = ValueRange(carried).take_front(values),
+             b = ValueRange(carried).drop_front(values);
   for (auto [reduction, width] : llvm::zip(reductions, widths)) {
     kern::ReduceOp reduce = reduction;
     Values v =

@@ -38,12 +38,14 @@ public:
   WarpReductions(Emit &e, RegionEmitter &region, mlir::Block &body, Value lane)
       : e(e), region(region), body(body), lane(lane) {}
   /// Emits all sweeps and gives the results to the region, in every lane.
-  void run(const ColumnRange &range, Enter enter);
+  /// `all`: the lane's columns, 32 apart, to walk them without a loop.
+  void run(const ColumnRange &range, Enter enter,
+           mlir::ArrayRef<Value> all = {});
 
 private:
   using Values = SmallVector<Value>;
   void sweep(mlir::ArrayRef<kern::ReduceOp> reductions,
-             const ColumnRange &range, Enter enter);
+             const ColumnRange &range, Enter enter, mlir::ArrayRef<Value> all);
 
   Emit &e;
   RegionEmitter &region;

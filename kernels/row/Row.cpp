@@ -14,6 +14,10 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+static bool isElement(Attribute access) {
+  return cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::element;
+}
+
 namespace {
 
 class RowBuilder {
@@ -43,7 +47,18 @@ private:
   void enter(const ColumnRange &range, Value column, Value mask) {
     at.column = range.first ? e.add(range.first, column) : column;
     at.mask = mask;
+    for (auto [argument, value] : held.lookup(column))
+      region.give(argument, value);
   }
+
+  // A short row is loaded once, by all lanes at the same time, and stays in
+  // registers: where there are few rows nothing hides what a load takes. What
+  // all rows have in common is there before the first one.
+  bool isHeld();
+  void hold(kern::AccessKind kind);
+  /// This lane's columns, if they are held.
+  SmallVector<Value> ofLane;
+  llvm::DenseMap<Value, SmallVector<std::pair<BlockArgument, Value>>> held;
 
   Kernel &k;
   Emit &e;
@@ -59,7 +74,48 @@ private:
 void RowBuilder::build() {
   if (op.isChunked())
     return buildChunks();
+  if (isHeld()) {
+    SmallVector<Value> common;
+    for (auto [input, access] : llvm::zip(op.getInputs(), op.getAccess()))
+      if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::column)
+        common.push_back(input);
+    k.waitLater(common);
+    for (int64_t i = 0; i < columns; i += warpLanes)
+      ofLane.push_back(e.add(warp->lane, i));
+    at.startRow(e.i64(0));
+    hold(kern::AccessKind::column);
+    k.wait();
+  }
   forShare(k.size, [&](Value row) { buildRow(row); });
+}
+
+bool RowBuilder::isHeld() {
+  // As many registers as blocksPerSm leaves, with some for the region.
+  constexpr int64_t most = 64;
+  if (!warp || op.getOffsets() || !op.getIndices().empty() ||
+      columns % (2 * warpLanes))
+    return false;
+  int64_t each = columns / warpLanes, words = 0;
+  for (auto [argument, access] :
+       llvm::zip(op.getBody().front().getArguments(), op.getAccess())) {
+    auto kind = cast<kern::AccessAttr>(access).getKind();
+    if (!argument.use_empty() &&
+        (kind == kern::AccessKind::element || kind == kern::AccessKind::column))
+      words += each;
+  }
+  return words <= most;
+}
+
+void RowBuilder::hold(kern::AccessKind kind) {
+  for (Value column : ofLane) {
+    region.startGroup();
+    enter({columns, {}, {}}, column, {});
+    for (auto [argument, access] :
+         llvm::zip(op.getBody().front().getArguments(), op.getAccess()))
+      if (!argument.use_empty() &&
+          cast<kern::AccessAttr>(access).getKind() == kind)
+        held[column].push_back({argument, region.group(argument)});
+  }
 }
 
 void RowBuilder::forShare(Value count, function_ref<void(Value)> body) {
@@ -97,6 +153,7 @@ void RowBuilder::buildRow(Value row) {
   } else {
     at.startRow(row);
   }
+  hold(kern::AccessKind::element);
   run(range);
   storeUniform(kern::AccessKind::row, row);
   storeElements(range);
@@ -106,7 +163,7 @@ void RowBuilder::run(const ColumnRange &range) {
   auto put = [&](Value column, Value mask) { enter(range, column, mask); };
   Block &body = op.getBody().front();
   if (warp)
-    WarpReductions(e, region, body, warp->lane).run(range, put);
+    WarpReductions(e, region, body, warp->lane).run(range, put, ofLane);
   else
     Reductions(e, region, body, lanes).run(range, put);
 }
@@ -161,7 +218,9 @@ void RowBuilder::storeElements(const ColumnRange &range) {
                  cast<kern::AccessAttr>(op.getResultAccess()[i]));
     }
   };
-  if (warp)
+  if (!ofLane.empty())
+    groups(ofLane, {});
+  else if (warp)
     forLanes(e, range, warp->lane,
              [&](ValueRange columns) { groups(columns, {}); });
   else
@@ -176,10 +235,6 @@ LogicalResult r1c::kernels::buildRowCpu(Kernel &k) {
 
 LogicalResult r1c::kernels::buildRowCuda(Kernel &k) {
   // For 80 registers, a row's loads at once; more inputs take more.
-  auto isElement = [](Attribute access) {
-    return cast<kern::AccessAttr>(access).getKind() ==
-           kern::AccessKind::element;
-  };
   auto op = cast<kern::RowOp>(k.op);
   int64_t inputs = llvm::count_if(op.getAccess(), isElement);
   k.launch->blocksPerSm = inputs > 3 ? 2 : 3;
