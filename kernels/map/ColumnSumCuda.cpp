@@ -5,16 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 // The order of the additions is a chain of rows / 8 for each accumulator of a
-// column: four cycles each, far less than memory takes. So all threads of a
-// block load and compute values of a few columns, put them into shared memory,
-// and a thread a chain adds them up from there. Blocks have so few columns that
-// there are as many as multiprocessors; of f32 a sector of memory (32 bytes) is
-// then read whole. Each thread loads a value's operands anew as soon as it has
-// used them, so that as much as the registers hold is always on its way.
+// column: four cycles each, far less than memory takes. An item of work is one
+// accumulator of 32 columns, 128 bytes of f32: every eighth row. All threads of
+// a block load and compute its values and put them into shared memory, and a
+// thread a column adds them up from there. Each thread loads a value's operands
+// anew as soon as it has used them, so that as much as the registers hold is
+// always on its way. Who is through with the last accumulator of a column adds
+// up all of them.
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Kernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -24,6 +26,8 @@ using kern::AccessKind;
 
 /// Rows are dealt to this many accumulators: part of the op's meaning.
 static constexpr int64_t accumulators = 8;
+/// Columns of an item.
+static constexpr int64_t width = 32;
 
 namespace {
 
@@ -40,8 +44,10 @@ private:
   /// A thread's rows of the stage that begins at `first`.
   SmallVector<Value> rowsOf(Value first);
   Value sumStage(Value side, Value rows, Value sum);
-  void sumColumns(Value tile);
-  void combine(Value firstColumn);
+  void sumItem(Value item);
+  void combine(Value tile);
+  /// Of the accumulators of a tile of columns.
+  Value partial(Value tile, Value accumulator, Value column);
   /// Of the block's values: those of a row stand together.
   Value place(Value side, Value row, Value column) {
     Value index = e.add(e.mul(row, width), column);
@@ -58,7 +64,6 @@ private:
   Value yielded;
   Type element;
   int64_t columns;
-  int64_t width;       ///< columns of a block
   int64_t lanes;       ///< columns of a thread
   int64_t together;    ///< rows of a thread in a stage
   int64_t rowsApart;   ///< of a thread
@@ -67,17 +72,13 @@ private:
   Binding at;
   SmallVector<BlockArgument> byRow; ///< what is loaded for each row
   Value values;                     ///< of two stages, in shared memory
-  Value sums;                       ///< of a tile
+  Value partials, counters;         ///< in global memory
+  Value through;                    ///< in shared memory
+  Value accumulator, count;         ///< of the item: which one, and its rows
   Value threadRow, threadColumn;    ///< within a stage
 };
 
 } // namespace
-
-/// Wide tensors have tiles enough with 128 bytes of a row each.
-static int64_t tileWidth(int64_t columns) {
-  constexpr int64_t multiprocessors = 132, narrow = 8, wide = 32;
-  return columns > 2 * narrow * multiprocessors ? wide : narrow;
-}
 
 static int64_t laneCount(int64_t columns) {
   return columns % 4 == 0 ? 4 : columns % 2 == 0 ? 2 : 1;
@@ -88,12 +89,11 @@ ColumnSumBuilder::ColumnSumBuilder(Kernel &k)
       body(op.getBody().front()),
       yielded(cast<kern::YieldOp>(body.getTerminator()).getValues()[0]),
       element(kern::elementTypeOf(op.getResult())), columns(op.getColumns()),
-      width(tileWidth(columns)), lanes(laneCount(columns)),
-      region(e, body, lanes), at(k, region, op.getInputs(), op.getIndices(),
-                                 op.getAccess(), lanes, columns, false) {
+      lanes(laneCount(columns)), region(e, body, lanes),
+      at(k, region, op.getInputs(), op.getIndices(), op.getAccess(), lanes,
+         columns, false) {
   e.aligned = true;
-  // Two blocks a multiprocessor: where there are somewhat more tiles than
-  // multiprocessors, none waits for another. That leaves 64 registers.
+  // Two blocks a multiprocessor, which leaves 64 registers.
   k.launch->threads = 512;
   k.launch->blocksPerSm = 2;
   int64_t bytes = 0;
@@ -119,9 +119,11 @@ ColumnSumBuilder::ColumnSumBuilder(Kernel &k)
 SmallVector<Value> ColumnSumBuilder::rowsOf(Value first) {
   SmallVector<Value> rows;
   Value last = e.add(k.size, -1);
-  for (int64_t i = 0; i < together; ++i)
+  for (int64_t i = 0; i < together; ++i) {
     // Beyond the last row the last one is loaded, and not added.
-    rows.push_back(e.min(e.add(first, e.add(threadRow, i * rowsApart)), last));
+    Value own = e.add(first, e.add(threadRow, i * rowsApart));
+    rows.push_back(e.min(e.add(e.mul(own, accumulators), accumulator), last));
+  }
   return rows;
 }
 
@@ -146,36 +148,42 @@ Value ColumnSumBuilder::fetchedValue(ValueRange fetched) {
   return region.group(yielded);
 }
 
-/// This thread's accumulator takes in its rows of a stage.
+/// This thread's column takes in the rows of a stage.
 Value ColumnSumBuilder::sumStage(Value side, Value rows, Value sum) {
-  Value mine = e.div(k.thread, width), column = e.rem(k.thread, width);
   auto load = [&](Value row) {
-    return e.load(place(side, row, column), element);
+    return e.load(place(side, row, k.thread), element);
   };
-  constexpr int64_t ahead = 16, stride = ahead * accumulators;
-  Value last = e.max(e.add(rows, accumulators - stride), mine);
-  sum = e.loop(mine, last, e.i64(stride), sum,
+  constexpr int64_t ahead = 16;
+  Value whole = e.mul(e.div(rows, ahead), ahead);
+  sum = e.loop(e.i64(0), whole, e.i64(ahead), sum,
                [&](Value row, ValueRange carried) {
                  SmallVector<Value> loaded;
                  for (int64_t i = 0; i < ahead; ++i)
-                   loaded.push_back(load(e.add(row, i * accumulators)));
+                   loaded.push_back(load(e.add(row, i)));
                  Value sum = carried[0];
                  for (Value v : loaded)
                    sum = plus(sum, v);
                  return SmallVector<Value>{sum};
                })[0];
-  Value steps = e.div(e.add(e.sub(last, mine), stride - 1), stride);
-  return e.loop(e.add(mine, e.mul(steps, stride)), rows, e.i64(accumulators),
-                sum, [&](Value row, ValueRange carried) {
-                  return SmallVector<Value>{plus(carried[0], load(row))};
-                })[0];
+  return e.loop(whole, rows, e.i64(1), sum, [&](Value row, ValueRange carried) {
+    return SmallVector<Value>{plus(carried[0], load(row))};
+  })[0];
 }
 
-void ColumnSumBuilder::sumColumns(Value tile) {
+Value ColumnSumBuilder::partial(Value tile, Value accumulator, Value column) {
+  Value line = e.add(e.mul(tile, accumulators), accumulator);
+  return e.at(partials, e.add(e.mul(line, width), column), element);
+}
+
+void ColumnSumBuilder::sumItem(Value item) {
+  Value tile = e.div(item, accumulators);
+  accumulator = e.rem(item, accumulators);
+  count =
+      e.div(e.add(e.sub(k.size, accumulator), accumulators - 1), accumulators);
   Value firstColumn = e.mul(tile, width);
   // Threads beyond the last column compute those before it, unheard.
   at.column = e.min(e.add(firstColumn, threadColumn), e.i64(columns - lanes));
-  Value isAdder = e.less(k.thread, e.i64(accumulators * width));
+  Value isAdder = e.less(k.thread, e.i64(width));
   auto fetchStage = [&](Value first) {
     SmallVector<Value> loaded;
     for (Value row : rowsOf(first))
@@ -202,7 +210,7 @@ void ColumnSumBuilder::sumColumns(Value tile) {
   carried.push_back(e.i64(0)); // where the stage's values stand
   carried.push_back(e.splat(element, 0.0));
   carried = e.loop(
-      e.i64(0), k.size, e.i64(rowsOfStage), carried,
+      e.i64(0), count, e.i64(rowsOfStage), carried,
       [&](Value first, ValueRange old) {
         Value side = old[old.size() - 2], sum = old.back();
         SmallVector<Value> next;
@@ -219,34 +227,54 @@ void ColumnSumBuilder::sumColumns(Value tile) {
           llvm::append_range(next, fetch(nextRows[i]));
         }
         k.barrier();
-        Value count = e.min(e.sub(k.size, first), e.i64(rowsOfStage));
+        Value here = e.min(e.sub(count, first), e.i64(rowsOfStage));
         // The others fill the other side meanwhile, and wait before they would
         // write over this one.
         next.push_back(e.sub(e.i64(sideElements), side));
         next.push_back(e.choose(
             isAdder, sum.getType(),
-            [&] { return SmallVector<Value>{sumStage(side, count, sum)}; },
+            [&] { return SmallVector<Value>{sumStage(side, here, sum)}; },
             [&] { return SmallVector<Value>{sum}; })[0]);
         return next;
       });
   Value sum = carried.back();
   e.when(isAdder,
-         [&] { e.store(sum, e.at(sums, k.thread, element), element); });
+         [&] { e.store(sum, partial(tile, accumulator, k.thread), element); });
   k.barrier();
-  combine(firstColumn);
+  combine(tile);
   k.barrier();
 }
 
-void ColumnSumBuilder::combine(Value firstColumn) {
-  Value column = e.add(firstColumn, k.thread);
+/// By the block that finds all other accumulators of the tile there.
+void ColumnSumBuilder::combine(Value tile) {
+  Type i32 = e.b.getI32Type();
+  Value counter = e.at(counters, tile, i32);
+  auto fence = [&] {
+    LLVM::FenceOp::create(e.b, e.loc, LLVM::AtomicOrdering::acq_rel, "device");
+  };
+  // What all threads have written is released with the count, and what other
+  // blocks have is acquired behind it.
+  e.when(e.equal(k.thread, e.i64(0)), [&] {
+    fence();
+    Value before = LLVM::AtomicRMWOp::create(
+        e.b, e.loc, LLVM::AtomicBinOp::add, counter, e.i32(1),
+        LLVM::AtomicOrdering::monotonic, "device");
+    fence();
+    e.store(before, through, i32);
+  });
+  k.barrier();
+  Value isLast = e.equal(e.load(through, i32), e.i32(accumulators - 1));
+  // For the next run of the kernel.
+  e.when(arith::AndIOp::create(e.b, e.loc, isLast, e.equal(k.thread, e.i64(0))),
+         [&] { e.store(e.i32(0), counter, i32); });
+  Value column = e.add(e.mul(tile, width), k.thread);
   Value writes =
       arith::AndIOp::create(e.b, e.loc, e.less(k.thread, e.i64(width)),
                             e.less(column, e.i64(columns)));
-  e.when(writes, [&] {
+  e.when(arith::AndIOp::create(e.b, e.loc, isLast, writes), [&] {
     SmallVector<Value> all;
     for (int64_t i = 0; i < accumulators; ++i)
-      all.push_back(
-          e.load(e.at(sums, e.add(k.thread, i * width), element), element));
+      all.push_back(e.load(partial(tile, e.i64(i), k.thread), element));
     for (int64_t half = accumulators / 2; half >= 1; half /= 2)
       for (int64_t i = 0; i < half; ++i)
         all[i] = plus(all[i], all[i + half]);
@@ -262,12 +290,15 @@ void ColumnSumBuilder::build() {
   int64_t bytes = 2 * rowsOfStage * width * bytesOf(element);
   k.launch->shared = bytes;
   values = k.dynamicShared();
-  sums = k.shared(accumulators * width * bytesOf(element));
+  through = k.shared(4);
+  int64_t tiles = llvm::divideCeil(columns, width);
+  partials = k.globalMemory(tiles * accumulators * width * bytesOf(element));
+  counters = k.globalMemory(tiles * 4);
   int64_t threadsOfRow = width / lanes;
   threadRow = e.div(k.thread, threadsOfRow);
   threadColumn = e.mul(e.rem(k.thread, threadsOfRow), lanes);
-  e.loop(k.block, e.i64(llvm::divideCeil(columns, width)), k.blocks,
-         [&](Value tile) { sumColumns(tile); });
+  e.loop(k.block, e.i64(tiles * accumulators), k.blocks,
+         [&](Value item) { sumItem(item); });
 }
 
 LogicalResult r1c::kernels::buildColumnSumCuda(Kernel &k) {
