@@ -119,7 +119,11 @@ public:
 private:
   struct Set {
     std::map<std::string, Operand> buffers;
-    std::vector<std::unique_ptr<Launch>> launches;
+    struct Step {
+      std::unique_ptr<Launch> launch;
+      int64_t rows;
+    };
+    std::vector<Step> steps;
   };
 
   void time(const Json &spec, Json &result) {
@@ -139,9 +143,11 @@ private:
     auto all = [&](int64_t rounds) {
       return [&, rounds] {
         for (int64_t i = 0; i < rounds; ++i)
-          for (const auto &launch :
-               sets[static_cast<size_t>(i % count)].launches)
-            device->dispatch(*launch);
+          for (const Set::Step &step :
+               sets[static_cast<size_t>(i % count)].steps) {
+            device->expectRows(step.rows);
+            device->dispatch(*step.launch);
+          }
       };
     };
     // Once as it is, for errors and an estimate; then as one recording, in
@@ -212,8 +218,8 @@ private:
       char *where = take(8);
       device->upload(where, &rows, 8);
       operands.push_back({where, 8});
-      set.launches.push_back(
-          executable->bind(manifest.kernels[kernel->second], operands));
+      set.steps.push_back(
+          {executable->bind(manifest.kernels[kernel->second], operands), rows});
     }
     return set;
   }

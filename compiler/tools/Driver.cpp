@@ -29,6 +29,7 @@
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
 #include "runtime/support/Files.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -240,6 +241,41 @@ static DictionaryAttr usageAttr(Builder &b, const cuda::Usage &usage) {
        number("shared", usage.sharedBytes), number("own", usage.ownBytes)});
 }
 
+/// What the assembler says of a kernel; a warning where it spills.
+static DictionaryAttr usageOf(Builder &b, const cuda::Kernels &kernels,
+                              StringRef symbol) {
+  cuda::Usage usage = kernels.usage.lookup(symbol);
+  if (usage.spillBytes)
+    llvm::errs() << "warning: kernel " << symbol << " spills "
+                 << usage.spillBytes
+                 << " bytes of registers to memory, and will be slow\n";
+  return usageAttr(b, usage);
+}
+
+/// How `symbol` is launched, as the runtime has to know it.
+static DictionaryAttr launchAttr(const cuda::Kernels &kernels, StringRef symbol,
+                                 DictionaryAttr built) {
+  NamedAttrList launch(built);
+  Builder b(built.getContext());
+  llvm::StringSet<> told;
+  launch.erase("parameters");      // follows from the operands and maps
+  launch.erase("resident_blocks"); // told to ptxas
+  if (auto others = built.getAs<ArrayAttr>("few_rows")) {
+    SmallVector<Attribute> all;
+    for (auto few : others.getAsRange<DictionaryAttr>()) {
+      NamedAttrList other(few);
+      StringRef its = few.getAs<StringAttr>("symbol");
+      other.set("launch", launchAttr(kernels, its,
+                                     few.getAs<DictionaryAttr>("launch")));
+      if (its != symbol && told.insert(its).second)
+        other.set("usage", usageOf(b, kernels, its));
+      all.push_back(other.getDictionary(built.getContext()));
+    }
+    launch.set("few_rows", ArrayAttr::get(built.getContext(), all));
+  }
+  return launch.getDictionary(built.getContext());
+}
+
 /// The kernels as machine code; on a GPU each rt.kernel learns how it is
 /// launched, and what it takes.
 static FailureOr<std::vector<char>> buildImage(ModuleOp module,
@@ -256,15 +292,10 @@ static FailureOr<std::vector<char>> buildImage(ModuleOp module,
     return failure();
   Builder b(module.getContext());
   for (auto kernel : module.getOps<rt::KernelOp>()) {
-    NamedAttrList launch(built->launches.lookup(kernel.getSymbol()));
-    launch.erase("parameters"); // follows from the operands and maps
-    kernel.setLaunchAttr(launch.getDictionary(module.getContext()));
-    cuda::Usage usage = built->usage.lookup(kernel.getSymbol());
-    kernel.setUsageAttr(usageAttr(b, usage));
-    if (usage.spillBytes)
-      llvm::errs() << "warning: kernel " << kernel.getSymbol() << " spills "
-                   << usage.spillBytes
-                   << " bytes of registers to memory, and will be slow\n";
+    StringRef symbol = kernel.getSymbol();
+    if (DictionaryAttr launch = built->launches.lookup(symbol))
+      kernel.setLaunchAttr(launchAttr(*built, symbol, launch));
+    kernel.setUsageAttr(usageOf(b, *built, symbol));
   }
   // ptxas warns where it could not do what a kernel asks for.
   for (const std::string &warning : built->warnings)

@@ -31,6 +31,16 @@ std::string bytesText(double bytes) {
   return "";
 }
 
+/// What a kernel's launches of few rows take instead of it (`few_rows`).
+std::vector<const json::Object *> othersOf(const json::Object &kernel) {
+  std::vector<const json::Object *> others;
+  if (const json::Object *launch = kernel.getObject("launch"))
+    if (const json::Array *list = launch->getArray("few_rows"))
+      for (const json::Value &value : *list)
+        others.push_back(value.getAsObject());
+  return others;
+}
+
 void printMemory(const json::Object &manifest) {
   double total = 0;
   std::map<std::string, double> apart;
@@ -54,9 +64,16 @@ void printMemory(const json::Object &manifest) {
   }
   // Attention on a GPU: loaded with the kernels, beside the arenas.
   double own = 0;
-  for (const json::Value &kernel : *manifest.getArray("kernels"))
-    if (const json::Object *usage = kernel.getAsObject()->getObject("usage"))
+  auto add = [&](const json::Object &kernel) {
+    if (const json::Object *usage = kernel.getObject("usage"))
       own += usage->getNumber("own").value_or(0);
+  };
+  for (const json::Value &value : *manifest.getArray("kernels")) {
+    const json::Object &kernel = *value.getAsObject();
+    add(kernel);
+    for (const json::Object *other : othersOf(kernel))
+      add(*other);
+  }
   if (own > 0)
     llvm::outs() << llvm::formatv("  {0,-28} {1,12}\n", "kernels' own",
                                   bytesText(own));
@@ -159,15 +176,24 @@ void Listing::printKernels() const {
     if (double flops = number(kernel.object, "flops_per_row"))
       line += llvm::formatv("  {0:f3} Mflop a row, {1} once", flops / 1e6,
                             bytesText(number(kernel.object, "bytes")));
-    const json::Object *usage = kernel.object->getObject("usage");
-    if (const json::Object *launch = kernel.object->getObject("launch"))
-      line += llvm::formatv(
-          "  {0:f0} threads, {1} shared", number(launch, "threads"),
-          bytesText(number(launch, "shared") + number(usage, "shared")));
-    if (usage)
-      line += llvm::formatv(", {0:f0} registers{1}", number(usage, "registers"),
-                            number(usage, "spilled") ? ", spills" : "");
-    llvm::outs() << line << "\n";
+    auto shape = [&](const json::Object &of) {
+      const json::Object *usage = of.getObject("usage");
+      std::string text;
+      if (const json::Object *launch = of.getObject("launch"))
+        text += llvm::formatv(
+            "  {0:f0} threads, {1} shared", number(launch, "threads"),
+            bytesText(number(launch, "shared") + number(usage, "shared")));
+      if (usage)
+        text += llvm::formatv(", {0:f0} registers{1}",
+                              number(usage, "registers"),
+                              number(usage, "spilled") ? ", spills" : "");
+      return text;
+    };
+    llvm::outs() << line << shape(*kernel.object) << "\n";
+    for (const json::Object *other : othersOf(*kernel.object))
+      if (other->getObject("usage"))
+        llvm::outs() << llvm::formatv("    {0,-34}     ", "for few rows")
+                     << shape(*other) << "\n";
   }
 }
 

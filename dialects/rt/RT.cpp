@@ -102,6 +102,10 @@ public:
   LaunchFields(Operation *op, DictionaryAttr fields, std::string where,
                ArrayRef<StringRef> known)
       : op(op), fields(fields), where(std::move(where)) {
+    if (!fields) {
+      fail("is no dictionary");
+      return;
+    }
     for (NamedAttribute field : fields)
       if (!llvm::is_contained(known, field.getName().strref()))
         fail("has no field '") << field.getName().strref() << "'";
@@ -194,16 +198,15 @@ LogicalResult verifyTensorMap(KernelOp op, DictionaryAttr dictionary,
   return success();
 }
 
-} // namespace
-
-LogicalResult KernelOp::verify() {
-  DictionaryAttr dictionary = getLaunchAttr();
-  if (!dictionary)
-    return success();
-  LaunchFields launch(*this, dictionary, "launch",
-                      {"threads", "shared", "blocks_per_sm", "blocks",
-                       "cluster", "overlap", "early", "written",
-                       "tensor_maps"});
+/// `where`: "launch", or the one in it for few rows, which has none itself.
+LogicalResult verifyLaunch(KernelOp op, DictionaryAttr dictionary,
+                           std::string where) {
+  SmallVector<StringRef> known{"threads", "shared",  "blocks_per_sm",
+                               "blocks",  "cluster", "overlap",
+                               "early",   "written", "tensor_maps"};
+  if (where == "launch")
+    known.push_back("few_rows");
+  LaunchFields launch(op, dictionary, where, known);
   if (launch.failed())
     return failure();
   if (!launch.get("threads"))
@@ -224,16 +227,39 @@ LogicalResult KernelOp::verify() {
     auto isOperand = [&](Attribute number) {
       auto integer = dyn_cast<IntegerAttr>(number);
       return integer && integer.getInt() >= 0 &&
-             integer.getInt() < int64_t(getOperands());
+             integer.getInt() < int64_t(op.getOperands());
     };
     if (list && (!numbers || !llvm::all_of(numbers, isOperand)))
       return launch.fail("needs '")
              << name << "' to be an array of numbers of operands, from 0 to "
-             << int64_t(getOperands()) - 1;
+             << int64_t(op.getOperands()) - 1;
   }
   if (blocks % cluster)
     return launch.fail("has ")
            << blocks << " blocks, no whole number of clusters of " << cluster;
+  Attribute others = launch.get("few_rows");
+  auto list = dyn_cast_if_present<ArrayAttr>(others);
+  if (others && !list)
+    return launch.fail("needs 'few_rows' to be an array of dictionaries");
+  int64_t before = 0;
+  for (auto [i, attribute] :
+       llvm::enumerate(list ? list.getValue() : ArrayRef<Attribute>())) {
+    std::string here = (where + ".few_rows[" + Twine(i) + "]").str();
+    LaunchFields few(op, dyn_cast<DictionaryAttr>(attribute), here,
+                     {"rows", "symbol", "launch", "usage"});
+    if (few.failed())
+      return failure();
+    before = few.integer("rows", 0, before + 1, INT32_MAX);
+    if (few.failed())
+      return failure();
+    if (!isa_and_present<StringAttr>(few.get("symbol")))
+      return few.fail("needs 'symbol', a kernel's");
+    auto other = dyn_cast_or_null<DictionaryAttr>(few.get("launch"));
+    if (!other)
+      return few.fail("needs 'launch', a dictionary");
+    if (failed(verifyLaunch(op, other, here + ".launch")))
+      return failure();
+  }
   Attribute maps = launch.get("tensor_maps");
   if (!maps)
     return success();
@@ -241,7 +267,14 @@ LogicalResult KernelOp::verify() {
   if (!array || !llvm::all_of(array, llvm::IsaPred<DictionaryAttr>))
     return launch.fail("needs 'tensor_maps' to be an array of dictionaries");
   for (auto [i, map] : llvm::enumerate(array))
-    if (failed(verifyTensorMap(*this, cast<DictionaryAttr>(map), i)))
+    if (failed(verifyTensorMap(op, cast<DictionaryAttr>(map), i)))
       return failure();
   return success();
+}
+
+} // namespace
+
+LogicalResult KernelOp::verify() {
+  DictionaryAttr launch = getLaunchAttr();
+  return launch ? verifyLaunch(*this, launch, "launch") : success();
 }

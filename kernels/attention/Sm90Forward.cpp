@@ -28,7 +28,8 @@ void ForwardBuilder::build() {
     early.append({op.getShared(), op.getSharedBases()});
   k.waitLater(early);
   k.launch->threads = producers + consumerWarps * 32;
-  k.launch->blocksPerSm = 1;
+  k.launch->blocksPerSm = blocksPerSm;
+  k.launch->residentBlocks = blocksPerSm;
   k.launch->shared = end();
   memory = k.dynamicShared();
   thread = w.thread();
@@ -49,18 +50,25 @@ void ForwardBuilder::build() {
     w.fenceBarrierInit();
   });
   tiles.build(thread, k.launch->threads);
+  // One block of two warpgroups has more than a thread can have.
+  bool registersMove = k.launch->threads * blocksPerSm > 256;
   Value role = w.warpgroup(thread);
   group = w.add(role, -1);
   thread = w.rem(thread, 128);
   w.branch(
       w.is(role, 0),
       [&] {
-        w.setRegisters(72, false);
+        if (registersMove)
+          w.setRegisters(few ? 56 : 72, false);
         produce(tiles);
       },
       [&] {
-        w.setRegisters(216, true);
-        k.wait();
+        if (registersMove)
+          w.setRegisters(few ? 200 : 216, true);
+        // A block without work that is not the first ends at once: it makes
+        // room.
+        Value items = w.mul(tiles.total(), kvHeads);
+        e.when(e.less(w.block(), e.max(items, w.c(1))), [&] { k.wait(); });
         consume();
       });
 }
@@ -77,11 +85,12 @@ void ForwardBuilder::consume() {
       start,
       [&](ValueRange carried) -> std::pair<Value, SmallVector<Value>> {
         Value use = carried[0];
-        w.wait(barrier(qFull, stage(use)), parity(use));
+        Value at = stage(use, qFull);
+        w.wait(barrier(qFull, at), parity(use, qFull));
         SmallVector<Value> next{use, carried[1]};
         for (int64_t i = 1; i < infoWords; ++i)
-          next.push_back(e.load(info(stage(use), i), i32));
-        Value more = e.load(info(stage(use), 0), i32);
+          next.push_back(e.load(info(at, i), i32));
+        Value more = e.load(info(at, 0), i32);
         return {w.notEqual(more, w.c(0)), next};
       },
       [&](ValueRange carried) -> SmallVector<Value> {
@@ -113,23 +122,26 @@ void ForwardBuilder::consume() {
 }
 
 void ForwardBuilder::release(Barrier empty, Value use) {
-  e.when(w.is(lane, 0), [&] { w.arrive(barrier(empty, stage(use))); });
+  e.when(w.is(lane, 0), [&] { w.arrive(barrier(empty, stage(use, empty))); });
 }
 
 Value ForwardBuilder::scores(Value use, Value qStage) {
-  auto operand = [&](Value from, int64_t at) {
-    Value address = w.sharedAddress(place(from, at));
+  auto operand = [&](Value place) {
+    Value address = w.sharedAddress(place);
     return w.descriptor(w.div(address, 16), Sm90Words::descriptorK());
   };
-  Value a = operand(qStage, 0);
+  Value a = operand(queryPlace(qStage));
   a = w.plusDynamic(a, w.mul(group, 64 * panelRow));
-  Value b = operand(stage(use), kAt());
+  Value b = operand(place(stage(use), kAt()));
   Value sums = w.nothing(keysABlock);
   w.fence();
   for (int64_t c = 0; c < width; c += 16) {
-    int64_t at = c / panelColumns * panelBytes + c % panelColumns * 2;
-    sums = w.multiply16(sums, w.plus(a, at), w.plus(b, at), keysABlock, false,
-                        false, /*overwrite=*/c == 0);
+    auto at = [&](int64_t bytes) {
+      return c / panelColumns * bytes + c % panelColumns * 2;
+    };
+    sums = w.multiply16(sums, w.plus(a, at(queryPanelBytes())),
+                        w.plus(b, at(panelBytes)), keysABlock, false, false,
+                        /*overwrite=*/c == 0);
   }
   w.commit();
   return sums;
@@ -222,7 +234,7 @@ void ForwardBuilder::tile(Value use, Value block0, ArrayRef<Value> words,
                           int64_t halves) {
   Value first = words[0], rowsHere = words[1], count = words[3],
         unmasked = words[4];
-  Value qStage = stage(use);
+  Value qStage = stage(use, qFull);
   // Keys below the limit are seen, counted from this thread's first column of
   // the item's first block. So are blocks.
   Value from = e.load(info(qStage, fromWord), i32);
@@ -376,7 +388,7 @@ void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
   // Through shared memory, where this warp's rows of q lay: all four warps must
   // be done with them.
   w.syncNamed(w.add(group, 1), 128);
-  Value tile = place(qStage, 0);
+  Value tile = queryPlace(qStage);
   for (int64_t i = 0; i < width / 2; i += 2) {
     int64_t r = i / 2 % 2, column = i / 4 * 8;
     Value row = e.add(row0, w.add(line, 8 * r));
@@ -386,9 +398,10 @@ void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
         e.b, e.loc, w.c(column % panelColumns / 8), w.rem(line, 8));
     Value at =
         e.add(w.mul(row, panelRow), e.add(w.mul(chunk, 16), w.mul(quarter, 4)));
-    e.store(word,
-            w.sharedAt(tile, w.add(at, column / panelColumns * panelBytes)),
-            i32);
+    e.store(
+        word,
+        w.sharedAt(tile, w.add(at, column / panelColumns * queryPanelBytes())),
+        i32);
   }
   w.syncWarp();
   int64_t chunks = width / 8, rowsAtOnce = 32 / chunks;
@@ -398,9 +411,9 @@ void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
     Value row = e.add(row0, w.add(w.div(lane, chunks), r));
     Value piece =
         arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(row, 8));
-    Value at =
-        e.add(w.mul(row, panelRow),
-              e.add(w.mul(piece, 16), w.mul(w.div(chunk, 8), panelBytes)));
+    Value at = e.add(
+        w.mul(row, panelRow),
+        e.add(w.mul(piece, 16), w.mul(w.div(chunk, 8), queryPanelBytes())));
     Value v =
         LLVM::LoadOp::create(e.b, e.loc, vector, w.sharedAt(tile, at), 16);
     e.when(e.less(row, inside), [&] {
@@ -411,6 +424,11 @@ void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
     });
   }
   w.syncWarp();
+}
+
+LogicalResult r1c::kernels::buildFewRowsAttentionSm90(Kernel &k) {
+  ForwardBuilder(k, /*few=*/true).build();
+  return success();
 }
 
 LogicalResult r1c::kernels::buildAttentionSm90(Kernel &k) {

@@ -20,29 +20,40 @@ namespace r1c::kernels {
 
 class ForwardBuilder {
 public:
-  explicit ForwardBuilder(Kernel &k) : k(k), w(k) {}
+  /// `few`: of the kernel for few rows, as at decoding, where tiles are of one
+  /// row. It has one warpgroup that multiplies, and is so small that its blocks
+  /// find room beside those of other kernels.
+  explicit ForwardBuilder(Kernel &k, bool few = false) : few(few), k(k), w(k) {}
   void build();
 
 private:
-  static constexpr int64_t tileRows =
-      128; ///< rows of a tile, of both warpgroups
+  bool few;
+  int64_t warpgroups = few ? 1 : 2;   ///< that multiply
+  int64_t tileRows = 64 * warpgroups; ///< rows of a tile, of all of them
   // Both part of a row's meaning.
   static constexpr int64_t keysABlock = 128, blocksASegment = 8;
   static constexpr int64_t panelBytes = 128 * panelRow;
   static constexpr int64_t producers = 128; ///< threads
-  static constexpr int64_t consumerWarps = 8;
+  int64_t consumerWarps = 4 * warpgroups;
 
   /// Barriers in shared memory; each kind has one a stage.
   enum Barrier { qFull, qEmpty, kFull, kEmpty, vFull, vEmpty, unheard, kinds };
 
   // Places in shared memory, in bytes.
+  int64_t queryPanelBytes() const { return tileRows * panelRow; }
+  int64_t queryBytes() const {
+    return width / panelColumns * queryPanelBytes();
+  }
   int64_t tileBytes() const { return width / panelColumns * panelBytes; }
-  int64_t kAt() const { return stages * tileBytes(); }
-  int64_t vAt() const { return 2 * stages * tileBytes(); }
-  int64_t barriersAt() const { return 3 * stages * tileBytes(); }
+  int64_t kAt() const { return queryStages * queryBytes(); }
+  int64_t vAt() const { return kAt() + stages * tileBytes(); }
+  int64_t barriersAt() const { return vAt() + stages * tileBytes(); }
   int64_t infoAt() const { return barriersAt() + kinds * stages * 8; }
   int64_t tableAt() const { return infoAt() + stages * infoBytes; }
   int64_t end() const { return tableAt() + AttentionTiles::tableBytes; }
+  Value queryPlace(Value stage) {
+    return w.sharedAt(memory, w.mul(stage, queryBytes()));
+  }
   Value place(Value stage, int64_t at) {
     return w.sharedAt(memory, w.add(w.mul(stage, tileBytes()), at));
   }
@@ -62,8 +73,15 @@ private:
   /// how many were through before.
   enum Info { fromWord = infoWords, placeWord, segmentsWord, throughWord };
   /// A counter of uses to its stage, and the parity of the use.
-  Value stage(Value use) { return w.rem(use, stages); }
-  Value parity(Value use) { return w.rem(w.div(use, stages), 2); }
+  int64_t stagesOf(Barrier kind) const {
+    return kind == qFull || kind == qEmpty ? queryStages : stages;
+  }
+  Value stage(Value use, Barrier kind = kFull) {
+    return w.rem(use, stagesOf(kind));
+  }
+  Value parity(Value use, Barrier kind = kFull) {
+    return w.rem(w.div(use, stagesOf(kind)), 2);
+  }
 
   // The producers.
   void produce(AttentionTiles &tiles);
@@ -120,7 +138,7 @@ private:
   /// the grid, then those of places, `each` rows a place, then a counter for
   /// each place.
   int64_t recordBytes() const { return (width + 8) * 4; }
-  int64_t recordsOfTiles() const { return mostBlocks * tileRows; }
+  int64_t recordsOfTiles() const { return mostBlocks * blocksPerSm * tileRows; }
   int64_t countersAt() const {
     return (recordsOfTiles() + places * each) * recordBytes();
   }
@@ -144,8 +162,10 @@ private:
       mlir::cast<mlir::RankedTensorType>(op.getQ().getType()).getDimSize(1) /
       heads;
   int64_t rowsATile = tileRows / each;
-  /// Of q, of k and of v, each: as many as there is room for.
-  int64_t stages = width == 64 ? 4 : 2;
+  /// Of k and of v, each, and of q: as many as there is room for.
+  int64_t stages = width == 64 ? (few ? 3 : 4) : 2;
+  int64_t queryStages = few ? 1 : stages;
+  int64_t blocksPerSm = width == 64 && few ? 2 : 1;
   double scale = op.getScale().convertToDouble();
   /// As many multiprocessors as a GPU of this architecture can have.
   static constexpr int64_t mostBlocks = 144;

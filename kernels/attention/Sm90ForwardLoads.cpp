@@ -18,8 +18,8 @@ using namespace r1c::kernels;
 void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
   // Loads that are under way are told of when the next one has begun. But who
   // would free the place for it may wait for just these.
-  Value there = barrier(empty, stage(use));
-  Value phase = w.rem(w.add(w.div(use, stages), 1), 2);
+  Value there = barrier(empty, stage(use, empty));
+  Value phase = w.rem(w.add(w.div(use, stagesOf(empty)), 1), 2);
   Value none = barrier(unheard, w.c(0));
   SmallVector<Type> types(pending.size(), none.getType());
   pending = e.choose(
@@ -32,10 +32,12 @@ void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
 }
 
 void ForwardBuilder::announce(Pending &pending) {
-  w.waitCopies(0);
-  w.fenceAsync();
-  for (Value full : pending)
+  // Each as soon as it is there: the last ones may still be under way.
+  for (auto [i, full] : llvm::enumerate(pending)) {
+    w.waitCopies(pending.size() - 1 - i);
+    w.fenceAsync();
     w.arrive(full);
+  }
   pending.assign(pending.size(), barrier(unheard, w.c(0)));
 }
 
@@ -46,17 +48,17 @@ void ForwardBuilder::endLoad(Barrier full, Value use, Pending &pending) {
   w.fenceAsync();
   w.arrive(pending.front());
   pending.erase(pending.begin());
-  pending.push_back(barrier(full, stage(use)));
+  pending.push_back(barrier(full, stage(use, full)));
 }
 
 void ForwardBuilder::loadQueries(const AttentionTiles::Tile &tile,
                                  Value keyHead, Value use) {
   int64_t chunks = width / 8, rowsAtOnce = producers / chunks;
   Value r0 = w.div(thread, chunks), chunk = w.rem(thread, chunks);
-  Value panel = w.mul(w.div(chunk, 8), panelBytes);
+  Value panel = w.mul(w.div(chunk, 8), queryPanelBytes());
   Value swizzled = w.mul(
       arith::XOrIOp::create(e.b, e.loc, w.rem(chunk, 8), w.rem(r0, 8)), 16);
-  Value to = w.sharedAt(place(stage(use), 0),
+  Value to = w.sharedAt(queryPlace(stage(use, qFull)),
                         e.add(e.add(panel, swizzled), w.mul(r0, panelRow)));
   Value inside = w.mul(tile.rows, each);
   for (int64_t r = 0; r < tileRows; r += rowsAtOnce) {
@@ -120,7 +122,9 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
                  e.select(w.is(w.rem(round, 2), 0), block, back));
   };
   Value rounds = e.div(e.add(items, w.add(blocks, -1)), blocks);
-  const size_t later = stages; // loads that may be under way
+  // Loads that may be under way. With few rows nothing else hides what they
+  // take, and all of the ring may be.
+  const size_t later = few ? 2 * stages : stages;
   SmallVector<Value> start{w.c(0), w.c(0)};
   start.append(later, none);
   auto end = w.count(
@@ -150,8 +154,9 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
                   e.add(w.mul(e.sub(n, tile.segment), kvHeads), keyHead);
               startLoad(qEmpty, tileUse, pending);
               loadQueries(tile, keyHead, tileUse);
-              tell(stage(tileUse), {w.c(1), tile.first, tile.rows, keyHead,
-                                    count, whole, from, place, tile.segments});
+              tell(stage(tileUse, qFull),
+                   {w.c(1), tile.first, tile.rows, keyHead, count, whole, from,
+                    place, tile.segments});
               endLoad(qFull, tileUse, pending);
               auto load = [&](bool values, Value j) {
                 Value use = e.add(keyUse, j);
@@ -182,7 +187,7 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
       });
   Pending pending(ArrayRef<Value>(end).drop_front(2));
   startLoad(qEmpty, end[0], pending);
-  tell(stage(end[0]), {w.c(0)});
+  tell(stage(end[0], qFull), {w.c(0)});
   announce(pending);
-  w.arrive(barrier(qFull, stage(end[0])));
+  w.arrive(barrier(qFull, stage(end[0], qFull)));
 }

@@ -100,10 +100,11 @@ Kernel::Kernel(func::FuncOp source, Operation *op, const CpuFeatures &features)
   workers = function.getArgument(2);
 }
 
-Kernel::Kernel(func::FuncOp source, Operation *op, const Launch &launch)
+Kernel::Kernel(func::FuncOp source, Operation *op, const Launch &launch,
+               StringRef suffix)
     : source(source), op(op), launch(launch), builder(source),
       e(builder, op->getLoc()) {
-  begin({});
+  begin({}, suffix);
   Type i32 = builder.getI32Type(), i64 = builder.getI64Type();
   auto wide = [&](Value v) -> Value {
     return arith::ExtUIOp::create(builder, e.loc, i64, v);
@@ -134,11 +135,12 @@ void Kernel::waitLater(ValueRange early) {
     launch->early.push_back(operand(tensor));
 }
 
-void Kernel::begin(TypeRange arguments) {
+void Kernel::begin(TypeRange arguments, StringRef suffix) {
   auto pointerType = LLVM::LLVMPointerType::get(builder.getContext());
   SmallVector<Type> types{pointerType};
   llvm::append_range(types, arguments);
-  function = func::FuncOp::create(builder, source.getLoc(), source.getName(),
+  function = func::FuncOp::create(builder, source.getLoc(),
+                                  (source.getName() + suffix).str(),
                                   builder.getFunctionType(types, {}));
   Block *entry = function.addEntryBlock();
   builder.setInsertionPointToStart(entry);
@@ -189,7 +191,7 @@ Value Kernel::global(Type type, unsigned addressSpace, bool constant,
                      Attribute value) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(function);
-  std::string name = (source.getName() + ".data" + Twine(globals++)).str();
+  std::string name = (function.getName() + ".data" + Twine(globals++)).str();
   auto global = LLVM::GlobalOp::create(builder, e.loc, type, constant,
                                        LLVM::Linkage::Internal, name, value,
                                        /*alignment=*/16, addressSpace);
@@ -216,7 +218,7 @@ Value Kernel::dynamicShared() {
   builder.setInsertionPoint(function);
   // External, of no size of its own: one a kernel, as modules of PTX are
   // joined.
-  std::string name = (source.getName() + "_shared").str();
+  std::string name = (function.getName() + "_shared").str();
   LLVM::GlobalOp::create(
       builder, e.loc, LLVM::LLVMArrayType::get(builder.getI8Type(), 0),
       /*isConstant=*/false, LLVM::Linkage::External, name, Attribute(),
@@ -263,7 +265,7 @@ func::FuncOp Kernel::outline(const Twine &suffix, TypeRange types,
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPoint(function);
   auto inner = func::FuncOp::create(builder, e.loc,
-                                    (source.getName() + "." + suffix).str(),
+                                    (function.getName() + "." + suffix).str(),
                                     builder.getFunctionType(types, {}));
   inner.setPrivate();
   inner->setAttr("passthrough",
@@ -279,35 +281,59 @@ func::FuncOp Kernel::outline(const Twine &suffix, TypeRange types,
 }
 
 void Kernel::finish() {
-  builder.setInsertionPointToEnd(&function.getBody().front());
-  func::ReturnOp::create(builder, e.loc);
-  if (launch)
-    function->setAttr(kern::launchAttrName, launchAttr());
-  if (ownMemory)
-    function->setAttr(kern::ownMemoryAttrName,
-                      builder.getI64IntegerAttr(ownMemory));
+  end();
   source.erase();
 }
 
-DictionaryAttr Kernel::launchAttr() {
+void Kernel::addFewRows(Kernel &whole, int64_t rows, int64_t blocksPerSm) {
+  kernels::Launch other = *launch;
+  other.blocksPerSm = blocksPerSm;
+  other.fewRows.clear();
+  whole.launch->fewRows.push_back(
+      {rows, function.getName().str(), launchAttr(other)});
+}
+
+void Kernel::end() {
+  builder.setInsertionPointToEnd(&function.getBody().front());
+  func::ReturnOp::create(builder, e.loc);
+  if (launch)
+    function->setAttr(kern::launchAttrName, launchAttr(*launch));
+  if (ownMemory)
+    function->setAttr(kern::ownMemoryAttrName,
+                      builder.getI64IntegerAttr(ownMemory));
+}
+
+DictionaryAttr Kernel::launchAttr(const Launch &launch) {
   Builder &b = builder;
   NamedAttrList attrs;
-  attrs.set("threads", b.getI64IntegerAttr(launch->threads));
-  attrs.set("blocks_per_sm", b.getI64IntegerAttr(launch->blocksPerSm));
-  attrs.set("shared", b.getI64IntegerAttr(launch->shared));
+  attrs.set("threads", b.getI64IntegerAttr(launch.threads));
+  attrs.set("blocks_per_sm", b.getI64IntegerAttr(launch.blocksPerSm));
+  SmallVector<Attribute> others;
+  for (const Launch::FewRows &other : launch.fewRows) {
+    NamedAttrList few;
+    few.set("rows", b.getI64IntegerAttr(other.rows));
+    few.set("symbol", b.getStringAttr(other.symbol));
+    few.set("launch", other.launch);
+    others.push_back(few.getDictionary(b.getContext()));
+  }
+  if (!others.empty())
+    attrs.set("few_rows", b.getArrayAttr(others));
+  if (launch.residentBlocks)
+    attrs.set("resident_blocks", b.getI64IntegerAttr(launch.residentBlocks));
+  attrs.set("shared", b.getI64IntegerAttr(launch.shared));
   attrs.set("overlap", b.getBoolAttr(true));
-  SmallVector<int64_t> early(launch->early.begin(), launch->early.end());
+  SmallVector<int64_t> early(launch.early.begin(), launch.early.end());
   attrs.set("early", b.getI64ArrayAttr(early));
   size_t results = source.getBody().front().getTerminator()->getNumOperands();
   attrs.set("written", b.getI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(
                            buffers.size() - results, buffers.size()))));
-  if (launch->cluster > 1)
-    attrs.set("cluster", b.getI64IntegerAttr(launch->cluster));
+  if (launch.cluster > 1)
+    attrs.set("cluster", b.getI64IntegerAttr(launch.cluster));
   SmallVector<Attribute> maps;
   auto list = [&](ArrayRef<int64_t> values) {
     return b.getI64ArrayAttr(values);
   };
-  for (const TensorMap &map : launch->maps) {
+  for (const TensorMap &map : launch.maps) {
     NamedAttrList m;
     m.set("operand", b.getI64IntegerAttr(map.operand));
     m.set("dtype", b.getStringAttr(map.element.isBF16() ? "bf16" : "f32"));
@@ -320,7 +346,7 @@ DictionaryAttr Kernel::launchAttr() {
   if (!maps.empty())
     attrs.set("tensor_maps", b.getArrayAttr(maps));
   attrs.set("parameters", b.getI64IntegerAttr(pointerBytes(buffers.size()) +
-                                              128 * launch->maps.size()));
+                                              128 * launch.maps.size()));
   return attrs.getDictionary(b.getContext());
 }
 

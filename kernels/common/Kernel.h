@@ -38,10 +38,21 @@ struct TensorMap {
 
 /// How a CUDA kernel is launched: static, since sizes are read on the device.
 struct Launch {
+  /// Instead, where the host knows that there are no more rows: another kernel
+  /// with the same operands and results, or another grid of this one.
+  struct FewRows {
+    int64_t rows;
+    std::string symbol;
+    mlir::DictionaryAttr launch;
+  };
+  SmallVector<FewRows> fewRows; ///< by rows
   int64_t threads = 256;
   int64_t blocksPerSm = 4; ///< blocks loop over the work that there is
-  int64_t shared = 0;      ///< bytes of dynamic shared memory
-  int64_t cluster = 1;     ///< blocks of a cluster
+  /// Blocks a multiprocessor can hold besides those of other kernels, if more
+  /// than blocksPerSm: so few registers has a thread then.
+  int64_t residentBlocks = 0;
+  int64_t shared = 0;  ///< bytes of dynamic shared memory
+  int64_t cluster = 1; ///< blocks of a cluster
   SmallVector<TensorMap> maps;
   /// Operands (numbers in the kernel ABI) that are read before what precedes
   /// the kernel has ended.
@@ -58,8 +69,9 @@ public:
   Kernel(mlir::func::FuncOp source, mlir::Operation *op,
          const CpuFeatures &features);
   /// For CUDA: a worker is a thread of the grid, and `args` the parameter
-  /// block.
-  Kernel(mlir::func::FuncOp source, mlir::Operation *op, const Launch &launch);
+  /// block. `suffix`: of its name, behind the source's.
+  Kernel(mlir::func::FuncOp source, mlir::Operation *op, const Launch &launch,
+         llvm::StringRef suffix = "");
 
   mlir::func::FuncOp source, function;
   mlir::Operation *op;
@@ -114,10 +126,16 @@ public:
   void explain(const llvm::Twine &how, const llvm::Twine &why = "");
   /// Ends the kernel and erases the function that it came from.
   void finish();
+  /// The same, for one that stands beside another of the same source.
+  void finishBeside() { end(); }
+  /// For so few rows `whole` takes this kernel with a grid of so many blocks a
+  /// multiprocessor.
+  void addFewRows(Kernel &whole, int64_t rows, int64_t blocksPerSm);
 
 private:
-  void begin(mlir::TypeRange arguments);
-  mlir::DictionaryAttr launchAttr();
+  void begin(mlir::TypeRange arguments, llvm::StringRef suffix = "");
+  void end();
+  mlir::DictionaryAttr launchAttr(const Launch &launch);
   /// A generic pointer to a new variable of the module.
   Value global(Type type, unsigned addressSpace, bool constant,
                mlir::Attribute value);
@@ -301,6 +319,8 @@ mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 bool isAttentionSm90(Type element, int64_t columns, int64_t heads,
                      int64_t kvHeads, double scale);
 mlir::LogicalResult buildAttentionSm90(Kernel &k);
+/// The same for decoding: every row reads keys of its own.
+mlir::LogicalResult buildFewRowsAttentionSm90(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardSm90(Kernel &k);
 
 } // namespace r1c::kernels

@@ -115,6 +115,18 @@ LaunchInfo parseLaunch(const Fields &fields, int64_t operands) {
   fields.forEach("tensor_maps", [&](const Fields &map) {
     launch.tensorMaps.push_back(parseTensorMap(map, operands));
   });
+  fields.forEach("few_rows", [&](const Fields &few) {
+    auto other = std::make_shared<LaunchInfo::FewRows>();
+    int64_t least =
+        launch.fewRows.empty() ? 1 : launch.fewRows.back()->rows + 1;
+    other->rows =
+        inRange(few.integer("rows"), least, INT32_MAX, few.where(), "rows");
+    other->symbol = few.text("symbol");
+    other->launch = parseLaunch(few.object("launch"), operands);
+    if (!other->launch.fewRows.empty())
+      throw Error(few.where(), ": has 'few_rows' itself");
+    launch.fewRows.push_back(std::move(other));
+  });
   return launch;
 }
 

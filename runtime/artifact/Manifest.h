@@ -9,6 +9,7 @@
 #define R1C_RUNTIME_ARTIFACT_MANIFEST_H
 
 #include "runtime/support/Json.h"
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -58,6 +59,16 @@ struct LaunchInfo {
   std::vector<int64_t> early;
   std::optional<std::vector<int64_t>> written;
   std::vector<TensorMapInfo> tensorMaps;
+  /// Other kernels with the same operands, or grids of this one, for at most
+  /// `rows` rows: the fewest first.
+  struct FewRows;
+  std::vector<std::shared_ptr<const FewRows>> fewRows;
+};
+
+struct LaunchInfo::FewRows {
+  int64_t rows = 0;
+  std::string symbol;
+  LaunchInfo launch;
 };
 
 struct KernelInfo {

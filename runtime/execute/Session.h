@@ -106,6 +106,10 @@ public:
   const RunOptions &options() const { return runOptions; }
   Recorder &recorder() { return *recorderOwner; }
 
+  /// Device commands have at most so many rows, or 0: not known.
+  void expectRows(int64_t most) { rowBound = deviceOwner->expectRows(most); }
+  /// What tells recordings of the same commands apart (Device::expectRows).
+  int64_t rowBound = 0;
   /// Weights of a policy have changed by other means than its update.
   void rebuildPacked(Policy &policy);
   /// Longest sequence (in rows) that fits wherever the set is used.

@@ -22,11 +22,18 @@
 // ATOMIC: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
 // ATOMIC-NEXT: llvm.fence syncscope("device") acq_rel
 // ATOMIC-NOT: atomicrmw
+// ATOMIC-LABEL: func.func @forward_few_rows(
+// ATOMIC: llvm.atomicrmw add
+// ATOMIC-NOT: atomicrmw
 
 // All that a kernel has of them. The forward brings queries, the first keys, in a loop the next keys and the values of those before, and the last
 // values: eight copies of 16 bytes a thread each.
 // COPY-LABEL: func.func @forward(
 // COPY-COUNT-40: nvvm.cp.async.shared.global
+// COPY-NOT: nvvm.cp.async.shared.global
+// With few rows a tile is half as high.
+// COPY-LABEL: func.func @forward_few_rows(
+// COPY-COUNT-36: nvvm.cp.async.shared.global
 // COPY-NOT: nvvm.cp.async.shared.global
 // COPY-LABEL: func.func @backward(
 // COPY-COUNT-96: nvvm.cp.async.shared.global
@@ -35,6 +42,7 @@
 // GROUP-LABEL: func.func @forward(
 // GROUP-COUNT-5: nvvm.cp.async.commit.group
 // GROUP-NOT: nvvm.cp.async.commit.group
+// GROUP-LABEL: func.func @forward_few_rows(
 // GROUP-LABEL: func.func @backward(
 // GROUP-COUNT-6: nvvm.cp.async.commit.group
 // GROUP-NOT: nvvm.cp.async.commit.group
@@ -43,9 +51,11 @@
 // BEHIND-LABEL: func.func @forward(
 // BEHIND-COUNT-5: nvvm.cp.async.wait.group 4
 // BEHIND-NOT: nvvm.cp.async.wait.group 4
+// BEHIND-LABEL: func.func @forward_few_rows(
 // DRAIN-LABEL: func.func @forward(
 // DRAIN-COUNT-8: nvvm.cp.async.wait.group 0
 // DRAIN-NOT: nvvm.cp.async.wait.group 0
+// DRAIN-LABEL: func.func @forward_few_rows(
 // DRAIN-LABEL: func.func @backward(
 // DRAIN-COUNT-6: nvvm.cp.async.wait.group 0
 // DRAIN-NOT: nvvm.cp.async.wait.group 0
@@ -53,6 +63,7 @@
 // WAIT-LABEL: func.func @forward(
 // WAIT-COUNT-23: nvvm.mbarrier.try_wait.parity
 // WAIT-NOT: nvvm.mbarrier.try_wait.parity
+// WAIT-LABEL: func.func @forward_few_rows(
 // WAIT-LABEL: func.func @backward(
 // WAIT-COUNT-7: nvvm.mbarrier.try_wait.parity
 // WAIT-NOT: nvvm.mbarrier.try_wait.parity
@@ -60,14 +71,16 @@
 // ARRIVE-LABEL: func.func @forward(
 // ARRIVE-COUNT-58: nvvm.mbarrier.arrive
 // ARRIVE-NOT: nvvm.mbarrier.arrive
+// ARRIVE-LABEL: func.func @forward_few_rows(
 // ARRIVE-LABEL: func.func @backward(
 // ARRIVE-COUNT-8: nvvm.mbarrier.arrive
 // ARRIVE-NOT: nvvm.mbarrier.arrive
 // ARRIVE-LABEL: func.func @full(
 // Whatever threads have written is made visible to the matrix units, and registers handed over to them.
 // PROXY-LABEL: func.func @forward(
-// PROXY-COUNT-13: nvvm.fence.proxy
+// PROXY-COUNT-37: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
+// PROXY-LABEL: func.func @forward_few_rows(
 // PROXY-LABEL: func.func @backward(
 // PROXY-COUNT-4: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
@@ -75,6 +88,7 @@
 // FENCE-LABEL: func.func @forward(
 // FENCE-COUNT-12: nvvm.wgmma.fence.aligned
 // FENCE-NOT: nvvm.wgmma.fence.aligned
+// FENCE-LABEL: func.func @forward_few_rows(
 // FENCE-LABEL: func.func @backward(
 // FENCE-COUNT-7: nvvm.wgmma.fence.aligned
 // FENCE-NOT: nvvm.wgmma.fence.aligned
@@ -82,6 +96,7 @@
 // COMMIT-LABEL: func.func @forward(
 // COMMIT-COUNT-12: nvvm.wgmma.commit.group.sync.aligned
 // COMMIT-NOT: nvvm.wgmma.commit.group.sync.aligned
+// COMMIT-LABEL: func.func @forward_few_rows(
 // COMMIT-LABEL: func.func @backward(
 // COMMIT-COUNT-7: nvvm.wgmma.commit.group.sync.aligned
 // COMMIT-NOT: nvvm.wgmma.commit.group.sync.aligned
@@ -118,6 +133,8 @@
 
 // Those that multiply, the first block: one wait for queries and one for keys, four steps of 16 of the head's width, from zeros on.
 // CHECK: nvvm.setmaxregister increase 216
+// Who has no work, and is not the first, does not wait for what comes before.
+// CHECK: scf.if
 // CHECK-NEXT: griddepcontrol.wait
 // CHECK: scf.while
 // CHECK-COUNT-2: nvvm.mbarrier.try_wait.parity

@@ -136,6 +136,51 @@ TEST_F(FakeGpu, LaunchesAreWhatTheManifestSays) {
   EXPECT_EQ(fake->launches.back().shared, 200000u);
 }
 
+// What few rows take instead is chosen by what the host says of them, and a
+// recording keeps what was chosen.
+TEST_F(FakeGpu, FewRowsHaveLaunchesOfTheirOwn) {
+  auto device = makeCudaDevice("sm_90a");
+  auto executable = device->load(testCubin());
+  Operand seen = operand(*device, std::vector<int64_t>(64));
+  KernelInfo kernel = kernelOf("count_workers");
+  for (int64_t rows : {8, 64}) {
+    auto few = std::make_shared<LaunchInfo::FewRows>();
+    few->rows = rows;
+    few->symbol = kernel.symbol;
+    few->launch = *kernel.launch;
+    few->launch.fewRows.clear();
+    few->launch.threads = 2 * rows;
+    kernel.launch->fewRows.push_back(few);
+  }
+  kernel.launch->threads = 256;
+  auto launch = executable->bind(kernel, {&seen, 1});
+  auto threads = [&](int64_t most) {
+    device->expectRows(most);
+    device->dispatch(*launch);
+    device->synchronize();
+    return fake->launches.back().threads;
+  };
+  EXPECT_EQ(threads(0), 256u);
+  EXPECT_EQ(threads(1), 16u);
+  EXPECT_EQ(threads(8), 16u);
+  EXPECT_EQ(threads(9), 128u);
+  EXPECT_EQ(threads(64), 128u);
+  EXPECT_EQ(threads(65), 256u);
+  EXPECT_EQ(device->expectRows(3), device->expectRows(8));
+  EXPECT_NE(device->expectRows(8), device->expectRows(9));
+  EXPECT_EQ(device->expectRows(65), device->expectRows(0));
+
+  device->expectRows(5);
+  auto recording = device->record([&] {
+    device->dispatch(*launch);
+    device->dispatch(*launch);
+  });
+  device->expectRows(0);
+  device->replay(*recording);
+  device->synchronize();
+  EXPECT_EQ(fake->launches.back().threads, 16u);
+}
+
 // A kernel reads its early operands before it waits for its predecessors: it
 // must not start before those that write them have ended.
 TEST_F(FakeGpu, LaunchesStartEarlyWhereNothingTheyReadIsBeingWritten) {

@@ -50,10 +50,21 @@ struct KernToThreadsPass
       if (!op)
         return signalPassFailure();
       kernels::Kernel kernel(function, op, kernels::Launch());
-      if (failed(build(kernel)))
+      if (failed(build(kernel)) || failed(buildFewRows(kernel)))
         return signalPassFailure();
       kernel.finish();
     }
+  }
+
+  template <typename Op>
+  static bool isOnTensorCores(Op op) {
+    auto type = cast<RankedTensorType>(op.getQ().getType());
+    bool isWide =
+        kern::elementTypeOf(op->getResult(0)) != type.getElementType();
+    return !isWide &&
+           kernels::isAttentionSm90(type.getElementType(), type.getDimSize(1),
+                                    op.getHeads(), op.getKvHeads(),
+                                    op.getScale().convertToDouble());
   }
 
   template <typename Op>
@@ -62,9 +73,7 @@ struct KernToThreadsPass
     int64_t width = type.getDimSize(1) / op.getHeads();
     bool isWide =
         kern::elementTypeOf(op->getResult(0)) != type.getElementType();
-    if (!isWide && kernels::isAttentionSm90(
-                       type.getElementType(), type.getDimSize(1), op.getHeads(),
-                       op.getKvHeads(), op.getScale().convertToDouble())) {
+    if (isOnTensorCores(op)) {
       k.explain("tensor cores, heads of " + Twine(width));
       return true;
     }
@@ -76,6 +85,26 @@ struct KernToThreadsPass
                   : Twine("more than 64 heads to a key head, or no positive "
                           "scale"));
     return false;
+  }
+
+  /// What launches of few rows take instead: as at decoding, where a start
+  /// counts, and the room that a kernel leaves to those before and behind it.
+  LogicalResult buildFewRows(kernels::Kernel &k) {
+    if (reference)
+      return success();
+    constexpr int64_t fewRows = 64;
+    if (isa<kern::RowOp>(k.op)) // a warp a row
+      k.addFewRows(k, fewRows, 1);
+    auto attention = dyn_cast<kern::AttentionOp>(k.op);
+    if (!attention || !isOnTensorCores(attention))
+      return success();
+    kernels::Kernel few(k.source, k.op, kernels::Launch(), "_few_rows");
+    if (failed(kernels::buildFewRowsAttentionSm90(few)))
+      return failure();
+    few.addFewRows(k, fewRows, 1);
+    few.addFewRows(k, 4 * fewRows, few.launch->blocksPerSm);
+    few.finishBeside();
+    return success();
   }
 
   LogicalResult build(kernels::Kernel &k) {
@@ -138,8 +167,11 @@ struct MarkEntriesPass : PassWrapper<MarkEntriesPass, OperationPass<ModuleOp>> {
       int32_t threads = number("threads");
       function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
                         b.getDenseI32ArrayAttr({threads}));
+      auto resident = launch.getAs<IntegerAttr>("resident_blocks");
       function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                        b.getI32IntegerAttr(number("blocks_per_sm")));
+                        b.getI32IntegerAttr(resident
+                                                ? resident.getInt()
+                                                : number("blocks_per_sm")));
       if (auto cluster = launch.getAs<IntegerAttr>("cluster"))
         function->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(),
                           b.getDenseI32ArrayAttr({(int32_t)cluster.getInt()}));

@@ -220,8 +220,8 @@ public:
   }
 
   std::unique_ptr<Executable> load(std::string_view image) override {
-    return std::make_unique<CudaExecutable>(context.driver, image,
-                                            context.multiprocessors, stream);
+    return std::make_unique<CudaExecutable>(
+        context.driver, image, context.multiprocessors, stream, rowBounds);
   }
 
   void upload(char *target, const void *source, int64_t bytes) override {
@@ -268,7 +268,7 @@ public:
   }
 
   void dispatch(const Launch &launch) override {
-    const auto &own = static_cast<const CudaLaunch &>(launch);
+    const CudaLaunch &own = chosen(static_cast<const CudaLaunch &>(launch));
     LaunchConfig config = own.config;
     // It waits for its predecessors before it reads what they may write, but
     // for some operands; where they write one of those, and behind anything but
@@ -294,6 +294,12 @@ public:
       throw Error(own.name, ": cannot be launched: ", driver.describe(result));
     check(result);
     settle();
+  }
+
+  int64_t expectRows(int64_t most) override {
+    auto bound = rowBounds.lower_bound(most);
+    mostRows = most && bound != rowBounds.end() ? *bound : 0;
+    return mostRows;
   }
 
   double time(const Launch &launch) override {
@@ -395,6 +401,15 @@ public:
   }
 
 private:
+  /// What is launched for so many rows as are expected.
+  const CudaLaunch &chosen(const CudaLaunch &launch) const {
+    if (mostRows)
+      for (const CudaLaunch::FewRows &few : launch.fewRows)
+        if (mostRows <= few.rows)
+          return *few.launch;
+    return launch;
+  }
+
   /// Of a step that draws tokens the device takes some hundred microseconds,
   /// and the host some ten to read what it left and to prepare the next one.
   /// One step ahead hides that; the second one hides that the host is, now and
@@ -436,8 +451,10 @@ private:
   Event timer[2] = {nullptr, nullptr};
   std::vector<DevicePointer> blocks;
   Unfinished unfinished;
-  Written written;          ///< by kernels that the next one may overlap with
-  bool afterKernel = false; ///< whether the last command was one
+  Written written; ///< by kernels that the next one may overlap with
+  std::set<int64_t> rowBounds; ///< of kernels with another for few rows
+  int64_t mostRows = 0;        ///< one of them, or 0: as many as there are
+  bool afterKernel = false;    ///< whether the last command was one
   bool waitForEach = false, recording = false;
 };
 

@@ -58,9 +58,9 @@ static void encode(const Driver &driver, const TensorMapInfo &map,
   std::memcpy(target, &encoded, sizeof encoded);
 }
 
-ParameterBlock::ParameterBlock(const Driver &driver, const KernelInfo &kernel,
+ParameterBlock::ParameterBlock(const Driver &driver, const LaunchInfo &launch,
                                std::span<const Operand> operands) {
-  const std::vector<TensorMapInfo> &maps = kernel.launch->tensorMaps;
+  const std::vector<TensorMapInfo> &maps = launch.tensorMaps;
   auto addresses = static_cast<int64_t>(operands.size() * 8);
   int64_t first = (addresses + 63) / 64 * 64;
   bytes = maps.empty() ? addresses
@@ -81,9 +81,9 @@ ParameterBlock::ParameterBlock(const Driver &driver, const KernelInfo &kernel,
 
 CudaExecutable::CudaExecutable(std::shared_ptr<const Driver> owner,
                                std::string_view image, int64_t multiprocessors,
-                               Stream stream)
+                               Stream stream, std::set<int64_t> &bounds)
     : driver(std::move(owner)), multiprocessors(multiprocessors),
-      stream(stream) {
+      stream(stream), bounds(bounds) {
   // The driver is given no size, and reads as far as the headers say.
   checkElf(image, "kernels.cubin", ElfKind::cubin);
   Result result = driver->cuModuleLoadData(&module, image.data());
@@ -99,18 +99,18 @@ CudaExecutable::~CudaExecutable() {
   driver->cuModuleUnload(module);
 }
 
-Function CudaExecutable::find(const KernelInfo &kernel,
+Function CudaExecutable::find(const std::string &symbol,
                               const LaunchInfo &launch) {
-  auto [at, added] = functions.emplace(kernel.symbol, nullptr);
+  auto [at, added] = functions.emplace(symbol, nullptr);
   if (!added)
     return at->second;
   Function function;
   Result result =
-      driver->cuModuleGetFunction(&function, module, kernel.symbol.c_str());
+      driver->cuModuleGetFunction(&function, module, symbol.c_str());
   if (result != success) {
     functions.erase(at);
     if (result == notFound)
-      throw Error("kernels.cubin has no symbol '", kernel.symbol, "'");
+      throw Error("kernels.cubin has no symbol '", symbol, "'");
     driver->check(result, "cannot load the kernel");
   }
   if (launch.shared > 0)
@@ -132,72 +132,85 @@ CudaExecutable::bind(const KernelInfo &kernel,
         if (!kernel.launch)
           throw Error("has no 'launch', which a GPU needs");
         const LaunchInfo &info = *kernel.launch;
-        for (const auto &list :
-             {info.early, info.written.value_or(std::vector<int64_t>())})
-          for (int64_t i : list)
-            if (i >= static_cast<int64_t>(operands.size()))
-              throw Error("reads or writes operand ", i,
-                          ", and there is no such operand");
-        Function function = find(kernel, info);
-        auto launch = std::make_unique<CudaLaunch>(
-            ParameterBlock(*driver, kernel, operands));
-        launch->function = function;
-        launch->name = kernel.describe();
-        launch->parameters[0] = launch->block.data();
-        size_t offset = 0, size = 0;
-        // A kernel that reads another block than it is given would
-        // compute with whatever lies behind it.
-        if (driver->cuFuncGetParamInfo(function, 0, &offset, &size) != success)
-          size = 0;
-        auto have = static_cast<int64_t>(launch->block.lines.size() *
-                                         sizeof(ParameterBlock::Line));
-        auto wanted = static_cast<int64_t>(size);
-        if (wanted < launch->block.bytes || wanted > have)
-          throw Error("takes ", wanted,
-                      " bytes of parameters, and its operands and "
-                      "tensor maps make ",
-                      launch->block.bytes);
-
-        LaunchConfig &config = launch->config;
-        int64_t blocks = info.blocks;
-        if (blocks == 0) {
-          blocks = multiprocessors * info.blocksPerMultiprocessor;
-          blocks -= blocks % info.cluster;
-          blocks = std::max(blocks, info.cluster);
+        auto launch = bind(kernel, kernel.symbol, info, operands);
+        for (const auto &few : info.fewRows) {
+          launch->fewRows.push_back(
+              {few->rows, bind(kernel, few->symbol, few->launch, operands)});
+          bounds.insert(few->rows);
         }
-        config.gridX = static_cast<unsigned>(blocks);
-        config.blockX = static_cast<unsigned>(info.threads);
-        config.gridY = config.gridZ = 1;
-        config.blockY = config.blockZ = 1;
-        config.sharedBytes = static_cast<unsigned>(info.shared);
-        config.stream = stream;
-        config.attributes = launch->attributes;
-        auto attribute = [&](int id) -> LaunchAttribute & {
-          LaunchAttribute &next = launch->attributes[config.attributeCount++];
-          next.id = id;
-          return next;
-        };
-        if (info.cluster > 1) {
-          LaunchAttribute &cluster = attribute(clusterDimension);
-          cluster.cluster[0] = static_cast<unsigned>(info.cluster);
-          cluster.cluster[1] = cluster.cluster[2] = 1;
-        }
-        if (info.overlap)
-          attribute(programmaticSerialization).allowed = 1;
-        launch->overlaps = info.overlap;
-        auto span = [&](const Operand &operand) -> Span {
-          return {operand.address, operand.address + operand.bytes};
-        };
-        for (int64_t i : info.early)
-          launch->early.push_back(span(operands[i]));
-        if (info.written)
-          for (int64_t i : *info.written)
-            launch->written.push_back(span(operands[i]));
-        else
-          for (const Operand &operand : operands)
-            launch->written.push_back(span(operand));
         return launch;
       });
+}
+
+std::unique_ptr<CudaLaunch>
+CudaExecutable::bind(const KernelInfo &kernel, const std::string &symbol,
+                     const LaunchInfo &info,
+                     std::span<const Operand> operands) {
+  for (const auto &list :
+       {info.early, info.written.value_or(std::vector<int64_t>())})
+    for (int64_t i : list)
+      if (i >= static_cast<int64_t>(operands.size()))
+        throw Error("reads or writes operand ", i,
+                    ", and there is no such operand");
+  Function function = find(symbol, info);
+  auto launch =
+      std::make_unique<CudaLaunch>(ParameterBlock(*driver, info, operands));
+  launch->function = function;
+  launch->name = kernel.describe();
+  launch->parameters[0] = launch->block.data();
+  size_t offset = 0, size = 0;
+  // A kernel that reads another block than it is given would
+  // compute with whatever lies behind it.
+  if (driver->cuFuncGetParamInfo(function, 0, &offset, &size) != success)
+    size = 0;
+  auto have = static_cast<int64_t>(launch->block.lines.size() *
+                                   sizeof(ParameterBlock::Line));
+  auto wanted = static_cast<int64_t>(size);
+  if (wanted < launch->block.bytes || wanted > have)
+    throw Error("takes ", wanted,
+                " bytes of parameters, and its operands and "
+                "tensor maps make ",
+                launch->block.bytes);
+
+  LaunchConfig &config = launch->config;
+  int64_t blocks = info.blocks;
+  if (blocks == 0) {
+    blocks = multiprocessors * info.blocksPerMultiprocessor;
+    blocks -= blocks % info.cluster;
+    blocks = std::max(blocks, info.cluster);
+  }
+  config.gridX = static_cast<unsigned>(blocks);
+  config.blockX = static_cast<unsigned>(info.threads);
+  config.gridY = config.gridZ = 1;
+  config.blockY = config.blockZ = 1;
+  config.sharedBytes = static_cast<unsigned>(info.shared);
+  config.stream = stream;
+  config.attributes = launch->attributes;
+  auto attribute = [&](int id) -> LaunchAttribute & {
+    LaunchAttribute &next = launch->attributes[config.attributeCount++];
+    next.id = id;
+    return next;
+  };
+  if (info.cluster > 1) {
+    LaunchAttribute &cluster = attribute(clusterDimension);
+    cluster.cluster[0] = static_cast<unsigned>(info.cluster);
+    cluster.cluster[1] = cluster.cluster[2] = 1;
+  }
+  if (info.overlap)
+    attribute(programmaticSerialization).allowed = 1;
+  launch->overlaps = info.overlap;
+  auto span = [&](const Operand &operand) -> Span {
+    return {operand.address, operand.address + operand.bytes};
+  };
+  for (int64_t i : info.early)
+    launch->early.push_back(span(operands[i]));
+  if (info.written)
+    for (int64_t i : *info.written)
+      launch->written.push_back(span(operands[i]));
+  else
+    for (const Operand &operand : operands)
+      launch->written.push_back(span(operand));
+  return launch;
 }
 
 } // namespace r1c::runtime::cuda

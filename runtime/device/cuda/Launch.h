@@ -11,6 +11,7 @@
 #include "runtime/device/Device.h"
 #include "runtime/device/cuda/Driver.h"
 #include "runtime/device/cuda/Written.h"
+#include <set>
 #include <unordered_map>
 
 namespace r1c::runtime::cuda {
@@ -24,7 +25,7 @@ struct ParameterBlock {
   std::vector<Line> lines; ///< zero behind the block
   int64_t bytes = 0;       ///< of the block itself
 
-  ParameterBlock(const Driver &driver, const KernelInfo &kernel,
+  ParameterBlock(const Driver &driver, const LaunchInfo &launch,
                  std::span<const Operand> operands);
   char *data() { return lines.empty() ? nullptr : lines.front().bytes; }
 };
@@ -47,24 +48,37 @@ struct CudaLaunch : Launch {
   /// it then reads at once, and what it writes.
   bool overlaps = false;
   std::vector<Span> early, written;
+  /// Instead of it where there are no more than so many rows.
+  struct FewRows {
+    int64_t rows;
+    std::unique_ptr<CudaLaunch> launch;
+  };
+  std::vector<FewRows> fewRows;
 };
 
 class CudaExecutable : public Executable {
 public:
-  /// `image` is a cubin. `multiprocessors` and `stream` are the device's.
+  /// `image` is a cubin. `multiprocessors` and `stream` are the device's, and
+  /// `bounds`: for how many rows bound kernels have others.
   CudaExecutable(std::shared_ptr<const Driver> driver, std::string_view image,
-                 int64_t multiprocessors, Stream stream);
+                 int64_t multiprocessors, Stream stream,
+                 std::set<int64_t> &bounds);
   ~CudaExecutable() override;
 
   std::unique_ptr<Launch> bind(const KernelInfo &kernel,
                                std::span<const Operand> operands) override;
 
 private:
-  Function find(const KernelInfo &kernel, const LaunchInfo &launch);
+  Function find(const std::string &symbol, const LaunchInfo &launch);
+  std::unique_ptr<CudaLaunch> bind(const KernelInfo &kernel,
+                                   const std::string &symbol,
+                                   const LaunchInfo &info,
+                                   std::span<const Operand> operands);
 
   std::shared_ptr<const Driver> driver;
   int64_t multiprocessors;
   Stream stream;
+  std::set<int64_t> &bounds;
   Module module = nullptr;
   std::unordered_map<std::string, Function> functions;
 };

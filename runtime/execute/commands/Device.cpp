@@ -9,6 +9,7 @@
 #include "runtime/execute/Session.h"
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <set>
 
 namespace r1c::runtime {
@@ -33,8 +34,12 @@ struct Operation {
 /// Operations that follow each other and can be recorded together.
 struct Segment {
   size_t first = 0, last = 0;
-  int64_t runs = 0;
-  std::unique_ptr<Recording> recording;
+  bool apart = false; ///< never recorded
+  struct Way {
+    int64_t runs = 0;
+    std::unique_ptr<Recording> recording;
+  };
+  std::map<int64_t, Way> ways; ///< by what Device::expectRows gave
 };
 
 /// A run of device commands. Loops are unrolled when they are loaded: each
@@ -58,8 +63,9 @@ private:
   void run(Session &session, Segment &segment) {
     // What runs once is not worth recording. The second time every kernel has
     // been run before, so that nothing is loaded while it is recorded.
-    if (segment.runs++ == 1 && worthRecording(segment))
-      segment.recording = session.device().record([&] {
+    Segment::Way &way = segment.ways[session.rowBound];
+    if (way.runs++ == 1 && worthRecording(segment))
+      way.recording = session.device().record([&] {
         session.recording = true;
         struct Reset {
           bool &flag;
@@ -67,9 +73,9 @@ private:
         } reset{session.recording};
         issue(session, segment.first, segment.last);
       });
-    if (!segment.recording)
+    if (!way.recording)
       return issue(session, segment.first, segment.last);
-    session.device().replay(*segment.recording);
+    session.device().replay(*way.recording);
     // Its marks are under way, and may be waited for.
     for (size_t i = segment.first; i < segment.last; ++i)
       if (operations[i].kind == Operation::reduceStart)
@@ -77,8 +83,9 @@ private:
   }
 
   bool worthRecording(const Segment &segment) const {
-    return segment.last - segment.first > 1 ||
-           operations[segment.first].kind == Operation::call;
+    return !segment.apart &&
+           (segment.last - segment.first > 1 ||
+            operations[segment.first].kind == Operation::call);
   }
 
   /// Ranks meet in an all_reduce, and the host takes part in it: it stands
@@ -90,8 +97,7 @@ private:
       if (segments.empty() || apart || meetsRanks(operations[i - 1]))
         segments.emplace_back().first = i;
       segments.back().last = i + 1;
-      if (apart)
-        segments.back().runs = 2; // never recorded
+      segments.back().apart = apart;
     }
   }
 

@@ -277,6 +277,11 @@ public:
           *policy.tokenizer, [&](int64_t rows) {
             ran += rows;
             auto begin = std::chrono::steady_clock::now();
+            session.expectRows(rows);
+            struct Reset {
+              Session &session;
+              ~Reset() { session.expectRows(0); }
+            } reset{session};
             program.run(session);
             if (session.trace)
               session.trace->add("rollout step", "sample", begin,

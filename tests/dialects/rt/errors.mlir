@@ -5,6 +5,23 @@ rt.buffer @x in @a at 8, 128 bytes of "f32"
 
 // -----
 
+// expected-error @+1 {{'launch' needs 'few_rows' to be an array of dictionaries}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = {rows = 8, symbol = "f", launch = {threads = 32}}}}
+
+// -----
+
+// expected-error @+1 {{'launch.few_rows[1]' needs 'rows' from 65 to 2147483647}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [
+  {rows = 64, symbol = "f", launch = {threads = 32}}, {rows = 64, symbol = "f", launch = {threads = 64}}]}}
+
+// -----
+
+// expected-error @+1 {{'launch.few_rows[0].launch' has no field 'few_rows'}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [
+  {rows = 64, symbol = "f", launch = {threads = 32, few_rows = []}}]}}
+
+// -----
+
 rt.program @p {
   // expected-error @+1 {{never reaches -1 from 0 in steps of 1}}
   rt.loop 0 to -1 step 1 {

@@ -259,6 +259,7 @@ struct Function {
   bool kernel = false;
   int64_t requiredThreads = 0; ///< nvvm.reqntid; 0: none
   int64_t maxRegisters = 0;    ///< nvvm.maxnreg; 0: none
+  uint32_t blocksPerSm = 1;    ///< that a multiprocessor must have room for
   int64_t parameterBytes = 0;  ///< of the by-value block
   uint64_t sharedEnd = 0;      ///< where a kernel's static variables end
   bool dynamicShared = false;  ///< it uses the dynamic part

@@ -362,6 +362,9 @@ void FunctionDecoder::decode(LLVM::LLVMFuncOp op) {
   if (auto registers = op->getAttrOfType<IntegerAttr>(
           NVVM::NVVMDialect::getMaxnregAttrName()))
     function.maxRegisters = registers.getInt();
+  if (auto blocks = op->getAttrOfType<IntegerAttr>(
+          NVVM::NVVMDialect::getMinctasmAttrName()))
+    function.blocksPerSm = std::max<int64_t>(1, blocks.getInt());
   for (Block &block : op.getBody()) {
     starts[&block] = function.code.size();
     for (Operation &inner : block)

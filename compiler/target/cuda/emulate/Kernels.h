@@ -27,9 +27,14 @@ public:
   llvm::Error run(llvm::StringRef name, llvm::ArrayRef<Buffer> buffers,
                   int64_t size, int64_t multiprocessors, unsigned seed = 0,
                   Statistics *statistics = nullptr) const;
+  /// The kernel that launches of so many rows take where the host knows their
+  /// number (`few_rows`): `name`'s own or another. `run` takes what it is told.
+  llvm::StringRef forRows(llvm::StringRef name, int64_t size) const;
 
 private:
   std::unique_ptr<Program> program;
+  mlir::DictionaryAttr fewRows(llvm::StringRef name, int64_t size) const;
+
   llvm::StringMap<mlir::DictionaryAttr> launches;
 };
 

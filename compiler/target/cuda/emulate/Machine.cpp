@@ -200,9 +200,11 @@ void Machine::startCluster(uint64_t first) {
   steps = 0;
   // A kernel with setmaxnreg is launched with all the registers there are,
   // unless it says how many.
-  uint32_t registers = kernel.maxRegisters
-                           ? kernel.maxRegisters
-                           : std::min<uint32_t>(255, 65536 / perBlock) / 8 * 8;
+  uint32_t registers =
+      kernel.maxRegisters
+          ? kernel.maxRegisters
+          : std::min<uint32_t>(255, 65536 / kernel.blocksPerSm / perBlock) / 8 *
+                8;
   for (auto [rank, block] : llvm::enumerate(blocks)) {
     block.index = first + rank;
     block.running = perBlock;
