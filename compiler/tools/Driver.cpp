@@ -29,7 +29,6 @@
 #include "runtime/device/cuda/Cuda.h"
 #include "runtime/support/Error.h"
 #include "runtime/support/Files.h"
-#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/SourceMgr.h"
@@ -257,21 +256,25 @@ static DictionaryAttr launchAttr(const cuda::Kernels &kernels, StringRef symbol,
                                  DictionaryAttr built) {
   NamedAttrList launch(built);
   Builder b(built.getContext());
-  llvm::StringSet<> told;
   launch.erase("parameters");      // follows from the operands and maps
   launch.erase("resident_blocks"); // told to ptxas
   if (auto others = built.getAs<ArrayAttr>("few_rows")) {
     SmallVector<Attribute> all;
-    for (auto few : others.getAsRange<DictionaryAttr>()) {
+    auto symbolOf = [&](size_t i) {
+      return cast<DictionaryAttr>(others[i]).getAs<StringAttr>("symbol");
+    };
+    for (size_t i = 0, n = others.size(); i < n; ++i) {
+      auto few = cast<DictionaryAttr>(others[i]);
+      StringAttr its = symbolOf(i);
       NamedAttrList other(few);
-      StringRef its = few.getAs<StringAttr>("symbol");
-      other.set("launch", launchAttr(kernels, its,
-                                     few.getAs<DictionaryAttr>("launch")));
-      if (its != symbol && told.insert(its).second)
+      other.set("launch",
+                launchAttr(kernels, its, few.getAs<DictionaryAttr>("launch")));
+      // Told once a kernel, where its grid is largest.
+      if (its != symbol && (i + 1 == n || symbolOf(i + 1) != its))
         other.set("usage", usageOf(b, kernels, its));
       all.push_back(other.getDictionary(built.getContext()));
     }
-    launch.set("few_rows", ArrayAttr::get(built.getContext(), all));
+    launch.set("few_rows", b.getArrayAttr(all));
   }
   return launch.getDictionary(built.getContext());
 }

@@ -184,9 +184,9 @@ void Listing::printKernels() const {
             "  {0:f0} threads, {1} shared", number(launch, "threads"),
             bytesText(number(launch, "shared") + number(usage, "shared")));
       if (usage)
-        text += llvm::formatv(", {0:f0} registers{1}",
-                              number(usage, "registers"),
-                              number(usage, "spilled") ? ", spills" : "");
+        text +=
+            llvm::formatv(", {0:f0} registers{1}", number(usage, "registers"),
+                          number(usage, "spilled") ? ", spills" : "");
       return text;
     };
     llvm::outs() << line << shape(*kernel.object) << "\n";

@@ -32,12 +32,10 @@ void ForwardBuilder::startLoad(Barrier empty, Value use, Pending &pending) {
 }
 
 void ForwardBuilder::announce(Pending &pending) {
-  // Each as soon as it is there: the last ones may still be under way.
-  for (auto [i, full] : llvm::enumerate(pending)) {
-    w.waitCopies(pending.size() - 1 - i);
-    w.fenceAsync();
+  w.waitCopies(0);
+  w.fenceAsync();
+  for (Value full : pending)
     w.arrive(full);
-  }
   pending.assign(pending.size(), barrier(unheard, w.c(0)));
 }
 
@@ -122,9 +120,7 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
                  e.select(w.is(w.rem(round, 2), 0), block, back));
   };
   Value rounds = e.div(e.add(items, w.add(blocks, -1)), blocks);
-  // Loads that may be under way. With few rows nothing else hides what they
-  // take, and all of the ring may be.
-  const size_t later = few ? 2 * stages : stages;
+  const size_t later = stages; // loads that may be under way
   SmallVector<Value> start{w.c(0), w.c(0)};
   start.append(later, none);
   auto end = w.count(

@@ -78,7 +78,7 @@
 // ARRIVE-LABEL: func.func @full(
 // Whatever threads have written is made visible to the matrix units, and registers handed over to them.
 // PROXY-LABEL: func.func @forward(
-// PROXY-COUNT-37: nvvm.fence.proxy
+// PROXY-COUNT-13: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
 // PROXY-LABEL: func.func @forward_few_rows(
 // PROXY-LABEL: func.func @backward(
