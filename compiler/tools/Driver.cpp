@@ -256,8 +256,7 @@ static DictionaryAttr launchAttr(const cuda::Kernels &kernels, StringRef symbol,
                                  DictionaryAttr built) {
   NamedAttrList launch(built);
   Builder b(built.getContext());
-  launch.erase("parameters");      // follows from the operands and maps
-  launch.erase("resident_blocks"); // told to ptxas
+  launch.erase("parameters"); // follows from the operands and maps
   if (auto others = built.getAs<ArrayAttr>("few_rows")) {
     SmallVector<Attribute> all;
     auto symbolOf = [&](size_t i) {

@@ -29,7 +29,6 @@ void ForwardBuilder::build() {
   k.waitLater(early);
   k.launch->threads = producers + consumerWarps * 32;
   k.launch->blocksPerSm = blocksPerSm;
-  k.launch->residentBlocks = blocksPerSm;
   k.launch->shared = end();
   memory = k.dynamicShared();
   thread = w.thread();

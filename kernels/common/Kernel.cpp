@@ -318,8 +318,6 @@ DictionaryAttr Kernel::launchAttr(const Launch &launch) {
   }
   if (!others.empty())
     attrs.set("few_rows", b.getArrayAttr(others));
-  if (launch.residentBlocks)
-    attrs.set("resident_blocks", b.getI64IntegerAttr(launch.residentBlocks));
   attrs.set("shared", b.getI64IntegerAttr(launch.shared));
   attrs.set("overlap", b.getBoolAttr(true));
   SmallVector<int64_t> early(launch.early.begin(), launch.early.end());

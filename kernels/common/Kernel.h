@@ -48,11 +48,8 @@ struct Launch {
   SmallVector<FewRows> fewRows; ///< by rows
   int64_t threads = 256;
   int64_t blocksPerSm = 4; ///< blocks loop over the work that there is
-  /// Blocks a multiprocessor can hold besides those of other kernels, if more
-  /// than blocksPerSm: so few registers has a thread then.
-  int64_t residentBlocks = 0;
-  int64_t shared = 0;  ///< bytes of dynamic shared memory
-  int64_t cluster = 1; ///< blocks of a cluster
+  int64_t shared = 0;      ///< bytes of dynamic shared memory
+  int64_t cluster = 1;     ///< blocks of a cluster
   SmallVector<TensorMap> maps;
   /// Operands (numbers in the kernel ABI) that are read before what precedes
   /// the kernel has ended.

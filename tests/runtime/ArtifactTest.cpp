@@ -200,6 +200,33 @@ TEST(Manifest, HowAGpuStartsAKernel) {
   expect("256 bytes, more than the swizzle's 128",
          [](Json &, Json &map) { map["box"] = {128, 8}; });
   expect("'swizzle' is 16", [](Json &, Json &map) { map["swizzle"] = 16; });
+
+  // What few rows take instead.
+  auto other = [](int64_t rows, Json launch) {
+    return Json{{"rows", rows}, {"symbol", "f"}, {"launch", std::move(launch)}};
+  };
+  Json small = {{"threads", 64}, {"early", {1}}};
+  Json few = manifest.json;
+  few["kernels"][0]["launch"]["few_rows"] = {other(8, small),
+                                             other(64, {{"threads", 128}})};
+  Manifest withOthers = parse(few);
+  const auto &list = withOthers.kernels[0].launch->fewRows;
+  ASSERT_EQ(list.size(), 2u);
+  EXPECT_EQ(list[0]->rows, 8);
+  EXPECT_EQ(list[0]->symbol, "f");
+  EXPECT_EQ(list[0]->launch.early, (std::vector<int64_t>{1}));
+  EXPECT_EQ(list[1]->launch.threads, 128);
+  expect("few_rows[1]: 'rows' = 8 is not from 9", [&](Json &launch, Json &) {
+    launch["few_rows"] = {other(8, small), other(8, small)};
+  });
+  expect("'early' = 4 is not from 0 to 3", [&](Json &launch, Json &) {
+    launch["few_rows"] = {other(8, {{"threads", 64}, {"early", {4}}})};
+  });
+  expect("few_rows[0]: has 'few_rows' itself", [&](Json &launch, Json &) {
+    Json inner = small;
+    inner["few_rows"] = {other(4, small)};
+    launch["few_rows"] = {other(8, inner)};
+  });
 }
 
 TEST(Manifest, SaysWhatIsWrong) {

@@ -92,7 +92,7 @@ struct KernToThreadsPass
   LogicalResult buildFewRows(kernels::Kernel &k) {
     if (reference)
       return success();
-    constexpr int64_t fewRows = 64;
+    constexpr int64_t fewRows = 64, fewest = 2, fewAlone = 256;
     if (isa<kern::RowOp>(k.op)) // a warp a row
       k.addFewRows(k, fewRows, 1);
     auto attention = dyn_cast<kern::AttentionOp>(k.op);
@@ -101,8 +101,10 @@ struct KernToThreadsPass
     kernels::Kernel few(k.source, k.op, kernels::Launch(), "_few_rows");
     if (failed(kernels::buildFewRowsAttentionSm90(few)))
       return failure();
-    few.addFewRows(k, fewRows, 1);
-    few.addFewRows(k, 4 * fewRows, few.launch->blocksPerSm);
+    // The segments of one or two rows, up to 32768 keys, are no more than the
+    // multiprocessors.
+    few.addFewRows(k, fewest, 1);
+    few.addFewRows(k, fewAlone, few.launch->blocksPerSm);
     few.finishBeside();
     return success();
   }
@@ -167,11 +169,8 @@ struct MarkEntriesPass : PassWrapper<MarkEntriesPass, OperationPass<ModuleOp>> {
       int32_t threads = number("threads");
       function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
                         b.getDenseI32ArrayAttr({threads}));
-      auto resident = launch.getAs<IntegerAttr>("resident_blocks");
       function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
-                        b.getI32IntegerAttr(resident
-                                                ? resident.getInt()
-                                                : number("blocks_per_sm")));
+                        b.getI32IntegerAttr(number("blocks_per_sm")));
       if (auto cluster = launch.getAs<IntegerAttr>("cluster"))
         function->setAttr(NVVM::NVVMDialect::getClusterDimAttrName(),
                           b.getDenseI32ArrayAttr({(int32_t)cluster.getInt()}));
