@@ -295,8 +295,8 @@ static FailureOr<std::vector<char>> buildImage(ModuleOp module,
   Builder b(module.getContext());
   for (auto kernel : module.getOps<rt::KernelOp>()) {
     StringRef symbol = kernel.getSymbol();
-    if (DictionaryAttr launch = built->launches.lookup(symbol))
-      kernel.setLaunchAttr(launchAttr(*built, symbol, launch));
+    kernel.setLaunchAttr(
+        launchAttr(*built, symbol, built->launches.lookup(symbol)));
     kernel.setUsageAttr(usageOf(b, *built, symbol));
   }
   // ptxas warns where it could not do what a kernel asks for.
@@ -354,7 +354,7 @@ static int compileTo(DriverOptions options, const std::string &output) {
   if (const cuda::Machine *machine = cuda::findMachine(options.target))
     if (!options.memory) {
       // The driver, its contexts and the kernels' own memory (attention: up to
-      // 18 MiB a kernel) take some.
+      // 31 MiB) take some.
       options.memory = machine->memory / 16 * 15;
       options.memoryOf = "15/16 of an " + options.target;
     }

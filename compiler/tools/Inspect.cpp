@@ -62,7 +62,8 @@ void printMemory(const json::Object &manifest) {
                    << " if each buffer had its own";
     llvm::outs() << "\n";
   }
-  // Attention on a GPU: loaded with the kernels, beside the arenas.
+  // Of attention and column sums on a GPU: loaded with the kernels, beside the
+  // arenas.
   double own = 0;
   auto add = [&](const json::Object &kernel) {
     if (const json::Object *usage = kernel.getObject("usage"))

@@ -249,6 +249,8 @@ LogicalResult verifyLaunch(KernelOp op, DictionaryAttr dictionary,
                      {"rows", "symbol", "launch", "usage"});
     if (few.failed())
       return failure();
+    if (!few.get("rows"))
+      return few.fail("needs 'rows'");
     before = few.integer("rows", 0, before + 1, INT32_MAX);
     if (few.failed())
       return failure();

@@ -6,8 +6,9 @@
 //===----------------------------------------------------------------------===//
 // A tile is 128 rows: neighbouring query rows that read the same keys, each
 // with the heads of one key head. One warpgroup brings tiles of q, k and v to
-// shared memory, two multiply, 64 rows each: q k^T of a block of 128 keys runs
-// while the block before is multiplied with v, and the softmax beside both.
+// shared memory, two multiply, 64 rows each (in the kernel for few rows one,
+// and so 64 in all): q k^T of a block of 128 keys runs while the block before
+// is multiplied with v, and the softmax beside both.
 // Blocks and segments lie at absolute positions and are taken in order, so that
 // what a row gets does not depend on its tile.
 //===----------------------------------------------------------------------===//
@@ -99,16 +100,15 @@ void ForwardBuilder::consume() {
         auto compute = [&](int64_t halves) {
           tile(carried[0], carried[1], words, halves);
         };
-        auto isFew = [&] {
+        auto computeIf = [&](Value hasRows, int64_t halves) {
+          if (few) // the only one
+            return compute(halves);
           w.branch(
-              w.is(group, 0), [&] { compute(1); },
+              hasRows, [&] { compute(halves); },
               [&] { passBy(carried[0], carried[1], words[3]); });
         };
-        auto isMany = [&] {
-          w.branch(
-              e.less(w.mul(group, 64), inside), [&] { compute(2); },
-              [&] { passBy(carried[0], carried[1], words[3]); });
-        };
+        auto isFew = [&] { computeIf(w.is(group, 0), 1); };
+        auto isMany = [&] { computeIf(e.less(w.mul(group, 64), inside), 2); };
         if (each <= 8)
           w.branch(e.less(w.c(8), inside), isMany, isFew);
         else

@@ -4,11 +4,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-// One warpgroup brings tiles of q, k and v to shared memory, two multiply, 64
-// rows of the tile each. Keys are taken in segments, each from nothing, and
-// what they give is merged in order: by who takes them one after the other, or,
-// where a row is alone in its tile, by the last of the blocks of the grid that
-// took one each.
+// One warpgroup brings tiles of q, k and v to shared memory, two multiply (one
+// in the kernel for few rows), 64 rows of the tile each. Keys are taken in
+// segments, each from nothing, and what they give is merged in order: by who
+// takes them one after the other, or, where a row is alone in its tile, by the
+// last of the blocks of the grid that took one each.
 //===----------------------------------------------------------------------===//
 
 #ifndef R1C_KERNELS_ATTENTION_SM90FORWARD_H
@@ -20,9 +20,9 @@ namespace r1c::kernels {
 
 class ForwardBuilder {
 public:
-  /// `few`: of the kernel for few rows, as at decoding, where tiles are of one
-  /// row. It has one warpgroup that multiplies, and is so small that its blocks
-  /// find room beside those of other kernels.
+  /// `few`: of the kernel for few rows, as at decoding, where most tiles are of
+  /// one row. It has one warpgroup that multiplies, and is so small that its
+  /// blocks find room beside those of other kernels.
   explicit ForwardBuilder(Kernel &k, bool few = false) : few(few), k(k), w(k) {}
   void build();
 
@@ -36,7 +36,8 @@ private:
   static constexpr int64_t producers = 128; ///< threads
   int64_t consumerWarps = 4 * warpgroups;
 
-  /// Barriers in shared memory; each kind has one a stage.
+  /// Barriers in shared memory; each kind has one a stage, with those of
+  /// queries room for as many as keys have.
   enum Barrier { qFull, qEmpty, kFull, kEmpty, vFull, vEmpty, unheard, kinds };
 
   // Places in shared memory, in bytes.
@@ -174,7 +175,7 @@ private:
   Type bf16 = k.builder.getBF16Type(), f32 = w.f32, i32 = w.i32;
   Value memory, thread, lane; ///< thread of its role
   Value records;              ///< in global memory
-  Value group;                ///< which of the two consumers
+  Value group;                ///< which of the warpgroups that multiply
 };
 
 } // namespace r1c::kernels

@@ -219,22 +219,11 @@ Value ForwardBuilder::mergePlaces(Rows &rows, SmallVector<Value> &out,
     });
   }
   w.syncNamed(w.add(group, 1), 128);
-  // What all threads have written is released with the count, and what other
-  // blocks have is acquired behind it.
   Value counter =
       e.at(records, e.add(e.i64(countersAt()), e.mul(e.toI64(place), 4)),
            e.b.getI8Type());
   e.when(w.is(thread, 0), [&] {
-    auto fence = [&] {
-      LLVM::FenceOp::create(e.b, e.loc, LLVM::AtomicOrdering::acq_rel,
-                            "device");
-    };
-    fence();
-    Value before = LLVM::AtomicRMWOp::create(
-        e.b, e.loc, LLVM::AtomicBinOp::add, counter, w.c(1),
-        LLVM::AtomicOrdering::monotonic, "device");
-    fence();
-    e.store(before, info(qStage, throughWord), i32);
+    e.store(k.countBlock(counter), info(qStage, throughWord), i32);
   });
   w.syncNamed(w.add(group, 1), 128);
   Value isLast = e.equal(word(throughWord), w.add(segments, -1));

@@ -285,12 +285,25 @@ void Kernel::finish() {
   source.erase();
 }
 
-void Kernel::addFewRows(Kernel &whole, int64_t rows, int64_t blocksPerSm) {
-  kernels::Launch other = *launch;
-  other.blocksPerSm = blocksPerSm;
-  other.fewRows.clear();
-  whole.launch->fewRows.push_back(
-      {rows, function.getName().str(), launchAttr(other)});
+void Kernel::addFewRows(Kernel &other, int64_t rows, int64_t blocksPerSm) {
+  kernels::Launch its = *other.launch;
+  its.blocksPerSm = blocksPerSm;
+  its.fewRows.clear();
+  launch->fewRows.push_back(
+      {rows, other.function.getName().str(), other.launchAttr(its)});
+}
+
+Value Kernel::countBlock(Value counter) {
+  auto fence = [&] {
+    LLVM::FenceOp::create(builder, e.loc, LLVM::AtomicOrdering::acq_rel,
+                          "device");
+  };
+  fence();
+  Value before = LLVM::AtomicRMWOp::create(
+      builder, e.loc, LLVM::AtomicBinOp::add, counter, e.i32(1),
+      LLVM::AtomicOrdering::monotonic, "device");
+  fence();
+  return before;
 }
 
 void Kernel::end() {

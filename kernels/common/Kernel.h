@@ -125,9 +125,15 @@ public:
   void finish();
   /// The same, for one that stands beside another of the same source.
   void finishBeside() { end(); }
-  /// For so few rows `whole` takes this kernel with a grid of so many blocks a
-  /// multiprocessor.
-  void addFewRows(Kernel &whole, int64_t rows, int64_t blocksPerSm);
+  /// Launches of so few rows, where the host knows that, take `other`, which
+  /// may be this one, with a grid of so many blocks a multiprocessor. In the
+  /// order of rows.
+  void addFewRows(Kernel &other, int64_t rows, int64_t blocksPerSm);
+  /// By one thread of a block, behind a barrier: counts at `counter`, an i32 in
+  /// global memory, and gives how many were counted before (i32). What all
+  /// threads of the block have written is released, and behind the next barrier
+  /// they see what the blocks counted before have.
+  Value countBlock(Value counter);
 
 private:
   void begin(mlir::TypeRange arguments, llvm::StringRef suffix = "");
@@ -316,7 +322,7 @@ mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 bool isAttentionSm90(Type element, int64_t columns, int64_t heads,
                      int64_t kvHeads, double scale);
 mlir::LogicalResult buildAttentionSm90(Kernel &k);
-/// The same for decoding: every row reads keys of its own.
+/// The same for few rows, as at decoding, where each reads keys of its own.
 mlir::LogicalResult buildFewRowsAttentionSm90(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardSm90(Kernel &k);
 

@@ -192,6 +192,7 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
   };
   if (all.empty())
     inLoops();
+  assert(all.size() % 2 == 0 && "lanes l and l + 32 have equally many");
   for (size_t i = 0; i < all.size(); i += 2)
     carried = pair(all[i], all[i + 1], carried);
   ValueRange a = ValueRange(carried).take_front(values),

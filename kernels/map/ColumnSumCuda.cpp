@@ -16,7 +16,6 @@
 
 #include "kernels/common/Kernel.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -249,19 +248,8 @@ void ColumnSumBuilder::sumItem(Value item) {
 void ColumnSumBuilder::combine(Value tile) {
   Type i32 = e.b.getI32Type();
   Value counter = e.at(counters, tile, i32);
-  auto fence = [&] {
-    LLVM::FenceOp::create(e.b, e.loc, LLVM::AtomicOrdering::acq_rel, "device");
-  };
-  // What all threads have written is released with the count, and what other
-  // blocks have is acquired behind it.
-  e.when(e.equal(k.thread, e.i64(0)), [&] {
-    fence();
-    Value before = LLVM::AtomicRMWOp::create(
-        e.b, e.loc, LLVM::AtomicBinOp::add, counter, e.i32(1),
-        LLVM::AtomicOrdering::monotonic, "device");
-    fence();
-    e.store(before, through, i32);
-  });
+  e.when(e.equal(k.thread, e.i64(0)),
+         [&] { e.store(k.countBlock(counter), through, i32); });
   k.barrier();
   Value isLast = e.equal(e.load(through, i32), e.i32(accumulators - 1));
   // For the next run of the kernel.

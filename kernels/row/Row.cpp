@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Warp.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -90,18 +91,22 @@ void RowBuilder::build() {
 }
 
 bool RowBuilder::isHeld() {
-  // As many registers as blocksPerSm leaves, with some for the region.
-  constexpr int64_t most = 64;
-  if (!warp || op.getOffsets() || !op.getIndices().empty() ||
-      columns % (2 * warpLanes))
+  // Of the 80 registers that blocksPerSm leaves, with some for the region; and
+  // of the code, which has no loop then.
+  constexpr int64_t most = 64, mostColumns = 1024;
+  if (!warp || columns > mostColumns || op.getOffsets() ||
+      !op.getIndices().empty() || columns % (2 * warpLanes))
     return false;
-  int64_t each = columns / warpLanes, words = 0;
+  int64_t each = columns / warpLanes, words = 0; // of 32 bits
   for (auto [argument, access] :
        llvm::zip(op.getBody().front().getArguments(), op.getAccess())) {
     auto kind = cast<kern::AccessAttr>(access).getKind();
     if (!argument.use_empty() &&
         (kind == kern::AccessKind::element || kind == kern::AccessKind::column))
-      words += each;
+      words +=
+          each * llvm::divideCeil(bytesOf(kern::elementTypeOf(
+                                      op.getInputs()[argument.getArgNumber()])),
+                                  4);
   }
   return words <= most;
 }

@@ -41,7 +41,8 @@ func.func @k(%x: tensor<?xNxf32>, %w: tensor<Nxf32>) -> (tensor<?xNxf32>, tensor
 class Columns : public ::testing::TestWithParam<int64_t> {};
 
 TEST_P(Columns, Norm) {
-  int64_t n = GetParam(), most = 23;
+  // More rows than a GPU's warps, of which there are 24 with one worker.
+  int64_t n = GetParam(), most = n <= 128 ? 70 : 23;
   std::string source = replace(norm, "N", std::to_string(n));
   Kernels tuned(source), naive(source, true),
       narrow(source, false, "x86-64-v3");
@@ -49,7 +50,7 @@ TEST_P(Columns, Norm) {
   Buffer X = Buffer::of(x), W = Buffer::of(w),
          Y = Buffer::poisoned<float>(most * n),
          R = Buffer::poisoned<float>(most);
-  tuned.run("k", {&X, &W, &Y, &R}, most);
+  tuned.run("k", {&X, &W, &Y, &R}, most, 1);
   auto y = Y.values<float>(), r = R.values<float>();
   for (int64_t i = 0; i < most; ++i) {
     double s = 0;
@@ -85,7 +86,7 @@ TEST_P(Columns, Norm) {
 
 INSTANTIATE_TEST_SUITE_P(Widths, Columns,
                          ::testing::Values(1, 7, 16, 17, 63, 64, 65, 70, 128,
-                                           200, 576, 1000));
+                                           200, 576, 1000, 1024, 1088, 4096));
 
 const char *head = R"(
 func.func @k(%z: tensor<?xNxf32>, %target: tensor<?xi32>, %t: tensor<f32>) -> (tensor<?xf32>, tensor<?xf32>, tensor<?xf32>, tensor<?xi32>) attributes {kern.kernel} {
@@ -116,7 +117,7 @@ func.func @k(%z: tensor<?xNxf32>, %target: tensor<?xi32>, %t: tensor<f32>) -> (t
 )";
 
 TEST(Row, LogProbability) {
-  for (int64_t n : {13, 100, 4097}) {
+  for (int64_t n : {13, 100, 128, 1024, 4097}) {
     std::string source = replace(head, "N", std::to_string(n));
     Kernels tuned(source), naive(source, true);
     int64_t rows = 9;

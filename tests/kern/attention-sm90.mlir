@@ -23,7 +23,9 @@
 // ATOMIC-NEXT: llvm.fence syncscope("device") acq_rel
 // ATOMIC-NOT: atomicrmw
 // ATOMIC-LABEL: func.func @forward_few_rows(
-// ATOMIC: llvm.atomicrmw add
+// ATOMIC: llvm.fence syncscope("device") acq_rel
+// ATOMIC: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
+// ATOMIC-NEXT: llvm.fence syncscope("device") acq_rel
 // ATOMIC-NOT: atomicrmw
 
 // All that a kernel has of them. The forward brings queries, the first keys, in a loop the next keys and the values of those before, and the last
@@ -106,6 +108,9 @@
 // CHECK-LABEL: func.func @forward(
 // CHECK-SAME: blocks_per_sm = 1
 // CHECK-SAME: early = [8, 3, 4, 5, 6]
+// Four key heads have more segments than there are multiprocessors from two rows on.
+// CHECK-SAME: few_rows = [
+// CHECK-SAME: rows = 256 : i64, symbol = "forward_few_rows"}]
 // CHECK-SAME: overlap = true
 // CHECK-SAME: shared = 201216
 // CHECK-SAME: threads = 384

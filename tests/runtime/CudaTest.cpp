@@ -310,6 +310,35 @@ TEST_F(FakeGpu, SamplesAheadOfWhatTheHostHasSeen) {
   EXPECT_EQ(rollouts, 3);
 }
 
+// Steps of few rows take the launches that are for these, others do not, and
+// each has a recording of its own.
+TEST_F(FakeGpu, StepsOfFewRowsHaveLaunchesOfTheirOwn) {
+  TestManifest few = forCuda(stepManifest());
+  size_t draws = 0;
+  for (Json &kernel : few.json["kernels"])
+    if (kernel["name"] == "draw") {
+      Json launch = kernel["launch"];
+      launch["threads"] = 96;
+      kernel["launch"]["threads"] = 160;
+      kernel["launch"]["few_rows"] = {
+          {{"rows", 5}, {"symbol", kernel["symbol"]}, {"launch", launch}}};
+      ++draws;
+    }
+  ASSERT_EQ(draws, 1u);
+  run(options(stepManifest(), "cpu"));
+  run(options(few, "few"));
+  EXPECT_EQ(metrics("cpu"), metrics("few"));
+  EXPECT_EQ(state("cpu"), state("few"));
+  EXPECT_GT(fake->replays, 0);
+  auto launched = [&](uint32_t threads) {
+    return std::count_if(
+        fake->launches.begin(), fake->launches.end(),
+        [&](const FakeLaunch &launch) { return launch.threads == threads; });
+  };
+  EXPECT_GT(launched(96), 0);
+  EXPECT_GT(launched(160), 0);
+}
+
 TEST_F(FakeGpu, NoStepIsAheadWhereEachCommandIsWaitedFor) {
   run(options(forCuda(stepManifest()), "ahead"));
   EXPECT_EQ(makeCudaDevice("sm_90a")->stepsAhead(), 2);

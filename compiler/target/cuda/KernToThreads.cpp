@@ -56,12 +56,17 @@ struct KernToThreadsPass
     }
   }
 
+  /// Whether results have another type than operands.
+  template <typename Op>
+  static bool isWide(Op op) {
+    return kern::elementTypeOf(op->getResult(0)) !=
+           kern::elementTypeOf(op.getQ());
+  }
+
   template <typename Op>
   static bool isOnTensorCores(Op op) {
     auto type = cast<RankedTensorType>(op.getQ().getType());
-    bool isWide =
-        kern::elementTypeOf(op->getResult(0)) != type.getElementType();
-    return !isWide &&
+    return !isWide(op) &&
            kernels::isAttentionSm90(type.getElementType(), type.getDimSize(1),
                                     op.getHeads(), op.getKvHeads(),
                                     op.getScale().convertToDouble());
@@ -71,15 +76,13 @@ struct KernToThreadsPass
   static bool onTensorCores(kernels::Kernel &k, Op op) {
     auto type = cast<RankedTensorType>(op.getQ().getType());
     int64_t width = type.getDimSize(1) / op.getHeads();
-    bool isWide =
-        kern::elementTypeOf(op->getResult(0)) != type.getElementType();
     if (isOnTensorCores(op)) {
       k.explain("tensor cores, heads of " + Twine(width));
       return true;
     }
     k.explain("by threads, without tensor cores",
               type.getElementType().isF32() ? Twine("float32")
-              : isWide                      ? Twine("gradients in float32")
+              : isWide(op)                  ? Twine("gradients in float32")
               : width != 64 && width != 128
                   ? "heads of " + Twine(width) + ", not 64 or 128"
                   : Twine("more than 64 heads to a key head, or no positive "
@@ -92,19 +95,22 @@ struct KernToThreadsPass
   LogicalResult buildFewRows(kernels::Kernel &k) {
     if (reference)
       return success();
-    constexpr int64_t fewRows = 64, fewest = 2, fewAlone = 256;
-    if (isa<kern::RowOp>(k.op)) // a warp a row
-      k.addFewRows(k, fewRows, 1);
+    constexpr int64_t fewRows = 64, fewTiles = 256;
+    if (auto row = dyn_cast<kern::RowOp>(k.op); row && !row.isChunked())
+      k.addFewRows(k, fewRows, 1); // a warp a row
     auto attention = dyn_cast<kern::AttentionOp>(k.op);
     if (!attention || !isOnTensorCores(attention))
       return success();
     kernels::Kernel few(k.source, k.op, kernels::Launch(), "_few_rows");
     if (failed(kernels::buildFewRowsAttentionSm90(few)))
       return failure();
-    // The segments of one or two rows, up to 32768 keys, are no more than the
-    // multiprocessors.
-    few.addFewRows(k, fewest, 1);
-    few.addFewRows(k, fewAlone, few.launch->blocksPerSm);
+    // A grid of one block a multiprocessor where even with 32768 keys there are
+    // no more segments than those.
+    constexpr int64_t multiprocessors = 132, segments = 32;
+    int64_t fewest = multiprocessors / (segments * attention.getKvHeads());
+    if (fewest && few.launch->blocksPerSm > 1)
+      k.addFewRows(few, fewest, 1);
+    k.addFewRows(few, fewTiles, few.launch->blocksPerSm);
     few.finishBeside();
     return success();
   }

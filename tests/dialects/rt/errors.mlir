@@ -10,6 +10,26 @@ rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = {rows = 8, s
 
 // -----
 
+// expected-error @+1 {{'launch.few_rows[0]' needs 'rows'}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [{symbol = "f", launch = {threads = 32}}]}}
+
+// -----
+
+// expected-error @+1 {{'launch.few_rows[0]' needs 'symbol', a kernel's}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [{rows = 8, launch = {threads = 32}}]}}
+
+// -----
+
+// expected-error @+1 {{'launch.few_rows[0]' needs 'launch', a dictionary}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [{rows = 8, symbol = "f"}]}}
+
+// -----
+
+// expected-error @+1 {{'launch.few_rows[0]' is no dictionary}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [8]}}
+
+// -----
+
 // expected-error @+1 {{'launch.few_rows[1]' needs 'rows' from 65 to 2147483647}}
 rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [
   {rows = 64, symbol = "f", launch = {threads = 32}}, {rows = 64, symbol = "f", launch = {threads = 64}}]}}

@@ -198,7 +198,7 @@ void Machine::startCluster(uint64_t first) {
   clusterAcquirable.assign(agents, 0);
   clockRows.assign(hasShared ? size_t(count) * agents : 0, 0);
   steps = 0;
-  // A kernel with setmaxnreg is launched with all the registers there are,
+  // A kernel with setmaxnreg is launched with all the registers of its share,
   // unless it says how many.
   uint32_t registers =
       kernel.maxRegisters
