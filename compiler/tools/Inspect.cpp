@@ -37,7 +37,8 @@ std::vector<const json::Object *> othersOf(const json::Object &kernel) {
   if (const json::Object *launch = kernel.getObject("launch"))
     if (const json::Array *list = launch->getArray("few_rows"))
       for (const json::Value &value : *list)
-        others.push_back(value.getAsObject());
+        if (const json::Object *other = value.getAsObject())
+          others.push_back(other);
   return others;
 }
 

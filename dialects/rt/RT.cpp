@@ -154,9 +154,8 @@ private:
 };
 
 LogicalResult verifyTensorMap(KernelOp op, DictionaryAttr dictionary,
-                              size_t index) {
-  LaunchFields map(op, dictionary,
-                   ("launch.tensor_maps[" + Twine(index) + "]").str(),
+                              const Twine &where) {
+  LaunchFields map(op, dictionary, where.str(),
                    {"operand", "dtype", "sizes", "strides", "box", "swizzle"});
   if (map.failed())
     return failure();
@@ -269,7 +268,8 @@ LogicalResult verifyLaunch(KernelOp op, DictionaryAttr dictionary,
   if (!array || !llvm::all_of(array, llvm::IsaPred<DictionaryAttr>))
     return launch.fail("needs 'tensor_maps' to be an array of dictionaries");
   for (auto [i, map] : llvm::enumerate(array))
-    if (failed(verifyTensorMap(op, cast<DictionaryAttr>(map), i)))
+    if (failed(verifyTensorMap(op, cast<DictionaryAttr>(map),
+                               where + ".tensor_maps[" + Twine(i) + "]")))
       return failure();
   return success();
 }

@@ -163,7 +163,8 @@ private:
       mlir::cast<mlir::RankedTensorType>(op.getQ().getType()).getDimSize(1) /
       heads;
   int64_t rowsATile = tileRows / each;
-  /// Of k and of v, each, and of q: as many as there is room for.
+  /// Of k and of v, each, and of q: as many as there is room for, in the kernel
+  /// for few rows beside another block (heads of 128: alone).
   int64_t stages = width == 64 ? (few ? 3 : 4) : 2;
   int64_t queryStages = few ? 1 : stages;
   int64_t blocksPerSm = width == 64 && few ? 2 : 1;

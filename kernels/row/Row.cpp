@@ -15,8 +15,11 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+static kern::AccessKind kindOf(Attribute access) {
+  return cast<kern::AccessAttr>(access).getKind();
+}
 static bool isElement(Attribute access) {
-  return cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::element;
+  return kindOf(access) == kern::AccessKind::element;
 }
 
 namespace {
@@ -78,7 +81,7 @@ void RowBuilder::build() {
   if (isHeld()) {
     SmallVector<Value> common;
     for (auto [input, access] : llvm::zip(op.getInputs(), op.getAccess()))
-      if (cast<kern::AccessAttr>(access).getKind() == kern::AccessKind::column)
+      if (kindOf(access) == kern::AccessKind::column)
         common.push_back(input);
     k.waitLater(common);
     for (int64_t i = 0; i < columns; i += warpLanes)
@@ -100,9 +103,8 @@ bool RowBuilder::isHeld() {
   int64_t each = columns / warpLanes, words = 0; // of 32 bits
   for (auto [argument, access] :
        llvm::zip(op.getBody().front().getArguments(), op.getAccess())) {
-    auto kind = cast<kern::AccessAttr>(access).getKind();
     if (!argument.use_empty() &&
-        (kind == kern::AccessKind::element || kind == kern::AccessKind::column))
+        (isElement(access) || kindOf(access) == kern::AccessKind::column))
       words +=
           each * llvm::divideCeil(bytesOf(kern::elementTypeOf(
                                       op.getInputs()[argument.getArgNumber()])),
@@ -117,8 +119,7 @@ void RowBuilder::hold(kern::AccessKind kind) {
     enter({columns, {}, {}}, column, {});
     for (auto [argument, access] :
          llvm::zip(op.getBody().front().getArguments(), op.getAccess()))
-      if (!argument.use_empty() &&
-          cast<kern::AccessAttr>(access).getKind() == kind)
+      if (!argument.use_empty() && kindOf(access) == kind)
         held[column].push_back({argument, region.group(argument)});
   }
 }
@@ -196,8 +197,7 @@ void RowBuilder::storeElements(const ColumnRange &range) {
   auto yield = cast<kern::YieldOp>(op.getBody().front().getTerminator());
   SmallVector<unsigned> results;
   for (unsigned i = 0; i < yield.getValues().size(); ++i)
-    if (cast<kern::AccessAttr>(op.getResultAccess()[i]).getKind() ==
-        kern::AccessKind::element)
+    if (isElement(op.getResultAccess()[i]))
       results.push_back(i);
   if (results.empty())
     return;

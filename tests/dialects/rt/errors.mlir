@@ -36,6 +36,12 @@ rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [
 
 // -----
 
+// expected-error @+1 {{'launch.few_rows[0].launch.tensor_maps[0]' needs 'operand'}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [
+  {rows = 64, symbol = "f", launch = {threads = 32, tensor_maps = [{dtype = "bf16"}]}}]}}
+
+// -----
+
 // expected-error @+1 {{'launch.few_rows[0].launch' has no field 'few_rows'}}
 rt.kernel @k as "k"(3 operands) {launch = {threads = 32, few_rows = [
   {rows = 64, symbol = "f", launch = {threads = 32, few_rows = []}}]}}

@@ -36,27 +36,20 @@ EmulatedKernels::load(ModuleOp module, const TargetOptions &options) {
   return result;
 }
 
-/// The first of a kernel's `few_rows` that is for so many, or null.
-DictionaryAttr EmulatedKernels::fewRows(StringRef name, int64_t size) const {
+StringRef EmulatedKernels::forRows(StringRef name, int64_t size) const {
   DictionaryAttr launch = launches.lookup(name);
   auto others = launch ? launch.getAs<ArrayAttr>("few_rows") : ArrayAttr();
   if (others && size >= 0)
     for (auto few : others.getAsRange<DictionaryAttr>())
       if (size <= few.getAs<IntegerAttr>("rows").getInt())
-        return few;
-  return {};
-}
-
-StringRef EmulatedKernels::forRows(StringRef name, int64_t size) const {
-  DictionaryAttr few = fewRows(name, size);
-  return few ? few.getAs<StringAttr>("symbol").getValue() : name;
+        return few.getAs<StringAttr>("symbol").getValue();
+  return name;
 }
 
 llvm::Error EmulatedKernels::run(StringRef name, ArrayRef<Buffer> buffers,
                                  int64_t size, int64_t multiprocessors,
                                  unsigned seed, Statistics *statistics) const {
-  DictionaryAttr how = launches.lookup(name);
-  auto launch = Launch::parse(how, multiprocessors);
+  auto launch = Launch::parse(launches.lookup(name), multiprocessors);
   if (!launch)
     return launch.takeError();
   launch->seed = seed;

@@ -33,8 +33,6 @@ public:
 
 private:
   std::unique_ptr<Program> program;
-  mlir::DictionaryAttr fewRows(llvm::StringRef name, int64_t size) const;
-
   llvm::StringMap<mlir::DictionaryAttr> launches;
 };
 
