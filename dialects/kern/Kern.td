@@ -428,6 +428,9 @@ def Kern_AttentionOp : Kern_Op<"attention", [Pure, AttrSizedOperandSegments]> {
     A prompt that several sequences share is read where it lies once: with `shared %s from %b`, key p < s[r] is the row b[r] + p, and
     only keys p >= s[r] are the rows base[r] + p (base[r] + s[r] is the first row of the sequence's own; base[r] itself may be any number).
 
+    `cached`: k and v are a cache, of which the run of commands that this call is part of writes no row of a sequence (query rows of one base, which lie
+    together, in the order of their positions) before that of its first query row. A kernel may read those before what precedes it has ended.
+
     Key blocks start at position 0 and hold 64 keys, so the bits of a row depend on its own inputs only, wherever they lie. The second
     result, if present, is `tensor<Rxheadsxf32>`: the natural logarithm of the sum of exp(scale * q.k).
 
@@ -436,7 +439,8 @@ def Kern_AttentionOp : Kern_Op<"attention", [Pure, AttrSizedOperandSegments]> {
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$q, RankedTensorOf<[F32, BF16]>:$k,
                        RankedTensorOf<[F32, BF16]>:$v, 1DTensorOf<[I32]>:$positions,
                        1DTensorOf<[I32]>:$bases, Optional<1DTensorOf<[I32]>>:$shared,
-                       Optional<1DTensorOf<[I32]>>:$shared_bases, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale);
+                       Optional<1DTensorOf<[I32]>>:$shared_bases, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale,
+                       UnitAttr:$cached);
   let results = (outs RankedTensorOf<[F32, BF16]>:$out, Optional<RankedTensorOf<[F32]>>:$lse);
   let assemblyFormat = [{
     $q `,` $k `,` $v `at` $positions `from` $bases (`shared` $shared^ `from` $shared_bases)? attr-dict

@@ -206,6 +206,9 @@ LogicalResult AttentionOp::verify() {
   if (failed(verifyShared(*this, q, "shared", getShared(), "shared_bases",
                           getSharedBases())))
     return failure();
+  if (getCached() && getShared())
+    return emitOpError("'cached' goes with keys of one place; a shared prompt "
+                       "may be written by the same run of commands");
   if (getLse()) {
     RankedTensorType lse = tensorOf(getLse());
     if (lse.getRank() != 2 || lse.getDimSize(1) != (int64_t)getHeads() ||

@@ -200,9 +200,9 @@ LogicalResult verifyTensorMap(KernelOp op, DictionaryAttr dictionary,
 /// `where`: "launch", or the one in it for few rows, which has none itself.
 LogicalResult verifyLaunch(KernelOp op, DictionaryAttr dictionary,
                            std::string where) {
-  SmallVector<StringRef> known{"threads", "shared",  "blocks_per_sm",
-                               "blocks",  "cluster", "overlap",
-                               "early",   "written", "tensor_maps"};
+  SmallVector<StringRef> known{
+      "threads", "shared", "blocks_per_sm", "blocks",  "cluster",
+      "overlap", "early",  "cached",        "written", "tensor_maps"};
   if (where == "launch")
     known.push_back("few_rows");
   LaunchFields launch(op, dictionary, where, known);
@@ -220,7 +220,7 @@ LogicalResult verifyLaunch(KernelOp op, DictionaryAttr dictionary,
   Attribute overlap = launch.get("overlap");
   if (overlap && !isa<BoolAttr>(overlap))
     return launch.fail("needs 'overlap' to be true or false");
-  for (const char *name : {"early", "written"}) {
+  for (const char *name : {"early", "cached", "written"}) {
     Attribute list = launch.get(name);
     auto numbers = dyn_cast_if_present<ArrayAttr>(list);
     auto isOperand = [&](Attribute number) {

@@ -27,7 +27,10 @@ void ForwardBuilder::build() {
   SmallVector<Value> early{op.getPositions(), op.getBases()};
   if (op.getShared())
     early.append({op.getShared(), op.getSharedBases()});
-  k.waitLater(early);
+  SmallVector<Value> cached;
+  if (readsCache)
+    cached.append({op.getK(), op.getV()});
+  k.waitLater(early, cached);
   k.launch->threads = producers + consumerWarps * 32;
   k.launch->blocksPerSm = blocksPerSm;
   k.launch->shared = end();

@@ -95,6 +95,16 @@ private:
   void loadKeys(Value tensor, int64_t at, const AttentionTiles::Tile &tile,
                 Value keyHead, Value block, Value use);
   void tell(Value stage, mlir::ArrayRef<Value> words);
+  struct Item {
+    AttentionTiles::Tile tile;
+    Value keyHead, from, count; ///< from: its first block of keys
+    Value use, keyUse; ///< of the places for queries and, first, for keys
+  };
+  void produceItem(const Item &item, AttentionTiles &tiles,
+                   mlir::ArrayRef<Value> words, Pending &pending);
+  void bring(const Item &item, bool values, Value j, Value use);
+  Value bringCached(const Item &item, AttentionTiles &tiles);
+  Value cachedBlocks(const Item &item, AttentionTiles &tiles);
 
   // The consumers.
   void consume();
@@ -168,6 +178,8 @@ private:
   int64_t stages = width == 64 ? (few ? 3 : 4) : 2;
   int64_t queryStages = few ? 1 : stages;
   int64_t blocksPerSm = width == 64 && few ? 2 : 1;
+  /// Whether keys and values of earlier steps are read before the kernel waits.
+  bool readsCache = few && op.getCached();
   double scale = op.getScale().convertToDouble();
   /// As many multiprocessors as a GPU of this architecture can have.
   static constexpr int64_t mostBlocks = 144;

@@ -108,6 +108,88 @@ void ForwardBuilder::tell(Value stage, ArrayRef<Value> words) {
   });
 }
 
+//===----------------------------------------------------------------------===//
+// Items
+//===----------------------------------------------------------------------===//
+
+/// How many of the item's blocks, the first ones, no kernel of this step
+/// writes; no more than there is room for.
+Value ForwardBuilder::cachedBlocks(const Item &item, AttentionTiles &tiles) {
+  Value whole = e.sub(w.div(item.tile.least, keysABlock), item.from);
+  Value blocks = e.min(e.min(whole, item.count), w.c(stages));
+  return e.select(tiles.begins(item.tile), e.max(blocks, w.c(0)), w.c(0));
+}
+
+void ForwardBuilder::bring(const Item &item, bool values, Value j, Value use) {
+  loadKeys(values ? op.getV() : op.getK(), values ? vAt() : kAt(), item.tile,
+           item.keyHead, e.add(item.from, j), use);
+}
+
+/// What of the item was there before this step, while the kernels before this
+/// one end: into places that nobody has used yet. How many blocks of keys and
+/// values that are.
+Value ForwardBuilder::bringCached(const Item &item, AttentionTiles &tiles) {
+  Value isFirst = w.is(item.use, 0);
+  Value early = e.select(isFirst, cachedBlocks(item, tiles), w.c(0));
+  w.count(w.c(0), early, {}, [&](Value j, ValueRange) -> SmallVector<Value> {
+    bring(item, false, j, j);
+    bring(item, true, j, j);
+    return {};
+  });
+  return early;
+}
+
+void ForwardBuilder::produceItem(const Item &item, AttentionTiles &tiles,
+                                 ArrayRef<Value> words, Pending &pending) {
+  Value early = readsCache ? bringCached(item, tiles) : Value();
+  k.wait(); // for nothing behind the first item
+  startLoad(qEmpty, item.use, pending);
+  loadQueries(item.tile, item.keyHead, item.use);
+  tell(stage(item.use, qFull), words);
+  endLoad(qFull, item.use, pending);
+  auto unless = [&](Value condition, function_ref<void()> body) {
+    SmallVector<Type> types(pending.size(), pending[0].getType());
+    pending = e.choose(
+        condition, types, [&] { return pending; },
+        [&] {
+          body();
+          return pending;
+        });
+  };
+  if (early) // arrives with the queries
+    unless(w.is(early, 0), [&] {
+      announce(pending);
+      w.count(w.c(0), early, {}, [&](Value j, ValueRange) {
+        w.arrive(barrier(kFull, stage(j)));
+        w.arrive(barrier(vFull, stage(j)));
+        return SmallVector<Value>();
+      });
+    });
+  auto load = [&](bool values, Value j) {
+    auto body = [&] {
+      Value use = e.add(item.keyUse, j);
+      startLoad(values ? vEmpty : kEmpty, use, pending);
+      bring(item, values, j, use);
+      endLoad(values ? vFull : kFull, use, pending);
+    };
+    if (early)
+      unless(e.less(j, early), body);
+    else
+      body();
+  };
+  // In the order of their use: the keys of a block before the values of the
+  // one before.
+  load(false, w.c(0));
+  pending = w.count(w.c(1), item.count, pending,
+                    [&](Value j, ValueRange inner) -> SmallVector<Value> {
+                      pending.assign(inner.begin(), inner.end());
+                      load(false, j);
+                      load(true, w.add(j, -1));
+                      return pending;
+                    });
+  load(true, w.add(item.count, -1));
+}
+
 void ForwardBuilder::produce(AttentionTiles &tiles) {
   Value total = tiles.total(), items = w.mul(total, kvHeads);
   Value block = w.block(), blocks = w.blocks();
@@ -137,7 +219,6 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
               // The tile before is told of before the next one is found.
               announce(pending);
               AttentionTiles::Tile tile = tiles.find(n, lane);
-              k.wait(); // for nothing behind the first tile
               // Blocks of keys; of one segment, if it is one of several.
               Value from = w.mul(tile.segment, blocksASegment);
               Value count =
@@ -148,31 +229,10 @@ void ForwardBuilder::produce(AttentionTiles &tiles) {
                   e.sub(w.div(w.add(tile.least, 1), keysABlock), from);
               Value place =
                   e.add(w.mul(e.sub(n, tile.segment), kvHeads), keyHead);
-              startLoad(qEmpty, tileUse, pending);
-              loadQueries(tile, keyHead, tileUse);
-              tell(stage(tileUse, qFull),
-                   {w.c(1), tile.first, tile.rows, keyHead, count, whole, from,
-                    place, tile.segments});
-              endLoad(qFull, tileUse, pending);
-              auto load = [&](bool values, Value j) {
-                Value use = e.add(keyUse, j);
-                startLoad(values ? vEmpty : kEmpty, use, pending);
-                loadKeys(values ? op.getV() : op.getK(), values ? vAt() : kAt(),
-                         tile, keyHead, e.add(from, j), use);
-                endLoad(values ? vFull : kFull, use, pending);
-              };
-              // In the order of their use: the keys of a block before the
-              // values of the one before.
-              load(false, w.c(0));
-              pending =
-                  w.count(w.c(1), count, pending,
-                          [&](Value j, ValueRange inner) -> SmallVector<Value> {
-                            pending.assign(inner.begin(), inner.end());
-                            load(false, j);
-                            load(true, w.add(j, -1));
-                            return pending;
-                          });
-              load(true, w.add(count, -1));
+              produceItem({tile, keyHead, from, count, tileUse, keyUse}, tiles,
+                          {w.c(1), tile.first, tile.rows, keyHead, count, whole,
+                           from, place, tile.segments},
+                          pending);
               SmallVector<Value> next{w.add(tileUse, 1), e.add(keyUse, count)};
               llvm::append_range(next, pending);
               return next;

@@ -27,13 +27,18 @@ AttentionTiles::AttentionTiles(AttentionWords &w, kern::AttentionOp op,
   count = e.div(e.add(rows, w.add(ofPiece, -1)), ofPiece);
 }
 
-Value AttentionTiles::leads(Value row) {
+Value AttentionTiles::differs(Value row) {
   Value before = e.max(w.add(row, -1), w.c(0));
-  Value result = w.is(w.rem(row, rowsATile), 0);
-  for (Value tensor : origins)
-    result = w.either(
-        result, w.notEqual(w.number(tensor, row), w.number(tensor, before)));
+  Value result;
+  for (Value tensor : origins) {
+    Value here = w.notEqual(w.number(tensor, row), w.number(tensor, before));
+    result = result ? w.either(result, here) : here;
+  }
   return result;
+}
+
+Value AttentionTiles::leads(Value row) {
+  return w.either(w.is(w.rem(row, rowsATile), 0), differs(row));
 }
 
 Value AttentionTiles::itemsOf(Value position) {

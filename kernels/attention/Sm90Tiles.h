@@ -43,9 +43,15 @@ public:
   };
   /// The tile of the n-th item (i32), found by a whole warp.
   Tile find(Value n, Value lane);
+  /// Whether no row before those of the tile reads its keys.
+  Value begins(const Tile &tile) {
+    return w.either(w.is(tile.first, 0), differs(tile.first));
+  }
 
 private:
   Value leads(Value row);
+  /// Whether the row reads its keys from elsewhere than the one before it.
+  Value differs(Value row);
   /// Items of a row alone in its tile that sees keys up to this position.
   Value itemsOf(Value position);
   void countItems(Value thread, int64_t threads);

@@ -129,10 +129,12 @@ static Operation *dependOnGrids(Emit &e, const char *text) {
 }
 void Kernel::wait() { waits = dependOnGrids(e, "griddepcontrol.wait;"); }
 
-void Kernel::waitLater(ValueRange early) {
+void Kernel::waitLater(ValueRange early, ValueRange cached) {
   waits->erase();
   for (Value tensor : early)
     launch->early.push_back(operand(tensor));
+  for (Value tensor : cached)
+    launch->cached.push_back(operand(tensor));
 }
 
 void Kernel::begin(TypeRange arguments, StringRef suffix) {
@@ -335,6 +337,9 @@ DictionaryAttr Kernel::launchAttr(const Launch &launch) {
   attrs.set("overlap", b.getBoolAttr(true));
   SmallVector<int64_t> early(launch.early.begin(), launch.early.end());
   attrs.set("early", b.getI64ArrayAttr(early));
+  SmallVector<int64_t> cached(launch.cached.begin(), launch.cached.end());
+  if (!cached.empty())
+    attrs.set("cached", b.getI64ArrayAttr(cached));
   size_t results = source.getBody().front().getTerminator()->getNumOperands();
   attrs.set("written", b.getI64ArrayAttr(llvm::to_vector(llvm::seq<int64_t>(
                            buffers.size() - results, buffers.size()))));

@@ -54,6 +54,8 @@ struct Launch {
   /// Operands (numbers in the kernel ABI) that are read before what precedes
   /// the kernel has ended.
   SmallVector<unsigned> early;
+  /// Of which no more is read before than was there before the run of commands.
+  SmallVector<unsigned> cached;
 };
 
 /// A kernel under construction: the function with the kernel ABI that stands
@@ -86,11 +88,11 @@ public:
   /// The operand's number in the kernel ABI.
   unsigned operand(Value tensor) const;
   /// On CUDA: the kernel does not wait for what precedes it at its start, but
-  /// where `wait` is called, and until then reads nothing but its size and
-  /// these operands. Every thread that touches anything else waits; so does one
-  /// at least where there is no work, since what follows goes by this kernel's
-  /// end.
-  void waitLater(mlir::ValueRange early);
+  /// where `wait` is called, and until then reads nothing but its size, these
+  /// operands, and of `cached` what the run of commands does not write. Every
+  /// thread that touches anything else waits; so does one at least where there
+  /// is no work, since what follows goes by this kernel's end.
+  void waitLater(mlir::ValueRange early, mlir::ValueRange cached = {});
   void wait();
   /// Address of a tensor map in the parameter block.
   Value tensorMap(const TensorMap &map);

@@ -434,6 +434,17 @@ TEST(Grids, WaitBeforeTheyTouchWhatOthersWrite) {
   EXPECT_EQ(out, in);
   EXPECT_ERROR(run(text, {}), "reads buffer 0 before it has waited");
   EXPECT_EQ(run(text, {}, false), "");
+  // Of a cache, what those kernels do not write.
+  auto runCached = [&](std::pair<size_t, size_t> fresh) {
+    Launch launch = launchOf(64);
+    launch.overlap = true;
+    launch.cached = {0};
+    std::vector<Buffer> buffers{bufferOf(in), bufferOf(out)};
+    buffers[0].fresh = {fresh};
+    return Emulated(text).run(launch, buffers);
+  };
+  EXPECT_EQ(runCached({256, 320}), "");
+  EXPECT_ERROR(runCached({252, 256}), "reads buffer 0 before it has waited");
   const char *wait =
       "llvm.inline_asm has_side_effects \"griddepcontrol.wait;\", "
       "\"~{memory}\" : () -> ()";

@@ -36,6 +36,32 @@ struct AttentionShape {
   }
 };
 
+/// The function of a kern.attention; with `attributes` of the function, and
+/// `ofOp` before those of the op.
+inline std::string attentionText(const AttentionShape &s,
+                                 const std::string &name, bool lse, bool shares,
+                                 const std::string &attributes = "",
+                                 const std::string &ofOp = "") {
+  auto tensor = [&](int64_t columns, const std::string &type) {
+    return "tensor<?x" + std::to_string(columns) + "x" + type + ">";
+  };
+  std::string q = tensor(s.heads * s.width, s.type),
+              k = tensor(s.kvHeads * s.width, s.type),
+              l = tensor(s.heads, "f32"), i = "tensor<?xi32>";
+  std::string result = lse ? q + ", " + l : q;
+  return "func.func @" + name + "(%q: " + q + ", %k: " + k + ", %v: " + k +
+         ", %p: " + i + ", %b: " + i +
+         (shares ? ", %s: " + i + ", %c: " + i : "") + ") -> (" + result +
+         ") attributes {kern.kernel" + attributes + "} {\n  %0" +
+         (lse ? ":2" : "") + " = kern.attention %q, %k, %v at %p from %b" +
+         (shares ? " shared %s from %c" : "") + " {" + ofOp +
+         "heads = " + std::to_string(s.heads) +
+         ", kv_heads = " + std::to_string(s.kvHeads) + ", scale = 0.2 : f32}" +
+         " : " + q + ", " + k + ", " + k + ", " + i + ", " + i +
+         (shares ? " shared " + i + " from " + i : "") + " -> " + result +
+         "\n  return " + (lse ? "%0#0, %0#1" : "%0") + " : " + result + "\n}\n";
+}
+
 /// Operands of a shape, and what is allowed of them. `Shape`: an
 /// AttentionShape.
 template <typename Shape>

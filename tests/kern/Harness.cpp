@@ -81,6 +81,10 @@ void Kernels::emulate(const std::string &name,
     auto type = llvm::dyn_cast<r1c::kern::PackedType>(types[i]);
     size_t bytes = buffers[i]->size();
     all.push_back({buffers[i]->data(), bytes, (bytes + 63) / 64 * 64});
+    if (auto rows = fresh.find(buffers[i]); rows != fresh.end())
+      for (const RowRange &range : rows->second)
+        all.back().fresh.emplace_back(range.from * range.bytes,
+                                      range.to * range.bytes);
     if (!type || !type.getElementType().isBF16())
       continue;
     packed[i] = r1c::cuda::emulate::packedForCuda(

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <gtest/gtest.h>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -44,6 +45,17 @@ public:
   void run(const std::string &name, std::vector<const Buffer *> buffers,
            int64_t size, int64_t workers = 1) const;
 
+  /// Rows of a buffer, of so many bytes each, from one up to another.
+  struct RowRange {
+    int64_t from, to, bytes;
+  };
+  /// What kernels before one write of an operand that is `cached` in its
+  /// launch, and what it therefore does not read before it has waited for them:
+  /// the interpreter looks. Of all runs until it is given again.
+  void setFresh(const Buffer &buffer, std::vector<RowRange> rows) {
+    fresh[&buffer] = std::move(rows);
+  }
+
 private:
   void emulate(const std::string &name,
                const std::vector<const Buffer *> &buffers, int64_t size,
@@ -53,6 +65,7 @@ private:
   std::unique_ptr<mlir::MLIRContext> context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   std::unique_ptr<cuda::emulate::EmulatedKernels> emulated;
+  std::map<const Buffer *, std::vector<RowRange>> fresh;
 };
 
 /// Whether tuned kernels are those for CUDA.

@@ -18,38 +18,17 @@ namespace {
 
 using Shape = AttentionShape;
 
-std::string kernel(Shape s, const std::string &name, bool lse, bool shares,
-                   const std::string &attributes) {
-  auto tensor = [&](int64_t columns, const std::string &type) {
-    return "tensor<?x" + std::to_string(columns) + "x" + type + ">";
-  };
-  std::string q = tensor(s.heads * s.width, s.type),
-              k = tensor(s.kvHeads * s.width, s.type),
-              l = tensor(s.heads, "f32"), i = "tensor<?xi32>";
-  std::string result = lse ? q + ", " + l : q;
-  return "func.func @" + name + "(%q: " + q + ", %k: " + k + ", %v: " + k +
-         ", %p: " + i + ", %b: " + i +
-         (shares ? ", %s: " + i + ", %c: " + i : "") + ") -> (" + result +
-         ") attributes {kern.kernel" + attributes + "} {\n  %0" +
-         (lse ? ":2" : "") + " = kern.attention %q, %k, %v at %p from %b" +
-         (shares ? " shared %s from %c" : "") +
-         " {heads = " + std::to_string(s.heads) +
-         ", kv_heads = " + std::to_string(s.kvHeads) + ", scale = 0.2 : f32}" +
-         " : " + q + ", " + k + ", " + k + ", " + i + ", " + i +
-         (shares ? " shared " + i + " from " + i : "") + " -> " + result +
-         "\n  return " + (lse ? "%0#0, %0#1" : "%0") + " : " + result + "\n}\n";
-}
-
 using LongAttention = AttentionFixture<Shape>;
 
 TEST_P(LongAttention, EachRowAloneAndInTiles) {
   // `few`: places for some of the items below, but not for all.
-  Kernels kernels(
-      kernel(s, "forward", true, false, "") +
-      kernel(s, "decode", true, false, "") +
-      kernel(s, "shared", false, true, "") +
-      kernel(s, "undivided", true, false, ", kern.attention_places = 0 : i64") +
-      kernel(s, "few", true, false, ", kern.attention_places = 9 : i64"));
+  Kernels kernels(attentionText(s, "forward", true, false) +
+                  attentionText(s, "decode", true, false) +
+                  attentionText(s, "shared", false, true) +
+                  attentionText(s, "undivided", true, false,
+                                ", kern.attention_places = 0 : i64") +
+                  attentionText(s, "few", true, false,
+                                ", kern.attention_places = 9 : i64"));
   ASSERT_TRUE(kernels.ok());
   // Of two sequences, one behind the other. In the first one's tile some rows
   // see nothing of later segments; in the second one's all see the first two.

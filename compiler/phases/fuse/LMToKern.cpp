@@ -290,7 +290,8 @@ LogicalResult Fuser::write(lm::AttentionOp op) {
       contextPart("positions"), contextPart("bases"),
       cached ? Value() : contextPart("shared"),
       cached ? Value() : contextPart("shared_bases"), op.getHeadsAttr(),
-      op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()));
+      op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()),
+      cached ? b.getUnitAttr() : UnitAttr());
   map[op.getResult()] = attention.getOut();
   if (lse)
     map[op.getLse()] = attention.getLse();

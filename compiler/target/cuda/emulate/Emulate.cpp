@@ -54,6 +54,9 @@ llvm::Expected<Launch> Launch::parse(DictionaryAttr attribute,
   if (attribute.contains("early") &&
       !readIntegers(attribute.get("early"), launch.early))
     return badLaunch("'early' is no list of operands");
+  if (attribute.contains("cached") &&
+      !readIntegers(attribute.get("cached"), launch.cached))
+    return badLaunch("'cached' is no list of operands");
   if (attribute.contains("written") &&
       !readIntegers(attribute.get("written"), launch.written.emplace()))
     return badLaunch("'written' is no list of operands");

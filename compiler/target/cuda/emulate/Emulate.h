@@ -30,6 +30,9 @@ struct Buffer {
   /// Reads may go this far (0: to `bytes`), writes only to `bytes`.
   size_t readable = 0;
   bool writable = true;
+  /// Ranges of bytes that the kernels before this one write: of a buffer that
+  /// is `cached`.
+  mlir::SmallVector<std::pair<size_t, size_t>> fresh = {};
 };
 
 /// What a CUtensorMap describes; dimensions go from the fastest to the slowest.
@@ -51,10 +54,11 @@ struct Launch {
   int64_t cluster = 1; ///< blocks of a cluster
   mlir::SmallVector<TensorMap> tensorMaps;
   /// Whether the kernel starts while those before it end. Then a thread must
-  /// wait (griddepcontrol.wait) before it reads any buffer but `early`, or
-  /// writes one, and some thread of the grid must.
+  /// wait (griddepcontrol.wait) before it reads any buffer but `early`, or what
+  /// is fresh in one that is `cached`, or writes one, and some thread of the
+  /// grid must.
   bool overlap = false;
-  mlir::SmallVector<int64_t> early; ///< buffers
+  mlir::SmallVector<int64_t> early, cached; ///< buffers
   /// The buffers that the kernel may write; without a list, all writable ones.
   std::optional<mlir::SmallVector<int64_t>> written;
 

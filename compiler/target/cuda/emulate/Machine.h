@@ -216,8 +216,10 @@ private:
   bool write(Thread &t, uint64_t address, unsigned space, const void *from,
              uint64_t bytes, uint64_t align, bool atomic = false);
   bool global(const Thread &t, uint64_t address, uint64_t bytes, bool writes);
-  /// Whether the thread may touch a buffer already; an error if not.
-  bool mayTouch(const Thread &t, int buffer, bool writes);
+  /// Whether the thread may touch these bytes of a buffer already; an error if
+  /// not.
+  bool mayTouch(const Thread &t, int buffer, bool writes, uint64_t from = 0,
+                uint64_t to = ~uint64_t(0));
   bool local(Thread &t, uint64_t address, uint64_t bytes, bool writes);
   /// Block and offset of an address of shared memory; space 3: of this block.
   bool locate(const Thread &t, uint64_t address, unsigned space, uint64_t bytes,

@@ -18,7 +18,8 @@ static std::string nameOf(const GlobalRange &range) {
                              : std::string("a global variable");
 }
 
-bool Machine::mayTouch(const Thread &t, int buffer, bool writes) {
+bool Machine::mayTouch(const Thread &t, int buffer, bool writes, uint64_t from,
+                       uint64_t to) {
   // One that is written may be the very buffer of one that is read.
   auto isThis = [&](int64_t other) {
     return other < int64_t(buffers.size()) &&
@@ -31,6 +32,12 @@ bool Machine::mayTouch(const Thread &t, int buffer, bool writes) {
   if (!launch.overlap || t.gridWaited || buffer < 0 ||
       (!writes && llvm::is_contained(launch.early, buffer)))
     return true;
+  auto touches = [&](std::pair<size_t, size_t> range) {
+    return range.first < to && from < range.second;
+  };
+  if (!writes && llvm::is_contained(launch.cached, buffer) &&
+      llvm::none_of(buffers[buffer].fresh, touches))
+    return true;
   return fail(t, Twine(writes ? "writes" : "reads") + " buffer " +
                      Twine(buffer) +
                      " before it has waited for the kernels before this one");
@@ -42,16 +49,20 @@ bool Machine::global(const Thread &t, uint64_t address, uint64_t bytes,
     return address >= range.begin && address < range.readable &&
            address + bytes <= (writes ? range.end : range.readable);
   };
+  auto mayTouch = [&](const GlobalRange &range) {
+    uint64_t from = address - range.begin;
+    return this->mayTouch(t, range.index, writes, from, from + bytes);
+  };
   if (lastRange < ranges.size() && inside(ranges[lastRange]) &&
       (!writes || ranges[lastRange].writable))
-    return mayTouch(t, ranges[lastRange].index, writes);
+    return mayTouch(ranges[lastRange]);
   for (auto [i, range] : llvm::enumerate(ranges))
     if (inside(range)) {
       if (writes && !range.writable)
         return fail(t, "writes to " + Twine(nameOf(range)) +
                            ", which is only read");
       lastRange = i;
-      return mayTouch(t, range.index, writes);
+      return mayTouch(range);
     }
   // Say it relative to the nearest memory that there is.
   const GlobalRange *near = nullptr;
