@@ -18,19 +18,45 @@ static constexpr int64_t ringBytes = 226 * 1024, halfRingBytes = 112 * 1024;
 static constexpr int64_t chunkRingBytes =
     ringBytes - Sm90Epilogue::scratchBytes;
 
+/// What is behind a product, in hundredths of a cycle an element of the tile,
+/// where both warpgroups are at it. Of 4096 rows over k = 896 a tile of 128 x
+/// 256 of the head took 33 000 cycles and 15 000 of them for the product, of
+/// 128 rows when sampling 70 000; one of 128 x 192 behind the gradient of a
+/// gated unit, where two operands are read and three numbers stored a column,
+/// 38 000 and 13 000 (H200).
+enum Behind : int64_t { Light = 12, Head = 55, GateGradient = 100, Draw = 170 };
+
+static Behind behind(kern::MatmulOp op) {
+  if (op.isChunked()) {
+    auto draws = op.getBody().front().getOps<kern::NoiseOp>();
+    return draws.empty() ? Head : Draw;
+  }
+  return !op.getTurn() && op.getInputs().size() + op.getPlaces().size() > 4
+             ? GateGradient
+             : Light;
+}
+
 /// How long a block takes for a tile, in units of 64 cycles. With all
 /// multiprocessors at work the second-level cache brings each about 45 bytes a
 /// cycle; the tensor cores take 2048 products, and a wgmma of 64 x n x 16 no
 /// less than 16 + n / 4, in which it reads its operands. What comes between
 /// tiles was fitted to measurements.
-static int64_t costOf(const Sm90Tile &tile, int64_t depth) {
+/// In turn a warpgroup alone takes three quarters as long for what is behind
+/// its products as two at once for both of theirs, and meanwhile the other one
+/// multiplies: whichever is longer counts, the products of a tile or half of
+/// what a warpgroup does for it.
+static int64_t costOf(const Sm90Tile &tile, int64_t depth,
+                      Behind behind = Light) {
   int64_t area = tile.rows() * tile.columns;
   int64_t reads =
       area / (64 * tile.columns) * (tile.depth / 16) * (16 + tile.columns / 4);
   int64_t step =
       std::max({area * tile.depth / 2048, reads, tile.stageBytes() / 45});
   int64_t cycles = llvm::divideCeil(depth, tile.depth) * step;
-  return (cycles + 2000 + area / 8) / 64;
+  if (tile.share == Sm90Tile::Columns || behind == Light)
+    return (cycles + 2000 + area * behind / 100) / 64;
+  int64_t alone = 2 * area * behind / 100 * 3 / 4;
+  return (std::max(cycles, (cycles + alone) / 2) + 1000) / 64;
 }
 
 static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
@@ -102,12 +128,13 @@ static Sm90Plan planTransposed(kern::MatmulOp op, int64_t processors) {
 }
 
 /// Chunks are 256 wide. Taking turns hides the reductions, at the price of
-/// reading B twice as often: for few rows, or where sums are short.
+/// reading B twice as often: for few rows, or where sums are short beside them.
 static Sm90Plan planChunked(kern::MatmulOp op) {
   Sm90Plan plan;
   auto add = [&](Sm90Tile::Share share, int64_t fewRows) {
     Sm90Tile tile = tileOf(kern::chunkColumns, share, 64, chunkRingBytes);
-    plan.choices.push_back({tile, fewRows, costOf(tile, op.getDepth())});
+    plan.choices.push_back(
+        {tile, fewRows, costOf(tile, op.getDepth(), behind(op))});
   };
   add(Sm90Tile::Turns, 64);
   if (op.getDepth() >= 512)
@@ -137,18 +164,18 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
     bytes = halfRingBytes;
     widest = 128; // of 96 registers
   }
-  // Behind the gradient of a gated unit two operands are read and three numbers
-  // stored a column: beside 128 sums there are not enough registers for that.
-  if (!op.getTurn() && op.getInputs().size() + op.getPlaces().size() > 4)
+  // Beside 128 sums there are not enough registers for all that.
+  Behind behind = ::behind(op);
+  if (behind == GateGradient)
     widest = 192;
   int64_t blocks = processors * plan.blocksPerSm;
   int64_t unit = op.getPaired() ? 32 : 16;
   int64_t lowUnit = op.getPaired() ? 32 : op.getTurn() ? 16 : 8;
   auto add = [&](const Sm90Tile &tile, int64_t fewRows = 0) {
-    plan.choices.push_back({tile, fewRows, costOf(tile, depth)});
+    plan.choices.push_back({tile, fewRows, costOf(tile, depth, behind)});
   };
-  auto high = [&](int64_t columns) {
-    return tileOf(columns, Sm90Tile::Columns, 64, bytes);
+  auto high = [&](int64_t columns, Sm90Tile::Share share = Sm90Tile::Columns) {
+    return tileOf(columns, share, 64, bytes);
   };
 
   // The columns of a high tile, and of a low one, hold whole pairs of a turn.
@@ -160,20 +187,25 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
 
   int64_t few = fewRowsWidth(width, lowUnit, blocks, fits);
   add(lowTile(few, depth, bytes), 64);
-  // Many rows: wide tiles that leave little of the last one empty.
+  // Many rows: wide tiles that leave little of the last one empty; in turn
+  // where that hides enough.
   int64_t wide = 0, least = 0;
-  for (int64_t columns = widest; columns > widest / 2;
-       columns -= head ? 16 : 32) {
-    if (!fits(columns))
-      continue;
-    int64_t cost =
-        llvm::divideCeil(width, columns) * costOf(high(columns), depth);
-    if (!wide || cost < least) {
-      wide = columns;
-      least = cost;
+  Sm90Tile many;
+  for (auto share : {Sm90Tile::Columns, Sm90Tile::Turns})
+    for (int64_t columns = widest; columns > widest / 2;
+         columns -= head ? 16 : 32) {
+      if (!fits(columns) || (share == Sm90Tile::Turns && behind == Light))
+        continue;
+      Sm90Tile tile = high(columns, share);
+      int64_t cost = llvm::divideCeil(width, columns) *
+                     costOf(tile, depth, behind) * 128 / tile.rows();
+      if (!wide || cost < least) {
+        wide = columns;
+        least = cost;
+        many = tile;
+      }
     }
-  }
-  add(high(wide));
+  add(many);
   // Between: enough tiles for all multiprocessors from a hundred rows on.
   for (int64_t rows : {1024, 512, 256}) {
     int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks, fits);
