@@ -102,7 +102,7 @@ func.func @{name}_backward(%q: {q}, %k: {k}, %v: {k}, %out: {q}, %lse: {lse}, %s
 
 def decoding(name, heads, kv, width, attributes=""):
     q, k, i = f"tensor<?x{heads * width}xbf16>", f"tensor<?x{kv * width}xbf16>", "tensor<?xi32>"
-    how = f"{{heads = {heads} : i64, kv_heads = {kv} : i64, scale = {width ** -0.5} : f32}}"
+    how = f"{{cached, heads = {heads} : i64, kv_heads = {kv} : i64, scale = {width ** -0.5} : f32}}"
     return f"""func.func @{name}(%q: {q}, %k: {k}, %v: {k}, %at: {i}, %from: {i}) -> {q} attributes {{kern.kernel{attributes}}} {{
   %out = kern.attention %q, %k, %v at %at from %from {how} : {q}, {k}, {k}, {i}, {i} -> {q}
   return %out : {q}

@@ -430,20 +430,22 @@ def Kern_AttentionOp : Kern_Op<"attention", [Pure, AttrSizedOperandSegments]> {
 
     `cached`: k and v are a cache, of which the run of commands that this call is part of writes no row of a sequence (query rows of one base, which lie
     together, in the order of their positions) before that of its first query row. A kernel may read those before what precedes it has ended.
+    `prefetch` lists weights of the products behind it: a kernel may bring them near while memory rests. It changes no result.
 
     Key blocks start at position 0 and hold 64 keys, so the bits of a row depend on its own inputs only, wherever they lie. The second
     result, if present, is `tensor<Rxheadsxf32>`: the natural logarithm of the sum of exp(scale * q.k).
 
-    ABI: q, k, v, positions, bases, shared, shared_bases in the order of the function's arguments; results; `rows` (of q).
+    ABI: q, k, v, positions, bases, shared, shared_bases, prefetch in the order of the function's arguments; results; `rows` (of q).
   }];
   let arguments = (ins RankedTensorOf<[F32, BF16]>:$q, RankedTensorOf<[F32, BF16]>:$k,
                        RankedTensorOf<[F32, BF16]>:$v, 1DTensorOf<[I32]>:$positions,
                        1DTensorOf<[I32]>:$bases, Optional<1DTensorOf<[I32]>>:$shared,
-                       Optional<1DTensorOf<[I32]>>:$shared_bases, I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale,
-                       UnitAttr:$cached);
+                       Optional<1DTensorOf<[I32]>>:$shared_bases, Variadic<Kern_PackedType>:$prefetch,
+                       I64Attr:$heads, I64Attr:$kv_heads, F32Attr:$scale, UnitAttr:$cached);
   let results = (outs RankedTensorOf<[F32, BF16]>:$out, Optional<RankedTensorOf<[F32]>>:$lse);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `at` $positions `from` $bases (`shared` $shared^ `from` $shared_bases)? attr-dict
+    $q `,` $k `,` $v `at` $positions `from` $bases (`shared` $shared^ `from` $shared_bases)?
+    (`prefetch` `(` $prefetch^ `:` type($prefetch) `)`)? attr-dict
     `:` type($q) `,` type($k) `,` type($v) `,` type($positions) `,` type($bases)
     (`shared` type($shared)^ `from` type($shared_bases))? `->` type($out) (`,` type($lse)^)?
   }];

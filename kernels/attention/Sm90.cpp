@@ -215,6 +215,11 @@ void AttentionWords::copy16(Value to, Value from, Value bytes) {
   NVVM::CpAsyncOp::create(e.b, e.loc, to, source, 16,
                           NVVM::LoadCacheModifierKind::CG, bytes);
 }
+void AttentionWords::prefetch(Value from, Value bytes) {
+  auto global = LLVM::LLVMPointerType::get(e.b.getContext(), 1);
+  Value source = LLVM::AddrSpaceCastOp::create(e.b, e.loc, global, from);
+  NVVM::CpAsyncBulkPrefetchOp::create(e.b, e.loc, source, bytes, Value());
+}
 void AttentionWords::commitCopies() {
   NVVM::CpAsyncCommitGroupOp::create(e.b, e.loc);
 }

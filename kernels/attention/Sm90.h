@@ -74,6 +74,9 @@ public:
   /// Starts to copy 16 bytes from global to shared memory: `bytes` (i32, 0 or
   /// 16) of them, zeros for the rest.
   void copy16(Value to, Value from, Value bytes);
+  /// Starts to bring bytes of global memory, a multiple of 16 from a multiple
+  /// of 16 on, to the second-level cache.
+  void prefetch(Value from, Value bytes);
   void commitCopies();
   void waitCopies(int64_t pending);
   /// Whether the phase of this parity is complete.

@@ -28,7 +28,7 @@ void ForwardBuilder::build() {
   if (op.getShared())
     early.append({op.getShared(), op.getSharedBases()});
   SmallVector<Value> cached;
-  if (readsCache)
+  if (few)
     cached.append({op.getK(), op.getV()});
   k.waitLater(early, cached);
   k.launch->threads = producers + consumerWarps * 32;
@@ -428,8 +428,9 @@ void ForwardBuilder::store(ArrayRef<Value> out, Rows &rows, Value qStage) {
   w.syncWarp();
 }
 
-LogicalResult r1c::kernels::buildFewRowsAttentionSm90(Kernel &k) {
-  ForwardBuilder(k, /*few=*/true).build();
+LogicalResult r1c::kernels::buildFewRowsAttentionSm90(Kernel &k,
+                                                      int64_t blocksPerSm) {
+  ForwardBuilder(k, blocksPerSm).build();
   return success();
 }
 

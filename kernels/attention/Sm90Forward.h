@@ -20,14 +20,17 @@ namespace r1c::kernels {
 
 class ForwardBuilder {
 public:
-  /// `few`: of the kernel for few rows, as at decoding, where most tiles are of
-  /// one row. It has one warpgroup that multiplies, and is so small that its
-  /// blocks find room beside those of other kernels.
-  explicit ForwardBuilder(Kernel &k, bool few = false) : few(few), k(k), w(k) {}
+  /// `fewBlocks`: of a kernel for few rows of a cached attention, as at
+  /// decoding, where most tiles are of one row, how many blocks have room on a
+  /// multiprocessor; 0: of the one for many rows. It has one warpgroup that
+  /// multiplies.
+  explicit ForwardBuilder(Kernel &k, int64_t fewBlocks = 0)
+      : few(fewBlocks > 0), blocksPerSm(few ? fewBlocks : 1), k(k), w(k) {}
   void build();
 
 private:
   bool few;
+  int64_t blocksPerSm;
   int64_t warpgroups = few ? 1 : 2;   ///< that multiply
   int64_t tileRows = 64 * warpgroups; ///< rows of a tile, of all of them
   // Both part of a row's meaning.
@@ -100,6 +103,7 @@ private:
     Value keyHead, from, count; ///< from: its first block of keys
     Value use, keyUse; ///< of the places for queries and, first, for keys
   };
+  void prefetchWeights(Value idle, Value number);
   void produceItem(const Item &item, AttentionTiles &tiles,
                    mlir::ArrayRef<Value> words, Pending &pending);
   void bring(const Item &item, bool values, Value j, Value use);
@@ -173,13 +177,13 @@ private:
       mlir::cast<mlir::RankedTensorType>(op.getQ().getType()).getDimSize(1) /
       heads;
   int64_t rowsATile = tileRows / each;
-  /// Of k and of v, each, and of q: as many as there is room for, in the kernel
-  /// for few rows beside another block (heads of 128: alone).
-  int64_t stages = width == 64 ? (few ? 3 : 4) : 2;
+  /// Of k and of v, each, and of q: as many as there is room for.
+  int64_t stages =
+      few ? (blocksPerSm == 2 || width == 128 ? 3 : 6) : (width == 64 ? 4 : 2);
   int64_t queryStages = few ? 1 : stages;
-  int64_t blocksPerSm = width == 64 && few ? 2 : 1;
-  /// Whether keys and values of earlier steps are read before the kernel waits.
-  bool readsCache = few && op.getCached();
+  /// Of the weights behind it, so much is brought to the second-level cache, of
+  /// which this is two thirds.
+  static constexpr int64_t mostPrefetched = int64_t(32) << 20;
   double scale = op.getScale().convertToDouble();
   /// As many multiprocessors as a GPU of this architecture can have.
   static constexpr int64_t mostBlocks = 144;

@@ -10,6 +10,7 @@
 
 #include "kernels/attention/Sm90Forward.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace r1c;
@@ -141,7 +142,7 @@ Value ForwardBuilder::bringCached(const Item &item, AttentionTiles &tiles) {
 
 void ForwardBuilder::produceItem(const Item &item, AttentionTiles &tiles,
                                  ArrayRef<Value> words, Pending &pending) {
-  Value early = readsCache ? bringCached(item, tiles) : Value();
+  Value early = few ? bringCached(item, tiles) : Value();
   k.wait(); // for nothing behind the first item
   startLoad(qEmpty, item.use, pending);
   loadQueries(item.tile, item.keyHead, item.use);
@@ -190,9 +191,35 @@ void ForwardBuilder::produceItem(const Item &item, AttentionTiles &tiles,
   load(true, w.add(item.count, -1));
 }
 
+/// By `idle` blocks that have nothing to do, of which this is a certain one:
+/// with few rows memory rests while the others compute, and the products behind
+/// wait for little else. Not before the keys and values that those bring while
+/// they wait, which would come later.
+void ForwardBuilder::prefetchWeights(Value idle, Value number) {
+  k.wait();
+  constexpr int64_t piece = 8192;
+  int64_t left = mostPrefetched;
+  for (Value weights : op.getPrefetch()) {
+    int64_t bytes =
+        std::min(cast<kern::PackedType>(weights.getType()).getBytes(), left);
+    left -= bytes;
+    // A thread a piece; neighbouring pieces by different blocks.
+    e.loop(e.add(number, e.mul(thread, idle)),
+           w.c(llvm::divideCeil(bytes, piece)), w.mul(idle, producers),
+           [&](Value i) {
+             Value at = w.mul(i, piece);
+             w.prefetch(e.at(k.pointer(weights), e.toI64(at), e.b.getI8Type()),
+                        e.min(w.c(piece), e.sub(w.c(bytes), at)));
+           });
+  }
+}
+
 void ForwardBuilder::produce(AttentionTiles &tiles) {
   Value total = tiles.total(), items = w.mul(total, kvHeads);
   Value block = w.block(), blocks = w.blocks();
+  if (few && !op.getPrefetch().empty())
+    e.when(e.less(w.add(items, -1), block),
+           [&] { prefetchWeights(e.sub(blocks, items), e.sub(block, items)); });
   Value none = barrier(unheard, w.c(0));
   // Late tiles see most keys and come first. Rounds go forth and back over the
   // blocks of the grid, which evens out what falls to each.

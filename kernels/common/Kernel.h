@@ -324,8 +324,9 @@ mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 bool isAttentionSm90(Type element, int64_t columns, int64_t heads,
                      int64_t kvHeads, double scale);
 mlir::LogicalResult buildAttentionSm90(Kernel &k);
-/// The same for few rows, as at decoding, where each reads keys of its own.
-mlir::LogicalResult buildFewRowsAttentionSm90(Kernel &k);
+/// The same of a cache for few rows, as at decoding, where each reads keys of
+/// its own, with so many blocks a multiprocessor: two of heads of 64 have room.
+mlir::LogicalResult buildFewRowsAttentionSm90(Kernel &k, int64_t blocksPerSm);
 mlir::LogicalResult buildAttentionBackwardSm90(Kernel &k);
 
 } // namespace r1c::kernels

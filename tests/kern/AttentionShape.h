@@ -36,12 +36,13 @@ struct AttentionShape {
   }
 };
 
-/// The function of a kern.attention; with `attributes` of the function, and
-/// `ofOp` before those of the op.
+/// The function of a kern.attention; with `attributes` of the function, `ofOp`
+/// before those of the op, and weights of this type that it prefetches.
 inline std::string attentionText(const AttentionShape &s,
                                  const std::string &name, bool lse, bool shares,
                                  const std::string &attributes = "",
-                                 const std::string &ofOp = "") {
+                                 const std::string &ofOp = "",
+                                 const std::string &weights = "") {
   auto tensor = [&](int64_t columns, const std::string &type) {
     return "tensor<?x" + std::to_string(columns) + "x" + type + ">";
   };
@@ -51,11 +52,13 @@ inline std::string attentionText(const AttentionShape &s,
   std::string result = lse ? q + ", " + l : q;
   return "func.func @" + name + "(%q: " + q + ", %k: " + k + ", %v: " + k +
          ", %p: " + i + ", %b: " + i +
-         (shares ? ", %s: " + i + ", %c: " + i : "") + ") -> (" + result +
+         (shares ? ", %s: " + i + ", %c: " + i : "") +
+         (weights.empty() ? "" : ", %w: " + weights) + ") -> (" + result +
          ") attributes {kern.kernel" + attributes + "} {\n  %0" +
          (lse ? ":2" : "") + " = kern.attention %q, %k, %v at %p from %b" +
-         (shares ? " shared %s from %c" : "") + " {" + ofOp +
-         "heads = " + std::to_string(s.heads) +
+         (shares ? " shared %s from %c" : "") +
+         (weights.empty() ? "" : " prefetch(%w : " + weights + ")") + " {" +
+         ofOp + "heads = " + std::to_string(s.heads) +
          ", kv_heads = " + std::to_string(s.kvHeads) + ", scale = 0.2 : f32}" +
          " : " + q + ", " + k + ", " + k + ", " + i + ", " + i +
          (shares ? " shared " + i + " from " + i : "") + " -> " + result +

@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 // A step of a rollout: sequences in slots, some with one new row and some with
 // several. A kernel that is told so may read what earlier steps left before the
-// kernels ahead of it have ended, but not what this step writes; its bits are
-// those of one that is not told.
+// kernels ahead of it have ended, but not what this step writes, and bring
+// weights near; its bits are those of one that is not told.
 //===----------------------------------------------------------------------===//
 
 #include "tests/kern/AttentionShape.h"
@@ -20,9 +20,15 @@ using Shape = AttentionShape;
 using CachedAttention = AttentionFixture<Shape>;
 
 TEST_P(CachedAttention, HasTheBitsOfOneThatWaits) {
-  Kernels kernels(attentionText(s, "waits", true, false) +
-                  attentionText(s, "reads", true, false, "", "cached, "));
+  std::string type =
+      std::string("!kern.packed<72x1000x") + s.type + ">"; // some pieces
+  Kernels kernels(
+      attentionText(s, "waits", true, false) +
+      attentionText(s, "reads", true, false, "", "cached, ") +
+      attentionText(s, "prefetches", true, false, "", "cached, ", type));
   ASSERT_TRUE(kernels.ok());
+  Buffer W = bf ? Buffer::of(packBf16(toBf16(random(72 * 1000)), 72, 1000))
+                : Buffer::of(pack(random(72 * 1000), 72, 1000));
   struct Sequence {
     int32_t first, rows; ///< position of its first row in this step, and rows
   };
@@ -67,10 +73,13 @@ TEST_P(CachedAttention, HasTheBitsOfOneThatWaits) {
     kernels.setFresh(V, written);
     std::vector<float> out, lse;
     for (int64_t workers : {1, 3, 16})
-      for (const char *name : {"waits", "reads"}) {
+      for (std::string name : {"waits", "reads", "prefetches"}) {
         Buffer Y = poisoned(rows * qc),
                L = Buffer::poisoned<float>(rows * s.heads);
-        kernels.run(name, {&Q, &K, &V, &P, &B, &Y, &L}, rows, workers);
+        std::vector<const Buffer *> buffers{&Q, &K, &V, &P, &B, &Y, &L};
+        if (name == "prefetches")
+          buffers.insert(buffers.begin() + 5, &W);
+        kernels.run(name, buffers, rows, workers);
         if (out.empty()) {
           out = floats(Y), lse = L.values<float>();
           for (float x : out)

@@ -22,13 +22,14 @@ using LongAttention = AttentionFixture<Shape>;
 
 TEST_P(LongAttention, EachRowAloneAndInTiles) {
   // `few`: places for some of the items below, but not for all.
-  Kernels kernels(attentionText(s, "forward", true, false) +
-                  attentionText(s, "decode", true, false) +
-                  attentionText(s, "shared", false, true) +
-                  attentionText(s, "undivided", true, false,
-                                ", kern.attention_places = 0 : i64") +
-                  attentionText(s, "few", true, false,
-                                ", kern.attention_places = 9 : i64"));
+  Kernels kernels(
+      attentionText(s, "forward", true, false) +
+      attentionText(s, "decode", true, false, "", "cached, ") +
+      attentionText(s, "shared", false, true) +
+      attentionText(s, "undivided", true, false,
+                    ", kern.attention_places = 0 : i64", "cached, ") +
+      attentionText(s, "few", true, false, ", kern.attention_places = 9 : i64",
+                    "cached, "));
   ASSERT_TRUE(kernels.ok());
   // Of two sequences, one behind the other. In the first one's tile some rows
   // see nothing of later segments; in the second one's all see the first two.

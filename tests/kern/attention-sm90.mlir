@@ -22,20 +22,11 @@
 // ATOMIC: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
 // ATOMIC-NEXT: llvm.fence syncscope("device") acq_rel
 // ATOMIC-NOT: atomicrmw
-// ATOMIC-LABEL: func.func @forward_few_rows(
-// ATOMIC: llvm.fence syncscope("device") acq_rel
-// ATOMIC: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
-// ATOMIC-NEXT: llvm.fence syncscope("device") acq_rel
-// ATOMIC-NOT: atomicrmw
 
 // All that a kernel has of them. The forward brings queries, the first keys, in a loop the next keys and the values of those before, and the last
 // values: eight copies of 16 bytes a thread each.
 // COPY-LABEL: func.func @forward(
 // COPY-COUNT-40: nvvm.cp.async.shared.global
-// COPY-NOT: nvvm.cp.async.shared.global
-// With few rows a tile is half as high.
-// COPY-LABEL: func.func @forward_few_rows(
-// COPY-COUNT-36: nvvm.cp.async.shared.global
 // COPY-NOT: nvvm.cp.async.shared.global
 // COPY-LABEL: func.func @backward(
 // COPY-COUNT-96: nvvm.cp.async.shared.global
@@ -44,7 +35,6 @@
 // GROUP-LABEL: func.func @forward(
 // GROUP-COUNT-5: nvvm.cp.async.commit.group
 // GROUP-NOT: nvvm.cp.async.commit.group
-// GROUP-LABEL: func.func @forward_few_rows(
 // GROUP-LABEL: func.func @backward(
 // GROUP-COUNT-6: nvvm.cp.async.commit.group
 // GROUP-NOT: nvvm.cp.async.commit.group
@@ -53,11 +43,9 @@
 // BEHIND-LABEL: func.func @forward(
 // BEHIND-COUNT-5: nvvm.cp.async.wait.group 4
 // BEHIND-NOT: nvvm.cp.async.wait.group 4
-// BEHIND-LABEL: func.func @forward_few_rows(
 // DRAIN-LABEL: func.func @forward(
 // DRAIN-COUNT-8: nvvm.cp.async.wait.group 0
 // DRAIN-NOT: nvvm.cp.async.wait.group 0
-// DRAIN-LABEL: func.func @forward_few_rows(
 // DRAIN-LABEL: func.func @backward(
 // DRAIN-COUNT-6: nvvm.cp.async.wait.group 0
 // DRAIN-NOT: nvvm.cp.async.wait.group 0
@@ -65,7 +53,6 @@
 // WAIT-LABEL: func.func @forward(
 // WAIT-COUNT-23: nvvm.mbarrier.try_wait.parity
 // WAIT-NOT: nvvm.mbarrier.try_wait.parity
-// WAIT-LABEL: func.func @forward_few_rows(
 // WAIT-LABEL: func.func @backward(
 // WAIT-COUNT-7: nvvm.mbarrier.try_wait.parity
 // WAIT-NOT: nvvm.mbarrier.try_wait.parity
@@ -73,7 +60,6 @@
 // ARRIVE-LABEL: func.func @forward(
 // ARRIVE-COUNT-58: nvvm.mbarrier.arrive
 // ARRIVE-NOT: nvvm.mbarrier.arrive
-// ARRIVE-LABEL: func.func @forward_few_rows(
 // ARRIVE-LABEL: func.func @backward(
 // ARRIVE-COUNT-8: nvvm.mbarrier.arrive
 // ARRIVE-NOT: nvvm.mbarrier.arrive
@@ -82,7 +68,6 @@
 // PROXY-LABEL: func.func @forward(
 // PROXY-COUNT-13: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
-// PROXY-LABEL: func.func @forward_few_rows(
 // PROXY-LABEL: func.func @backward(
 // PROXY-COUNT-4: nvvm.fence.proxy
 // PROXY-NOT: nvvm.fence.proxy
@@ -90,7 +75,6 @@
 // FENCE-LABEL: func.func @forward(
 // FENCE-COUNT-12: nvvm.wgmma.fence.aligned
 // FENCE-NOT: nvvm.wgmma.fence.aligned
-// FENCE-LABEL: func.func @forward_few_rows(
 // FENCE-LABEL: func.func @backward(
 // FENCE-COUNT-7: nvvm.wgmma.fence.aligned
 // FENCE-NOT: nvvm.wgmma.fence.aligned
@@ -98,7 +82,6 @@
 // COMMIT-LABEL: func.func @forward(
 // COMMIT-COUNT-12: nvvm.wgmma.commit.group.sync.aligned
 // COMMIT-NOT: nvvm.wgmma.commit.group.sync.aligned
-// COMMIT-LABEL: func.func @forward_few_rows(
 // COMMIT-LABEL: func.func @backward(
 // COMMIT-COUNT-7: nvvm.wgmma.commit.group.sync.aligned
 // COMMIT-NOT: nvvm.wgmma.commit.group.sync.aligned
@@ -108,9 +91,7 @@
 // CHECK-LABEL: func.func @forward(
 // CHECK-SAME: blocks_per_sm = 1
 // CHECK-SAME: early = [8, 3, 4, 5, 6]
-// Four key heads have more segments than there are multiprocessors from two rows on.
-// CHECK-SAME: few_rows = [
-// CHECK-SAME: rows = 256 : i64, symbol = "forward_few_rows"}]
+// CHECK-NOT: few_rows
 // CHECK-SAME: overlap = true
 // CHECK-SAME: shared = 201216
 // CHECK-SAME: threads = 384

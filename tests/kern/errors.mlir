@@ -318,7 +318,7 @@ func.func @shared_cache(%q: tensor<?x8xf32>, %p: tensor<?xi32>) {
 
 func.func @half_shared(%q: tensor<?x8xf32>, %p: tensor<?xi32>) {
   // expected-error@+1 {{shared and shared_bases stand together or not at all}}
-  %0 = "kern.attention"(%q, %q, %q, %p, %p, %p) <{heads = 2, kv_heads = 2, scale = 1.0 : f32, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>}> : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x8xf32>
+  %0 = "kern.attention"(%q, %q, %q, %p, %p, %p) <{heads = 2, kv_heads = 2, scale = 1.0 : f32, operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 0>}> : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?xi32>, tensor<?xi32>, tensor<?xi32>) -> tensor<?x8xf32>
   return
 }
 

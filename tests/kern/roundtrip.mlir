@@ -113,7 +113,7 @@ func.func @turned(%x: tensor<?x64xf32>, %w: !kern.packed<64x48xf32>, %b: tensor<
 }
 
 // CHECK-LABEL: func.func @rest
-func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>, %l: tensor<?x4xf32>, %dw: tensor<100x64xf32>, %x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<64xf32>) {
+func.func @rest(%w: tensor<128x64xf32>, %w32: tensor<64x32xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>, %p: tensor<?xi32>, %l: tensor<?x4xf32>, %dw: tensor<100x64xf32>, %x: tensor<?xf64>, %m: tensor<?xi1>, %s: tensor<64xf32>) {
   // CHECK: kern.pack %{{.*}} {transpose} : tensor<128x64xf32> -> <64x128xf32>
   %0 = kern.pack %w {transpose} : tensor<128x64xf32> -> !kern.packed<64x128xf32>
   // CHECK: kern.rope %{{.*}} at %{{.*}} {frequencies = {{.*}}, heads = 4 : i64} : tensor<?x64xf32> at tensor<?xi32> -> tensor<?x64xf32>
@@ -125,6 +125,10 @@ func.func @rest(%w: tensor<128x64xf32>, %q: tensor<?x64xf32>, %k: tensor<?x32xf3
   %3:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<?x4xf32>, tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
   // CHECK: kern.attention %{{.*}} at %{{.*}} from %{{.*}} shared %{{.*}} from %{{.*}} {{{.*}}} : {{.*}} shared tensor<?xi32> from tensor<?xi32> ->
   %8 = kern.attention %q, %k, %k at %p from %p shared %p from %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?xi32>, tensor<?xi32> shared tensor<?xi32> from tensor<?xi32> -> tensor<?x64xf32>
+  // CHECK: kern.attention {{.*}} prefetch(%{{.*}}, %{{.*}} : !kern.packed<128x64xbf16>, !kern.packed<64x32xbf16>) {cached, {{.*}}} : {{.*}} ->
+  %w0 = kern.pack %w : tensor<128x64xf32> -> !kern.packed<128x64xbf16>
+  %w1 = kern.pack %w32 : tensor<64x32xf32> -> !kern.packed<64x32xbf16>
+  %near = kern.attention %q, %k, %k at %p from %p prefetch(%w0, %w1 : !kern.packed<128x64xbf16>, !kern.packed<64x32xbf16>) {cached, heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?xi32>, tensor<?xi32> -> tensor<?x64xf32>
   // CHECK: kern.attention_backward {{.*}} offsets %{{.*}} from %{{.*}} shared %{{.*}} {{{.*}}} : {{.*}} from tensor<?xi32> shared tensor<?xi32> ->
   %9:3 = kern.attention_backward %q, %k, %k out %q lse %l seed %q offsets %p from %p shared %p {heads = 4, kv_heads = 2, scale = 0.25 : f32} : tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<?x4xf32>, tensor<?x64xf32>, tensor<?xi32> from tensor<?xi32> shared tensor<?xi32> -> tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>
   // CHECK: kern.scatter_add

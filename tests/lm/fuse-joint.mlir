@@ -87,6 +87,12 @@ module attributes {r1c.target = "cuda"} {
 // CHECK-NEXT: kern.yield %[[ROUNDED]] : bf16
 // CHECK-NEXT: }
 // CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2
+// A step's attention knows that it reads a cache, and the weights behind it: of the output projection, of gate and up, and the down projection.
+// CHECK-LABEL: func.func @turned.layer.cached(
+// CHECK-SAME: %[[O:[^ ]*]]: !kern.packed<64x64xbf16>
+// CHECK-SAME: %[[UP:[^ ]*]]: !kern.packed<64x256xbf16>
+// CHECK-SAME: %[[DOWN:[^ ]*]]: !kern.packed<128x64xbf16>
+// CHECK: kern.attention {{.*}} prefetch(%[[O]], %[[UP]], %[[DOWN]] : {{.*}}) {cached, heads = 4 : i64
 
 // -----
 
@@ -98,6 +104,7 @@ module attributes {r1c.target = "cuda"} {
 // CHECK-LABEL: func.func @threads.layer.cached(
 // CHECK: %[[QKV:.*]] = kern.matmul {{.*}} -> (tensor<?x128xf32>)
 // CHECK-NEXT: kern.rope %[[QKV]] at %{{.*}} scatter
+// CHECK-NEXT: kern.attention {{.*}} from %{{[^ ]*}} {cached, heads
 
 // -----
 

@@ -32,7 +32,7 @@ lm.model @m config {layers = 2, hidden = 64, heads = 4, kv_heads = 2, intermedia
 // CHECK-SAME: {r1c.role = "cache_keys"}
 // CHECK-SAME: {r1c.role = "cache_values"}
 // CHECK: %[[ROPE:.*]]:3 = kern.matmul {{.*}} turned(%{{.*}} : tensor<?x16xf32>) scatter(%{{.*}} : tensor<?xi32>) caches(
-// CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2 at
+// CHECK-NEXT: kern.attention %[[ROPE]]#0, %[[ROPE]]#1, %[[ROPE]]#2 at {{.*}} from %{{[^ ]*}} {cached, heads
 // CHECK: return %{{.*}}, %[[ROPE]]#1, %[[ROPE]]#2
 
 // CHECK-LABEL: func.func @m.cache_rows(

@@ -364,10 +364,8 @@ StringRef Fuser::whyTurnedApart(const JointAttention &joint) {
     columns += cast<RankedTensorType>(type).getDimSize(1);
   lm::LinearOp first = joint.products[0];
   lm::RopeOp query = joint.query;
-  auto target = source->getParentOfType<ModuleOp>()->getAttrOfType<StringAttr>(
-      targetAttribute);
   return kernels::whyNotTurned(
-      target && target.getValue() == "cuda",
+      isForCuda(),
       kern::PackedType::get(
           context,
           cast<RankedTensorType>(first.getWeight().getType()).getDimSize(1),

@@ -289,13 +289,32 @@ LogicalResult Fuser::write(lm::AttentionOp op) {
       b, op.getLoc(), query.getType(), lse, query, key, value,
       contextPart("positions"), contextPart("bases"),
       cached ? Value() : contextPart("shared"),
-      cached ? Value() : contextPart("shared_bases"), op.getHeadsAttr(),
-      op.getKvHeadsAttr(), b.getF32FloatAttr(op.getScale().convertToDouble()),
+      cached ? Value() : contextPart("shared_bases"),
+      /*prefetch=*/ValueRange(), op.getHeadsAttr(), op.getKvHeadsAttr(),
+      b.getF32FloatAttr(op.getScale().convertToDouble()),
       cached ? b.getUnitAttr() : UnitAttr());
   map[op.getResult()] = attention.getOut();
   if (lse)
     map[op.getLse()] = attention.getLse();
   return success();
+}
+
+bool Fuser::isForCuda() {
+  auto module = source->getParentOfType<ModuleOp>();
+  auto target = module->getAttrOfType<StringAttr>(targetAttribute);
+  return target && target.getValue() == "cuda";
+}
+
+/// On a GPU memory rests while attention goes through few rows: it names the
+/// weights that are read behind it.
+void Fuser::prefetchBehindAttention() {
+  if (!isForCuda() || !products.isBF16()) // by threads it is not idle
+    return;
+  for (auto attention : b.getInsertionBlock()->getOps<kern::AttentionOp>())
+    for (Operation *op = attention; op; op = op->getNextNode())
+      if (auto product = dyn_cast<kern::MatmulOp>(op))
+        if (isa<kern::PackedType>(product.getB().getType()))
+          attention.getPrefetchMutable().append(product.getB());
 }
 
 LogicalResult Fuser::write(lm::AddOp op) {
@@ -458,6 +477,8 @@ LogicalResult Fuser::run() {
     if (joint && isa<lm::RMSNormGradOp>(op))
       writeBeside(*joint);
   }
+  if (cached)
+    prefetchBehindAttention();
   for (auto [i, value] : llvm::enumerate(body.getTerminator()->getOperands()))
     f.result(lookup(value), source.getResultAttrDict(i));
   for (auto [value, attributes] : caches)

@@ -129,6 +129,8 @@ private:
   llvm::LogicalResult write(lm::LinearOp op);
   llvm::LogicalResult write(lm::RopeOp op);
   llvm::LogicalResult write(lm::AttentionOp op);
+  void prefetchBehindAttention();
+  bool isForCuda();
   llvm::LogicalResult write(lm::SiluMulOp op);
   llvm::LogicalResult write(lm::AddOp op);
   llvm::LogicalResult write(lm::HeadOp op);

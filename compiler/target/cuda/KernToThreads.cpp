@@ -95,24 +95,30 @@ struct KernToThreadsPass
   LogicalResult buildFewRows(kernels::Kernel &k) {
     if (reference)
       return success();
-    constexpr int64_t fewRows = 64, fewTiles = 256;
+    constexpr int64_t fewRows = 64;
     if (auto row = dyn_cast<kern::RowOp>(k.op); row && !row.isChunked())
       k.addFewRows(k, fewRows, 1); // a warp a row
     auto attention = dyn_cast<kern::AttentionOp>(k.op);
-    if (!attention || !isOnTensorCores(attention))
+    if (!attention || !attention.getCached() || !isOnTensorCores(attention))
       return success();
-    kernels::Kernel few(k.source, k.op, kernels::Launch(), "_few_rows");
-    if (failed(kernels::buildFewRowsAttentionSm90(few)))
-      return failure();
-    // A grid of one block a multiprocessor where even with 32768 keys there are
-    // no more segments than those.
-    constexpr int64_t multiprocessors = 132, segments = 32;
+    auto add = [&](StringRef suffix, int64_t rows, int64_t blocksPerSm) {
+      kernels::Kernel few(k.source, k.op, kernels::Launch(), suffix);
+      if (failed(kernels::buildFewRowsAttentionSm90(few, blocksPerSm)))
+        return failure();
+      k.addFewRows(few, rows, blocksPerSm);
+      few.finishBeside();
+      return success();
+    };
+    // One block a multiprocessor, with more places for keys, where even with
+    // 32768 of them there are no more segments than those.
+    constexpr int64_t multiprocessors = 132, segments = 32, fewTiles = 256;
     int64_t fewest = multiprocessors / (segments * attention.getKvHeads());
-    if (fewest && few.launch->blocksPerSm > 1)
-      k.addFewRows(few, fewest, 1);
-    k.addFewRows(few, fewTiles, few.launch->blocksPerSm);
-    few.finishBeside();
-    return success();
+    int64_t columns =
+        cast<RankedTensorType>(attention.getQ().getType()).getDimSize(1);
+    bool twoFit = columns / attention.getHeads() == 64;
+    if (twoFit && fewest && failed(add("_fewest_rows", fewest, 1)))
+      return failure();
+    return add("_few_rows", fewTiles, twoFit ? 2 : 1);
   }
 
   LogicalResult build(kernels::Kernel &k) {

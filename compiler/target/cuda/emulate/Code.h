@@ -146,6 +146,7 @@ enum class Opcode : uint16_t {
   BulkTensorLoad,  // a: where, b: map, extra: coordinates, c: mbarrier, d: mask
   BulkTensorStore, // a: map, b: from, extra: coordinates
   BulkLoad,        // a: where, b: from, c: mbarrier, d: mask; extra: size
+  BulkPrefetch,    // a: from; b: size
   BulkStore,       // a: where, b: from, c: bytes
   BulkCommit,
   BulkWait, // imm: groups that may be left; kind 1: only reading

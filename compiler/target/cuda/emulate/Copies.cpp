@@ -308,6 +308,9 @@ bool Machine::bulk(Thread &t, const Instruction &in, uint64_t *r) {
            global(t, copy.global, copy.bytes, false) &&
            place(in.c, in.width, 8, copy.mbarrier, barrierBlock) &&
            destinations(block, in.d) && begin(t, std::move(copy));
+  case Opcode::BulkPrefetch: // brings nothing that a kernel could see
+    return aligned(r[in.b], "size") && aligned(r[in.a], "source") &&
+           global(t, r[in.a], r[in.b], false);
   case Opcode::BulkStore:
     copy.kind = Copy::Store;
     copy.bytes = r[in.c];

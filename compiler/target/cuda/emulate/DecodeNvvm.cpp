@@ -306,8 +306,14 @@ bool FunctionDecoder::decodeAsync(Operation *op) {
         i.a = a, i.b = b;
         return true;
       })
-      .Case<NVVM::PrefetchOp, NVVM::CpAsyncBulkPrefetchOp,
-            NVVM::CpAsyncBulkTensorPrefetchOp>([](auto) { return true; })
+      .Case([&](NVVM::CpAsyncBulkPrefetchOp prefetch) {
+        uint32_t a = slot(prefetch.getSrcMem()), b = slot(prefetch.getSize());
+        Instruction &i = emit(Opcode::BulkPrefetch, op);
+        i.a = a, i.b = b;
+        return true;
+      })
+      .Case<NVVM::PrefetchOp, NVVM::CpAsyncBulkTensorPrefetchOp>(
+          [](auto) { return true; })
       .Case([&](NVVM::GriddepcontrolOp control) {
         if (control.getKind() == NVVM::GridDepActionKind::wait)
           emit(Opcode::GridWait, op);

@@ -444,6 +444,7 @@ bool Machine::step(Thread &t, uint64_t budget) {
     case Opcode::BulkTensorLoad:
     case Opcode::BulkTensorStore:
     case Opcode::BulkLoad:
+    case Opcode::BulkPrefetch:
     case Opcode::BulkStore:
     case Opcode::BulkCommit:
     case Opcode::BulkWait:

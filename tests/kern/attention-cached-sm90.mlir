@@ -1,0 +1,38 @@
+// RUN: r1c-opt %s --kern-to-threads -o %t
+// RUN: FileCheck %s --input-file=%t
+// RUN: FileCheck %s --input-file=%t --check-prefix=ALL
+
+// Attention of a rollout's step: kernels for few rows beside the one for many. Two blocks of heads of 64 have room on a multiprocessor; for very few rows, here two (of two key heads, with 32 segments each),
+// one block has places for six blocks of keys and of values instead of three. Both read what earlier steps left (`cached`: keys and values) before they wait.
+// CHECK-LABEL: func.func @step(
+// CHECK-SAME: early = [9, 3, 4], few_rows = [
+// CHECK-SAME: {launch = {blocks_per_sm = 1 : i64, cached = [1, 2], early = [9, 3, 4], overlap = true, {{.*}}shared = 209648 : i64, threads = 256 : i64, {{.*}}}, rows = 2 : i64, symbol = "step_fewest_rows"},
+// CHECK-SAME: {launch = {blocks_per_sm = 2 : i64, cached = [1, 2], early = [9, 3, 4], overlap = true, {{.*}}shared = 110984 : i64, threads = 256 : i64, {{.*}}}, rows = 256 : i64, symbol = "step_few_rows"}]
+// CHECK-SAME: threads = 384
+// CHECK-NOT: prefetch
+
+// CHECK-LABEL: func.func @step_fewest_rows(
+// CHECK-NOT: griddepcontrol.wait
+// CHECK-COUNT-42: nvvm.mbarrier.init
+// CHECK-NOT: nvvm.mbarrier.init
+// Blocks of the grid without work bring weights to the second-level cache, 8 KiB a copy, behind all that precedes the kernel.
+// CHECK: griddepcontrol.wait
+// CHECK-COUNT-3: nvvm.cp.async.bulk.prefetch
+// CHECK-NOT: nvvm.cp.async.bulk.prefetch
+// The first item's keys and values, eight copies of 16 bytes a thread each; queries, of 64 rows, wait.
+// CHECK-NOT: griddepcontrol.wait
+// CHECK-COUNT-16: nvvm.cp.async.shared.global
+// CHECK-NOT: nvvm.cp.async.shared.global
+// CHECK: griddepcontrol.wait
+// CHECK-COUNT-4: nvvm.cp.async.shared.global
+
+// Beside those: the first keys, in a loop the next keys and the values of those before, and the last values, where they were not brought.
+// ALL-LABEL: func.func @step_few_rows(
+// ALL-COUNT-52: nvvm.cp.async.shared.global
+// ALL-NOT: nvvm.cp.async.shared.global
+// ALL: nvvm.wgmma.mma_async
+// ALL-COUNT-1: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
+func.func @step(%q: tensor<?x896xbf16>, %k: tensor<?x128xbf16>, %v: tensor<?x128xbf16>, %positions: tensor<?xi32>, %bases: tensor<?xi32>, %w0: !kern.packed<896x896xbf16>, %w1: !kern.packed<896x9728xbf16>, %w2: !kern.packed<4864x896xbf16>) -> tensor<?x896xbf16> attributes {kern.kernel} {
+  %o = kern.attention %q, %k, %v at %positions from %bases prefetch(%w0, %w1, %w2 : !kern.packed<896x896xbf16>, !kern.packed<896x9728xbf16>, !kern.packed<4864x896xbf16>) {cached, heads = 14, kv_heads = 2, scale = 1.250000e-01 : f32} : tensor<?x896xbf16>, tensor<?x128xbf16>, tensor<?x128xbf16>, tensor<?xi32>, tensor<?xi32> -> tensor<?x896xbf16>
+  return %o : tensor<?x896xbf16>
+}
