@@ -105,7 +105,6 @@ Value AttentionWords::sumOfLower(Value v, Value lane) {
   }
   return v;
 }
-void AttentionWords::syncWarp() { NVVM::SyncWarpOp::create(e.b, e.loc, c(-1)); }
 Value AttentionWords::number(Value tensor, Value i) {
   return e.load(e.at(k.pointer(tensor), e.toI64(i), i32), i32);
 }
@@ -133,60 +132,6 @@ Value AttentionWords::multiply16(Value sums, Value a, Value b, int64_t columns,
       overwrite ? WGMMAScaleOut::zero : WGMMAScaleOut::one, WGMMAScaleIn::one,
       WGMMAScaleIn::one, mnA ? MMALayout::col : MMALayout::row,
       mnB ? MMALayout::row : MMALayout::col, MMAIntOverflowAttr());
-}
-
-static LLVM::InlineAsmOp assembly(Emit &e, Type result, ValueRange operands,
-                                  StringRef text, StringRef constraints) {
-  return LLVM::InlineAsmOp::create(
-      e.b, e.loc, result, operands, text, constraints,
-      /*has_side_effects=*/true, /*is_align_stack=*/false,
-      LLVM::tailcallkind::TailCallKind::None,
-      LLVM::AsmDialectAttr::get(e.b.getContext(), LLVM::AsmDialect::AD_ATT),
-      ArrayAttr());
-}
-
-/// "0,1,2,...": operands in the registers of the results.
-static void appendTies(std::string &constraints, int64_t count) {
-  for (int64_t i = 0; i < count; ++i)
-    constraints += "," + std::to_string(i);
-}
-
-Value AttentionWords::multiplyRegisters(Value sums, ArrayRef<Value> a, Value b,
-                                        int64_t columns, bool mnB) {
-  // nvvm has no wgmma with A in registers. Operands: the sums, tied to the
-  // results; four registers of A; the descriptor of B.
-  int64_t count = columns / 2;
-  std::string text = "wgmma.mma_async.sync.aligned.m64n" +
-                     std::to_string(columns) + "k16.f32.bf16.bf16 {",
-              constraints = "=f";
-  for (int64_t i = 0; i < count; ++i)
-    text += (i ? ", $" : "$") + std::to_string(i);
-  for (int64_t i = 1; i < count; ++i)
-    constraints += ",=f";
-  appendTies(constraints, count);
-  constraints += ",r,r,r,r,l";
-  text += "}, {";
-  for (int64_t i = 0; i < 4; ++i)
-    text += (i ? ", $" : "$") + std::to_string(2 * count + i);
-  text += "}, $" + std::to_string(2 * count + 4) +
-          (mnB ? ", 1, 1, 1, 1;" : ", 1, 1, 1, 0;");
-  SmallVector<Value> operands = unpack(sums);
-  llvm::append_range(operands, a);
-  operands.push_back(b);
-  return assembly(e, sums.getType(), operands, text, constraints).getRes();
-}
-
-Value AttentionWords::settle(Value sums, ValueRange held) {
-  SmallVector<Value> operands = unpack(sums);
-  int64_t count = operands.size();
-  std::string constraints = "=f";
-  for (int64_t i = 1; i < count; ++i)
-    constraints += ",=f";
-  appendTies(constraints, count);
-  for (size_t i = 0; i < held.size(); ++i)
-    constraints += ",r";
-  llvm::append_range(operands, held);
-  return assembly(e, sums.getType(), operands, "", constraints).getRes();
 }
 
 Value AttentionWords::pack(ArrayRef<Value> values) {

@@ -51,7 +51,6 @@ public:
   Value from(Value v, Value lane);        ///< v of this lane
   /// The sum (i32) of the lanes up to this one.
   Value sumOfLower(Value v, Value lane);
-  void syncWarp();
   /// Loads the i32 at index `i` (i32) of a tensor.
   Value number(Value tensor, Value i);
 
@@ -61,12 +60,6 @@ public:
   /// without the sums. mnB: the rows of B's tile are K.
   Value multiply16(Value sums, Value a, Value b, int64_t columns, bool mnA,
                    bool mnB, bool overwrite);
-  /// The same with A in registers: four pairs of bf16.
-  Value multiplyRegisters(Value sums, mlir::ArrayRef<Value> a, Value b,
-                          int64_t columns, bool mnB);
-  /// Behind a wait: the sums are read, and the registers `held` written, no
-  /// earlier than here. Emits no instruction.
-  Value settle(Value sums, ValueRange held = {});
   Value pack(mlir::ArrayRef<Value> values);
   Value plus(Value descriptor, int64_t bytes);
   Value plusDynamic(Value descriptor, Value bytes); ///< i32

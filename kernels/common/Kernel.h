@@ -317,6 +317,11 @@ mlir::LogicalResult buildScatterAddCuda(Kernel &k);
 mlir::LogicalResult buildMatmulCuda(Kernel &k);
 mlir::LogicalResult buildMatmulSimt(Kernel &k);
 mlir::LogicalResult buildMatmulSm90(Kernel &k);
+/// The same for so few rows that A goes through registers, of products for
+/// which that is less to do.
+inline constexpr int64_t rowsInRegisters = 16;
+bool hasFewRowsMatmulSm90(kern::MatmulOp op);
+mlir::LogicalResult buildFewRowsMatmulSm90(Kernel &k);
 mlir::LogicalResult buildAttentionCuda(Kernel &k);
 mlir::LogicalResult buildAttentionBackwardCuda(Kernel &k);
 /// Whether the tensor cores serve attention over rows of `columns` elements:

@@ -71,6 +71,7 @@ private:
   void copyA(const Tile &tile, Value to, Value row, Value k0, Value barrier);
   void copyB(const Tile &tile, Value to, Value column, Value k0, Value barrier);
   void wait(const Tile &tile);
+  SmallVector<Value> loadA(const Tile &tile, Value stage);
   void consume(const Tile &tile);
   void clearTail(const Tile &tile, Value base, Value step);
 
@@ -248,13 +249,13 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
   }
   // Few rows: a box of no more rows than there are, or nearly. What lies below
   // in shared memory is of no consequence: those rows are not stored.
-  Value source = map(op.getA(), 64, tile.rows());
-  if (tile.rows() == 64)
+  Value source = map(op.getA(), 64, tile.rowsOfA());
+  if (tile.rows() == 64 && !tile.registers)
     for (int64_t few : {32, 16, 8})
       source =
           e.select(w.below(rows, few + 1), map(op.getA(), 64, few), source);
   for (int64_t i = 0; i < tile.depth / 64; ++i)
-    w.copyBox(w.sharedAt(to, w.c(i * tile.rows() * 128)), source,
+    w.copyBox(w.sharedAt(to, w.c(i * tile.rowsOfA() * 128)), source,
               {w.add(k0, 64 * i), row}, barrier);
 }
 
@@ -280,7 +281,7 @@ void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
 
 void Sm90Matmul::produce(const Tile &tile, bool isB) {
   Value bytes = w.c(tile.stageBytes());
-  if (tile.rows() == 64 && !transposed)
+  if (tile.rows() == 64 && !tile.registers && !transposed)
     for (int64_t few : {32, 16, 8})
       bytes = e.select(w.below(rows, few + 1),
                        w.c(few * tile.depth * 2 + tile.bytesB()), bytes);
@@ -342,6 +343,32 @@ void Sm90Matmul::wait(const Tile &tile) {
   e.when(e.less(block, e.max(tilesOf(tile), w.c(1))), [&] { k.wait(); });
 }
 
+/// A of a stage, four registers for 16 k. Only a warpgroup's first warp has
+/// rows that are stored.
+SmallVector<Value> Sm90Matmul::loadA(const Tile &tile, Value stage) {
+  int64_t steps = tile.depth / 16;
+  Value lane = w.lane(), row = w.rem(lane, rowsInRegisters);
+  Value base = w.sharedAt(
+      shared, e.add(w.mul(stage, tile.stageBytes()), w.mul(row, 128)));
+  // Of the eight pieces of a line, exchanged by its row: this and the next.
+  Value piece = arith::XOrIOp::create(e.b, e.loc, w.div(lane, rowsInRegisters),
+                                      w.rem(row, 8));
+  auto load = [&] {
+    SmallVector<Value> all;
+    for (int64_t k16 = 0; k16 < steps; ++k16) {
+      Value at = arith::XOrIOp::create(e.b, e.loc, w.mul(piece, 16),
+                                       w.c(k16 % 4 * 32));
+      at = w.add(at, k16 / 4 * tile.rowsOfA() * 128);
+      llvm::append_range(all, w.loadMatrices(w.sharedAt(base, at)));
+    }
+    w.syncWarp(); // one lane frees the stage for all
+    return all;
+  };
+  auto none = [&] { return SmallVector<Value>(4 * steps, w.c(0)); };
+  SmallVector<Type> types(4 * steps, e.b.getI32Type());
+  return e.choose(w.is(w.rem(w.div(thread, 32), 4), 0), types, load, none);
+}
+
 void Sm90Matmul::consume(const Tile &tile) {
   wait(tile);
   Value group = w.div(thread, 128), lane = w.lane();
@@ -384,40 +411,59 @@ void Sm90Matmul::consume(const Tile &tile) {
     // the phase before: the steps in between, which the other group waits for.
     if (turns)
       w.wait(turnBarrier(group), carried[2]);
-    SmallVector<Value> end = e.loop(
-        place.first, place.end, w.c(1), start,
-        [&](Value step, ValueRange inner) -> SmallVector<Value> {
-          SmallVector<Value> sums(inner.take_front(tile.blocks));
-          Value stage = inner[tile.blocks], phase = inner[tile.blocks + 1];
-          w.wait(fullBarrier(stage), phase);
-          if (transposed)
-            clearTail(tile, w.sharedAt(shared, w.mul(stage, tile.stageBytes())),
-                      step);
-          Value inRing = w.mul(stage, tile.stageBytes() / 16);
-          Value a = e.add(originA, inRing), b = e.add(originB, inRing);
-          w.fence();
-          for (int64_t k16 = 0; k16 < tile.depth / 16; ++k16) {
-            Value right =
-                w.descriptor(w.add(b, offset(k16, tile.columns)), restA);
-            for (int64_t i = 0; i < tile.blocks; ++i) {
-              Value left = w.descriptor(
-                  w.add(a, offset(k16, tile.rows()) + i * block / 16), restA);
-              sums[i] = w.multiply(sums[i], left, right, tile.columns,
-                                   transposed, transposed);
-            }
+    auto multiplyStage = [&](Value step,
+                             ValueRange inner) -> SmallVector<Value> {
+      SmallVector<Value> sums(inner.take_front(tile.blocks));
+      Value stage = inner[tile.blocks], phase = inner[tile.blocks + 1];
+      w.wait(fullBarrier(stage), phase);
+      SmallVector<Value> registers;
+      if (tile.registers)
+        registers = loadA(tile, stage);
+      if (transposed)
+        clearTail(tile, w.sharedAt(shared, w.mul(stage, tile.stageBytes())),
+                  step);
+      Value inRing = w.mul(stage, tile.stageBytes() / 16);
+      Value a = e.add(originA, inRing), b = e.add(originB, inRing);
+      w.fence();
+      for (int64_t k16 = 0; k16 < tile.depth / 16; ++k16) {
+        Value right = w.descriptor(w.add(b, offset(k16, tile.columns)), restA);
+        for (int64_t i = 0; i < tile.blocks; ++i) {
+          if (tile.registers) {
+            auto here = ArrayRef(registers).slice(4 * k16, 4);
+            sums[i] = w.multiplyRegisters(sums[i], here, right, tile.columns,
+                                          /*mnB=*/false);
+            continue;
           }
-          w.commit();
-          // The group before is complete now, and its stage free.
-          w.waitGroups(1);
-          Value before =
-              e.select(w.is(stage, 0), w.c(tile.stages - 1), w.add(stage, -1));
-          Value notFirst = e.less(place.first, step);
-          free(w.both(frees, notFirst), before);
-          auto [stage1, phase1] = next(tile, stage, phase);
-          sums.push_back(stage1);
-          sums.push_back(phase1);
-          return sums;
-        });
+          Value left = w.descriptor(
+              w.add(a, offset(k16, tile.rows()) + i * block / 16), restA);
+          sums[i] = w.multiply(sums[i], left, right, tile.columns, transposed,
+                               transposed);
+        }
+      }
+      w.commit();
+      // The group before is complete now, and its stage free.
+      w.waitGroups(1);
+      Value before =
+          e.select(w.is(stage, 0), w.c(tile.stages - 1), w.add(stage, -1));
+      Value notFirst = e.less(place.first, step);
+      free(w.both(frees, notFirst), before);
+      auto [stage1, phase1] = next(tile, stage, phase);
+      sums.push_back(stage1);
+      sums.push_back(phase1);
+      return sums;
+    };
+    SmallVector<Value> end = start;
+    Value from = place.first;
+    if (tile.registers) {
+      // Two stages a round: while one's group is under way, which reads its
+      // registers, the next one's are written, and those must be others.
+      Value pairs = e.sub(place.end, w.rem(e.sub(place.end, from), 2));
+      end = e.loop(from, pairs, w.c(2), end, [&](Value step, ValueRange inner) {
+        return multiplyStage(w.add(step, 1), multiplyStage(step, inner));
+      });
+      from = pairs;
+    }
+    end = e.loop(from, place.end, w.c(1), end, multiplyStage);
     if (turns)
       e.when(frees, [&] { w.arrive(turnBarrier(e.sub(w.c(1), group))); });
     w.waitGroups(0);
@@ -520,19 +566,13 @@ void Sm90Matmul::build() {
 // Interface
 //===----------------------------------------------------------------------===//
 
-bool r1c::kernels::servesMatmulSm90(kern::PackedType b) {
-  return b.getElementType().isBF16() && b.getK() % 8 == 0;
-}
-
-bool r1c::kernels::servesMatmulSm90(kern::MatmulOp op) {
-  if (auto packed = dyn_cast<kern::PackedType>(op.getB().getType()))
-    return servesMatmulSm90(packed);
-  return kern::elementTypeOf(op.getA()).isBF16() && op.getRows() % 8 == 0 &&
-         op.getColumns() % 8 == 0;
-}
-
 void r1c::kernels::buildMatmulSm90(Kernel &k, const Sm90Plan &plan) {
   Sm90Matmul(k, plan).build();
+}
+
+LogicalResult r1c::kernels::buildFewRowsMatmulSm90(Kernel &k) {
+  buildMatmulSm90(k, planFewRowsSm90(cast<kern::MatmulOp>(k.op)));
+  return success();
 }
 
 LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k) {

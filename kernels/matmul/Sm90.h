@@ -34,9 +34,14 @@ struct Sm90Tile {
   int64_t stages = 4;
   int64_t depth = 64; ///< of a stage, a multiple of 64
   Share share = Columns;
+  /// A's rows, no more than `rowsInRegisters`, go through registers. A wgmma
+  /// then takes 13 cycles where its columns are few: the 16 in which it reads
+  /// 64 rows from shared memory need not be, nor is there room for so many.
+  bool registers = false;
 
   int64_t rows() const { return 64 * blocks * (share == Columns ? 2 : 1); }
-  int64_t bytesA() const { return rows() * depth * 2; }
+  int64_t rowsOfA() const { return registers ? rowsInRegisters : rows(); }
+  int64_t bytesA() const { return rowsOfA() * depth * 2; }
   int64_t bytesB() const { return columns * depth * 2; }
   int64_t stageBytes() const { return bytesA() + bytesB(); }
   /// Whether a warpgroup's columns are the first and second halves of parts of
@@ -88,6 +93,8 @@ bool servesMatmulSm90(kern::PackedType b); ///< with B packed
 bool holdsPairs(int64_t columns, int64_t head);
 /// The plan for a device of `processors` multiprocessors.
 Sm90Plan planMatmulSm90(kern::MatmulOp op, int64_t processors = 132);
+/// The plan of a kernel for at most rowsInRegisters rows.
+Sm90Plan planFewRowsSm90(kern::MatmulOp op, int64_t processors = 132);
 /// The plan for few rows with k divided among so many blocks. The op has an
 /// init.
 Sm90Plan planSplitSm90(kern::MatmulOp op, int64_t splits,

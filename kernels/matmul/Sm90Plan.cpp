@@ -12,6 +12,17 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
+bool r1c::kernels::servesMatmulSm90(kern::PackedType b) {
+  return b.getElementType().isBF16() && b.getK() % 8 == 0;
+}
+
+bool r1c::kernels::servesMatmulSm90(kern::MatmulOp op) {
+  if (auto packed = dyn_cast<kern::PackedType>(op.getB().getType()))
+    return servesMatmulSm90(packed);
+  return kern::elementTypeOf(op.getA()).isBF16() && op.getRows() % 8 == 0 &&
+         op.getColumns() % 8 == 0;
+}
+
 /// For the stages, of the 227 KiB that a block may have, or the 113 KiB that
 /// two have each; the barriers take the rest.
 static constexpr int64_t ringBytes = 226 * 1024, halfRingBytes = 112 * 1024;
@@ -142,6 +153,39 @@ static Sm90Plan planChunked(kern::MatmulOp op) {
   return plan;
 }
 
+/// The columns of a tile for up to 64 rows.
+static int64_t fewRowsWidth(kern::MatmulOp op, int64_t blocks) {
+  auto turn = op.getTurn();
+  int64_t unit = op.getPaired() ? 32 : turn ? 16 : 8;
+  return fewRowsWidth(cast<kern::PackedType>(op.getB().getType()).getN(), unit,
+                      blocks, [&](int64_t columns) {
+                        return !turn || holdsPairs(columns, turn->width());
+                      });
+}
+
+/// For so many columns a wgmma with A in registers was seen to take less time,
+/// and to give the same bits.
+static constexpr int64_t mostBesideRegisters = 16;
+
+bool r1c::kernels::hasFewRowsMatmulSm90(kern::MatmulOp op) {
+  bool splits = op->getParentOfType<func::FuncOp>()->hasAttr(splitAttribute);
+  return !op.getTransposeA() && !op.isChunked() && servesMatmulSm90(op) &&
+         !splits && op.getDepth() >= 256 &&
+         fewRowsWidth(op, 132) <= mostBesideRegisters;
+}
+
+Sm90Plan r1c::kernels::planFewRowsSm90(kern::MatmulOp op, int64_t processors) {
+  Sm90Plan plan;
+  Sm90Tile tile;
+  tile.columns = fewRowsWidth(op, processors);
+  tile.share = Sm90Tile::Turns;
+  tile.registers = true;
+  // A step of k takes little; so many registers A has there are twice.
+  tile.depth = op.getDepth() >= 1024 ? 256 : 128;
+  plan.choices.push_back({tile.fill(ringBytes)});
+  return plan;
+}
+
 Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
   if (op.getTransposeA())
     return planTransposed(op, processors);
@@ -185,7 +229,7 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
     return !head || holdsPairs(columns, head);
   };
 
-  int64_t few = fewRowsWidth(width, lowUnit, blocks, fits);
+  int64_t few = fewRowsWidth(op, blocks);
   add(lowTile(few, depth, bytes), 64);
   // Many rows: wide tiles that leave little of the last one empty; in turn
   // where that hides enough.

@@ -77,6 +77,7 @@ void Sm90Words::arrive(Value barrier) {
   NVVM::MBarrierArriveOp::create(e.b, e.loc, e.b.getI64Type(), barrier,
                                  Value());
 }
+void Sm90Words::syncWarp() { NVVM::SyncWarpOp::create(e.b, e.loc, c(-1)); }
 void Sm90Words::syncBlock() { NVVM::BarrierOp::create(e.b, e.loc); }
 void Sm90Words::syncNamed(Value id, int64_t threads) {
   NVVM::BarrierOp::create(e.b, e.loc, TypeRange(), id, c(threads),
@@ -165,6 +166,74 @@ SmallVector<Value> Sm90Words::unpack(Value sums) {
     values.push_back(
         LLVM::ExtractValueOp::create(e.b, e.loc, sums, ArrayRef<int64_t>(i)));
   return values;
+}
+
+//===----------------------------------------------------------------------===//
+// wgmma with A in registers
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> Sm90Words::loadMatrices(Value at) {
+  auto type = LLVM::LLVMStructType::getLiteral(
+      e.b.getContext(), SmallVector<Type>(4, e.b.getI32Type()));
+  auto shape =
+      NVVM::LdStMatrixShapeAttr::get(e.b.getContext(), /*m=*/8, /*n=*/8);
+  return unpack(NVVM::LdMatrixOp::create(e.b, e.loc, type, at, 4,
+                                         NVVM::MMALayout::row, shape,
+                                         NVVM::LdStMatrixEltType::B16));
+}
+
+static LLVM::InlineAsmOp assembly(Emit &e, Type result, ValueRange operands,
+                                  StringRef text, StringRef constraints) {
+  return LLVM::InlineAsmOp::create(
+      e.b, e.loc, result, operands, text, constraints,
+      /*has_side_effects=*/true, /*is_align_stack=*/false,
+      LLVM::tailcallkind::TailCallKind::None,
+      LLVM::AsmDialectAttr::get(e.b.getContext(), LLVM::AsmDialect::AD_ATT),
+      ArrayAttr());
+}
+
+/// "0,1,2,...": operands in the registers of the results.
+static void appendTies(std::string &constraints, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    constraints += "," + std::to_string(i);
+}
+
+Value Sm90Words::multiplyRegisters(Value sums, ArrayRef<Value> a, Value b,
+                                   int64_t columns, bool mnB) {
+  // nvvm has no wgmma with A in registers. Operands: the sums, tied to the
+  // results; four registers of A; the descriptor of B.
+  int64_t count = columns / 2;
+  std::string text = "wgmma.mma_async.sync.aligned.m64n" +
+                     std::to_string(columns) + "k16.f32.bf16.bf16 {",
+              constraints = "=f";
+  for (int64_t i = 0; i < count; ++i)
+    text += (i ? ", $" : "$") + std::to_string(i);
+  for (int64_t i = 1; i < count; ++i)
+    constraints += ",=f";
+  appendTies(constraints, count);
+  constraints += ",r,r,r,r,l";
+  text += "}, {";
+  for (int64_t i = 0; i < 4; ++i)
+    text += (i ? ", $" : "$") + std::to_string(2 * count + i);
+  text += "}, $" + std::to_string(2 * count + 4) +
+          (mnB ? ", 1, 1, 1, 1;" : ", 1, 1, 1, 0;");
+  SmallVector<Value> operands = unpack(sums);
+  llvm::append_range(operands, a);
+  operands.push_back(b);
+  return assembly(e, sums.getType(), operands, text, constraints).getRes();
+}
+
+Value Sm90Words::settle(Value sums, ValueRange held) {
+  SmallVector<Value> operands = unpack(sums);
+  int64_t count = operands.size();
+  std::string constraints = "=f";
+  for (int64_t i = 1; i < count; ++i)
+    constraints += ",=f";
+  appendTies(constraints, count);
+  for (size_t i = 0; i < held.size(); ++i)
+    constraints += ",r";
+  llvm::append_range(operands, held);
+  return assembly(e, sums.getType(), operands, "", constraints).getRes();
 }
 
 //===----------------------------------------------------------------------===//

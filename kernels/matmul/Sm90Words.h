@@ -52,6 +52,7 @@ public:
   void expectBytes(Value barrier, Value bytes); ///< and arrives
   void arrive(Value barrier);
   void syncBlock();
+  void syncWarp();
   /// Waits for `threads` threads that use the same `id` (1 ... 15).
   void syncNamed(Value id, int64_t threads);
   /// Ordinary stores to shared memory of this thread before, wgmma and copies
@@ -80,6 +81,15 @@ public:
   /// sums + A (64 x 16) * B (16 x columns), bf16. `mn*`: MN-major.
   Value multiply(Value sums, Value a, Value b, int64_t columns, bool mnA,
                  bool mnB);
+  /// The same with A in registers: four pairs of bf16 a thread.
+  Value multiplyRegisters(Value sums, mlir::ArrayRef<Value> a, Value b,
+                          int64_t columns, bool mnB);
+  /// Four 8 x 8 matrices of bf16 as such registers want them. By all lanes of a
+  /// warp; `at`: where lane l says row l % 8 of matrix l / 8 lies.
+  SmallVector<Value> loadMatrices(Value at);
+  /// Behind a wait: the sums are read, and the registers `held` written, no
+  /// earlier than here. Emits no instruction.
+  Value settle(Value sums, ValueRange held = {});
   void fence();  ///< registers before the first multiply
   void commit(); ///< closes a group
   void waitGroups(int64_t pending);

@@ -114,7 +114,7 @@ TEST(Matmul, Bf16) {
             << "naive and tuned differ on " << cpu;
       }
       EXPECT_TRUE(sameBits(toBf16(got), h.values<uint16_t>()));
-      for (int64_t m : {1, 3, 14, 15}) {
+      for (int64_t m : {1, 3, 14, 15, 16, 17}) {
         Buffer part = Buffer::of(
             std::vector<uint16_t>(a.begin() + 2 * k, a.begin() + (2 + m) * k));
         Buffer q = Buffer::poisoned<float>(m * n);

@@ -98,6 +98,14 @@ struct KernToThreadsPass
     constexpr int64_t fewRows = 64;
     if (auto row = dyn_cast<kern::RowOp>(k.op); row && !row.isChunked())
       k.addFewRows(k, fewRows, 1); // a warp a row
+    if (auto product = dyn_cast<kern::MatmulOp>(k.op);
+        product && kernels::hasFewRowsMatmulSm90(product)) {
+      kernels::Kernel few(k.source, k.op, kernels::Launch(), "_few_rows");
+      if (failed(kernels::buildFewRowsMatmulSm90(few)))
+        return failure();
+      k.addFewRows(few, kernels::rowsInRegisters, few.launch->blocksPerSm);
+      few.finishBeside();
+    }
     auto attention = dyn_cast<kern::AttentionOp>(k.op);
     if (!attention || !attention.getCached() || !isOnTensorCores(attention))
       return success();
