@@ -192,9 +192,17 @@ void WarpReductions::sweep(ArrayRef<kern::ReduceOp> reductions,
   };
   if (all.empty())
     inLoops();
-  assert(all.size() % 2 == 0 && "lanes l and l + 32 have equally many");
-  for (size_t i = 0; i < all.size(); i += 2)
-    carried = pair(all[i], all[i + 1], carried);
+  for (auto [i, column] : llvm::enumerate(all)) {
+    // Those of lanes l and of lanes l + 32 in turn.
+    auto part = ValueRange(carried).slice(i % 2 * values, values);
+    auto here = [&, column = column] { return step(part, column); };
+    bool isWhole = static_cast<int64_t>(i + 1) * warpLanes <= range.count;
+    Values next =
+        isWhole ? here()
+                : e.choose(e.less(column, e.i64(range.count)), part.getTypes(),
+                           here, [&] { return Values(part); });
+    llvm::copy(next, carried.begin() + i % 2 * values);
+  }
   ValueRange a = ValueRange(carried).take_front(values),
              b = ValueRange(carried).drop_front(values);
   for (auto [reduction, width] : llvm::zip(reductions, widths)) {

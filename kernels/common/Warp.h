@@ -38,7 +38,8 @@ public:
   WarpReductions(Emit &e, RegionEmitter &region, mlir::Block &body, Value lane)
       : e(e), region(region), body(body), lane(lane) {}
   /// Emits all sweeps and gives the results to the region, in every lane.
-  /// `all`: the lane's columns, 32 apart, to walk them without a loop.
+  /// `all`: the lane's columns, 32 apart, to walk them without a loop; the last
+  /// may lie behind the range's end.
   void run(const ColumnRange &range, Enter enter,
            mlir::ArrayRef<Value> all = {});
 

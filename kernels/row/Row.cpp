@@ -57,7 +57,8 @@ private:
 
   // A short row is loaded once, by all lanes at the same time, and stays in
   // registers: where there are few rows nothing hides what a load takes. What
-  // all rows have in common is there before the first one.
+  // all rows have in common is there before the first one. Lanes of which the
+  // last 32 columns have none load the row's last.
   bool isHeld();
   void hold(kern::AccessKind kind);
   /// This lane's columns, if they are held.
@@ -94,13 +95,17 @@ void RowBuilder::build() {
 }
 
 bool RowBuilder::isHeld() {
-  // Of the 80 registers that blocksPerSm leaves, with some for the region; and
-  // of the code, which has no loop then.
-  constexpr int64_t most = 64, mostColumns = 1024;
+  // Of the registers that blocksPerSm leaves, with some for the region; and of
+  // the code, which has no loop then.
+  constexpr int64_t mostColumns = 1024;
+  int64_t most = k.launch && k.launch->blocksPerSm == 2 ? 96 : 64;
   if (!warp || columns > mostColumns || op.getOffsets() ||
-      !op.getIndices().empty() || columns % (2 * warpLanes))
+      !op.getIndices().empty())
     return false;
-  int64_t each = columns / warpLanes, words = 0; // of 32 bits
+  // A lane without a column in the last group must not store one.
+  if (columns % warpLanes && llvm::any_of(op.getResultAccess(), isElement))
+    return false;
+  int64_t each = llvm::divideCeil(columns, warpLanes), words = 0; // of 32 bits
   for (auto [argument, access] :
        llvm::zip(op.getBody().front().getArguments(), op.getAccess())) {
     if (!argument.use_empty() &&
@@ -116,7 +121,7 @@ bool RowBuilder::isHeld() {
 void RowBuilder::hold(kern::AccessKind kind) {
   for (Value column : ofLane) {
     region.startGroup();
-    enter({columns, {}, {}}, column, {});
+    at.column = e.min(column, e.i64(columns - 1));
     for (auto [argument, access] :
          llvm::zip(op.getBody().front().getArguments(), op.getAccess()))
       if (!argument.use_empty() && kindOf(access) == kind)
