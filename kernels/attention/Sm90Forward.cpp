@@ -68,8 +68,8 @@ void ForwardBuilder::build() {
       [&] {
         if (registersMove)
           w.setRegisters(few ? 200 : 216, true);
-        // A block without work that is not the first ends at once: it makes
-        // room.
+        // A block without work that is not the first does not wait: it makes
+        // room (but for what it may prefetch).
         Value items = w.mul(tiles.total(), kvHeads);
         e.when(e.less(w.block(), e.max(items, w.c(1))), [&] { k.wait(); });
         consume();

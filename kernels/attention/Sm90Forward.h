@@ -22,8 +22,8 @@ class ForwardBuilder {
 public:
   /// `fewBlocks`: of a kernel for few rows of a cached attention, as at
   /// decoding, where most tiles are of one row, how many blocks have room on a
-  /// multiprocessor; 0: of the one for many rows. It has one warpgroup that
-  /// multiplies.
+  /// multiprocessor; 0: of the one for many rows, which alone has two
+  /// warpgroups that multiply.
   explicit ForwardBuilder(Kernel &k, int64_t fewBlocks = 0)
       : few(fewBlocks > 0), blocksPerSm(few ? fewBlocks : 1), k(k), w(k) {}
   void build();
@@ -106,9 +106,10 @@ private:
   void prefetchWeights(Value idle, Value number);
   void produceItem(const Item &item, AttentionTiles &tiles,
                    mlir::ArrayRef<Value> words, Pending &pending);
+  void produceFirst(const Item &item, AttentionTiles &tiles,
+                    mlir::ArrayRef<Value> words, Value blocks);
   void bring(const Item &item, bool values, Value j, Value use);
-  Value bringCached(const Item &item, AttentionTiles &tiles);
-  Value cachedBlocks(const Item &item, AttentionTiles &tiles);
+  Value cachedBlocks(const Item &item, AttentionTiles &tiles, Value blocks);
 
   // The consumers.
   void consume();
@@ -177,9 +178,10 @@ private:
       mlir::cast<mlir::RankedTensorType>(op.getQ().getType()).getDimSize(1) /
       heads;
   int64_t rowsATile = tileRows / each;
-  /// Of k and of v, each, and of q: as many as there is room for.
-  int64_t stages =
-      few ? (blocksPerSm == 2 || width == 128 ? 3 : 6) : (width == 64 ? 4 : 2);
+  /// Of k and of v, each, and of q: as many as there is room for. Few rows have
+  /// one item, or next to none behind the first.
+  bool veryFew = few && width == 64 && blocksPerSm == 1;
+  int64_t stages = veryFew ? 6 : few ? 3 : width == 64 ? 4 : 2;
   int64_t queryStages = few ? 1 : stages;
   /// Of the weights behind it, so much is brought to the second-level cache, of
   /// which this is two thirds.
@@ -187,8 +189,8 @@ private:
   double scale = op.getScale().convertToDouble();
   /// As many multiprocessors as a GPU of this architecture can have.
   static constexpr int64_t mostBlocks = 144;
-  int64_t places = placesOf(k);
-  static int64_t placesOf(Kernel &k);
+  int64_t places = placesOf();
+  int64_t placesOf();
   Type bf16 = k.builder.getBF16Type(), f32 = w.f32, i32 = w.i32;
   Value memory, thread, lane; ///< thread of its role
   Value records;              ///< in global memory

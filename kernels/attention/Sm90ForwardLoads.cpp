@@ -113,12 +113,13 @@ void ForwardBuilder::tell(Value stage, ArrayRef<Value> words) {
 // Items
 //===----------------------------------------------------------------------===//
 
-/// How many of the item's blocks, the first ones, no kernel of this step
-/// writes; no more than there is room for.
-Value ForwardBuilder::cachedBlocks(const Item &item, AttentionTiles &tiles) {
+/// How many of these blocks, the item's first ones, no kernel of this step
+/// writes.
+Value ForwardBuilder::cachedBlocks(const Item &item, AttentionTiles &tiles,
+                                   Value blocks) {
   Value whole = e.sub(w.div(item.tile.least, keysABlock), item.from);
-  Value blocks = e.min(e.min(whole, item.count), w.c(stages));
-  return e.select(tiles.begins(item.tile), e.max(blocks, w.c(0)), w.c(0));
+  Value cached = e.max(e.min(whole, blocks), w.c(0));
+  return e.select(tiles.begins(item.tile), cached, w.c(0));
 }
 
 void ForwardBuilder::bring(const Item &item, bool values, Value j, Value use) {
@@ -126,57 +127,94 @@ void ForwardBuilder::bring(const Item &item, bool values, Value j, Value use) {
            item.keyHead, e.add(item.from, j), use);
 }
 
-/// What of the item was there before this step, while the kernels before this
-/// one end: into places that nobody has used yet. How many blocks of keys and
-/// values that are.
-Value ForwardBuilder::bringCached(const Item &item, AttentionTiles &tiles) {
-  Value isFirst = w.is(item.use, 0);
-  Value early = e.select(isFirst, cachedBlocks(item, tiles), w.c(0));
-  w.count(w.c(0), early, {}, [&](Value j, ValueRange) -> SmallVector<Value> {
+/// The first item's queries and `blocks` blocks of keys and values: as many as
+/// there are places, all of them free. What was there before this step comes
+/// while the kernels before this one end, and is told of with the queries.
+void ForwardBuilder::produceFirst(const Item &item, AttentionTiles &tiles,
+                                  ArrayRef<Value> words, Value blocks) {
+  Value cached = cachedBlocks(item, tiles, blocks);
+  auto each = [&](Value from, Value to, function_ref<void(Value)> body) {
+    w.count(from, to, {}, [&](Value j, ValueRange) -> SmallVector<Value> {
+      body(j);
+      return {};
+    });
+  };
+  auto bringBoth = [&](Value j) {
     bring(item, false, j, j);
     bring(item, true, j, j);
-    return {};
+  };
+  auto tellOfBoth = [&](Value j) {
+    w.arrive(barrier(kFull, stage(j)));
+    w.arrive(barrier(vFull, stage(j)));
+  };
+  each(w.c(0), cached, bringBoth);
+  k.wait();
+  loadQueries(item.tile, item.keyHead, item.use);
+  tell(stage(item.use, qFull), words);
+  w.commitCopies();
+  // A group a block, and empty ones, so that it is known how many there are.
+  each(cached, blocks, [&](Value j) {
+    bringBoth(j);
+    w.commitCopies();
   });
-  return early;
+  each(blocks, w.add(cached, stages), [&](Value) { w.commitCopies(); });
+  w.waitCopies(stages);
+  w.fenceAsync();
+  w.arrive(barrier(qFull, stage(item.use, qFull)));
+  each(w.c(0), cached, tellOfBoth);
+  for (int64_t i = 0; i < stages; ++i) {
+    w.waitCopies(stages - 1 - i);
+    w.fenceAsync();
+    Value j = w.add(cached, i);
+    e.when(e.less(j, blocks), [&] { tellOfBoth(j); });
+  }
 }
 
 void ForwardBuilder::produceItem(const Item &item, AttentionTiles &tiles,
                                  ArrayRef<Value> words, Pending &pending) {
-  Value early = few ? bringCached(item, tiles) : Value();
-  k.wait(); // for nothing behind the first item
-  startLoad(qEmpty, item.use, pending);
-  loadQueries(item.tile, item.keyHead, item.use);
-  tell(stage(item.use, qFull), words);
-  endLoad(qFull, item.use, pending);
-  auto unless = [&](Value condition, function_ref<void()> body) {
+  // Runs `body` unless the condition holds, or always.
+  auto unless = [&](
+                    Value condition, function_ref<void()> body,
+                    function_ref<void()> otherwise = [] {}) {
+    if (!condition)
+      return body();
     SmallVector<Type> types(pending.size(), pending[0].getType());
+    Pending before = pending;
     pending = e.choose(
-        condition, types, [&] { return pending; },
+        condition, types,
+        [&] {
+          otherwise();
+          return before;
+        },
         [&] {
           body();
           return pending;
         });
   };
-  if (early) // arrives with the queries
-    unless(w.is(early, 0), [&] {
-      announce(pending);
-      w.count(w.c(0), early, {}, [&](Value j, ValueRange) {
-        w.arrive(barrier(kFull, stage(j)));
-        w.arrive(barrier(vFull, stage(j)));
-        return SmallVector<Value>();
-      });
-    });
+  Value isFirst, brought; // blocks of keys and values
+  if (few) {
+    isFirst = w.is(item.use, 0);
+    brought = e.min(item.count, w.c(stages));
+  }
+  unless(
+      isFirst,
+      [&] {
+        k.wait(); // for nothing behind the first item
+        startLoad(qEmpty, item.use, pending);
+        loadQueries(item.tile, item.keyHead, item.use);
+        tell(stage(item.use, qFull), words);
+        endLoad(qFull, item.use, pending);
+      },
+      [&] { produceFirst(item, tiles, words, brought); });
+  if (few)
+    brought = e.select(isFirst, brought, w.c(0));
   auto load = [&](bool values, Value j) {
-    auto body = [&] {
+    unless(few ? e.less(j, brought) : Value(), [&] {
       Value use = e.add(item.keyUse, j);
       startLoad(values ? vEmpty : kEmpty, use, pending);
       bring(item, values, j, use);
       endLoad(values ? vFull : kFull, use, pending);
-    };
-    if (early)
-      unless(e.less(j, early), body);
-    else
-      body();
+    });
   };
   // In the order of their use: the keys of a block before the values of the
   // one before.

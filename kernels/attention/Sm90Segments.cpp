@@ -18,15 +18,14 @@ using namespace mlir;
 using namespace r1c;
 using namespace r1c::kernels;
 
-int64_t ForwardBuilder::placesOf(Kernel &k) {
+int64_t ForwardBuilder::placesOf() {
   if (auto places = k.source->getAttrOfType<IntegerAttr>(placesAttribute))
     return places.getInt();
-  auto op = cast<kern::AttentionOp>(k.op);
-  int64_t columns = cast<RankedTensorType>(op.getQ().getType()).getDimSize(1);
-  int64_t each = op.getHeads() / op.getKvHeads();
-  int64_t bytes = each * (columns / op.getHeads() + 8) * 4;
-  // Some 30 items for each block of the grid, or fewer that are large.
-  return std::min<int64_t>(4096, (8 << 20) / bytes);
+  // Some 30 items for each block of the grid, or fewer that are large; of very
+  // few rows some eight.
+  int64_t bytes = each * recordBytes();
+  return std::min<int64_t>(veryFew ? 1024 : 4096,
+                           (8 << 20) / bytes);
 }
 
 //===----------------------------------------------------------------------===//

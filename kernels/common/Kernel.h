@@ -17,6 +17,9 @@ namespace r1c::kernels {
 /// On functions that code generation must not specialise for their callers.
 inline constexpr llvm::StringLiteral opaqueAttribute = "r1c-opaque";
 
+/// Of the GPUs that kernels are planned for; they run on any number.
+inline constexpr int64_t multiprocessors = 132;
+
 /// What a CPU builder may rely on.
 struct CpuFeatures {
   bool avx512 = false;     ///< 512-bit vectors, masks, 32 registers

@@ -137,7 +137,8 @@ Value Sm90Matmul::chosen() {
                         llvm::divideCeil(width, choice.tile.columns));
     Value rounds =
         e.div(w.add(e.add(tiles, w.blocks()), -1), w.blocks()); // rounded up
-    Value cost = w.mul(rounds, choice.cost), number = w.c(i);
+    Value cost = w.add(w.mul(rounds, choice.cost.tile), choice.cost.once);
+    Value number = w.c(i);
     if (best) {
       Value better = e.less(cost, bestCost);
       number = e.select(better, number, best);
@@ -186,10 +187,10 @@ Sm90Matmul::Place Sm90Matmul::placeOf(const Tile &tile, Value number) {
   int64_t wide = llvm::divideCeil(width, tile.columns);
   Value t = w.div(number, plan.splits);
   auto [from, end] = partOf(tile, number);
-  Value band = w.div(t, plan.band * wide);
-  Value top = w.mul(band, plan.band);
-  Value height = e.min(w.c(plan.band), e.sub(high, top));
-  Value inside = e.sub(t, w.mul(band, plan.band * wide));
+  int64_t most = Sm90Plan::bandRows / tile.rows();
+  Value band = w.div(t, most * wide), top = w.mul(band, most);
+  Value height = e.min(w.c(most), e.sub(high, top));
+  Value inside = e.sub(t, w.mul(band, most * wide));
   Value across = e.div(inside, height);
   Value down = e.add(top, e.sub(inside, e.mul(across, height)));
   return {number, w.mul(down, tile.rows()), w.mul(across, tile.columns), from,
@@ -247,13 +248,11 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
                 barrier);
     return;
   }
-  // Few rows: a box of no more rows than there are, or nearly. What lies below
-  // in shared memory is of no consequence: those rows are not stored.
+  // What lies below in shared memory is of no consequence: those rows are not
+  // stored.
   Value source = map(op.getA(), 64, tile.rowsOfA());
-  if (tile.rows() == 64 && !tile.registers)
-    for (int64_t few : {32, 16, 8})
-      source =
-          e.select(w.below(rows, few + 1), map(op.getA(), 64, few), source);
+  for (int64_t few : tile.lowBoxes())
+    source = e.select(w.below(rows, few + 1), map(op.getA(), 64, few), source);
   for (int64_t i = 0; i < tile.depth / 64; ++i)
     w.copyBox(w.sharedAt(to, w.c(i * tile.rowsOfA() * 128)), source,
               {w.add(k0, 64 * i), row}, barrier);
@@ -281,8 +280,8 @@ void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
 
 void Sm90Matmul::produce(const Tile &tile, bool isB) {
   Value bytes = w.c(tile.stageBytes());
-  if (tile.rows() == 64 && !tile.registers && !transposed)
-    for (int64_t few : {32, 16, 8})
+  if (!transposed)
+    for (int64_t few : tile.lowBoxes())
       bytes = e.select(w.below(rows, few + 1),
                        w.c(few * tile.depth * 2 + tile.bytesB()), bytes);
   // Weights are there: what A is made of may be on its way.
@@ -347,7 +346,9 @@ void Sm90Matmul::wait(const Tile &tile) {
 /// rows that are stored.
 SmallVector<Value> Sm90Matmul::loadA(const Tile &tile, Value stage) {
   int64_t steps = tile.depth / 16;
-  Value lane = w.lane(), row = w.rem(lane, rowsInRegisters);
+  // A box of eight rows stands for the other eight, too: nobody stores those.
+  Value lane = w.lane(), row = e.select(w.below(rows, 9), w.rem(lane, 8),
+                                        w.rem(lane, rowsInRegisters));
   Value base = w.sharedAt(
       shared, e.add(w.mul(stage, tile.stageBytes()), w.mul(row, 128)));
   // Of the eight pieces of a line, exchanged by its row: this and the next.
@@ -508,9 +509,8 @@ void Sm90Matmul::prologue() {
     depth = w.c(op.getDepth());
     width = cast<kern::PackedType>(op.getB().getType()).getN();
   }
-  if (auto turn = op.getTurn()) {
+  if (auto turn = op.getTurn())
     head = turn->width();
-  }
   for (const Sm90Plan::Choice &choice : plan.choices) {
     ring = std::max(ring, choice.tile.stages);
     barriers =

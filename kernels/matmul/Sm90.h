@@ -41,6 +41,14 @@ struct Sm90Tile {
 
   int64_t rows() const { return 64 * blocks * (share == Columns ? 2 : 1); }
   int64_t rowsOfA() const { return registers ? rowsInRegisters : rows(); }
+  /// Lower boxes for A, of a low tile: of few rows no more are copied than
+  /// there are, or nearly.
+  SmallVector<int64_t> lowBoxes() const {
+    if (registers)
+      return {8};
+    return rows() == 64 ? SmallVector<int64_t>{32, 16, 8}
+                        : SmallVector<int64_t>{};
+  }
   int64_t bytesA() const { return rowsOfA() * depth * 2; }
   int64_t bytesB() const { return columns * depth * 2; }
   int64_t stageBytes() const { return bytesA() + bytesB(); }
@@ -57,17 +65,21 @@ struct Sm90Tile {
 
 /// The tiles of a kernel, of which a launch chooses by its number of rows.
 struct Sm90Plan {
+  /// How long it takes, in a unit that the choices share.
+  struct Cost {
+    int64_t tile = 1; ///< each
+    int64_t once = 0; ///< beside
+  };
   struct Choice {
     Sm90Tile tile;
     /// Up to so many rows this tile is taken, whatever the costs.
     int64_t fewRows = 0;
-    /// How long a tile takes, in a unit that the choices share.
-    int64_t cost = 1;
+    Cost cost = {};
   };
   SmallVector<Choice> choices; ///< at least one
-  /// Tiles are walked in bands of so many tiles high, so that the blocks at
-  /// work at a time share parts of A and B in the second-level cache.
-  int64_t band = 8;
+  /// Tiles are walked in bands of so many rows, so that the blocks at work at a
+  /// time share parts of A and B in the second-level cache.
+  static constexpr int64_t bandRows = 1024;
   int64_t blocksPerSm = 1;
   /// At least two. Registers move between warpgroups only: 4 warps, or none
   /// moves (0).
@@ -92,13 +104,15 @@ bool servesMatmulSm90(kern::PackedType b); ///< with B packed
 /// equal part of one.
 bool holdsPairs(int64_t columns, int64_t head);
 /// The plan for a device of `processors` multiprocessors.
-Sm90Plan planMatmulSm90(kern::MatmulOp op, int64_t processors = 132);
+Sm90Plan planMatmulSm90(kern::MatmulOp op,
+                        int64_t processors = multiprocessors);
 /// The plan of a kernel for at most rowsInRegisters rows.
-Sm90Plan planFewRowsSm90(kern::MatmulOp op, int64_t processors = 132);
+Sm90Plan planFewRowsSm90(kern::MatmulOp op,
+                         int64_t processors = multiprocessors);
 /// The plan for few rows with k divided among so many blocks. The op has an
 /// init.
 Sm90Plan planSplitSm90(kern::MatmulOp op, int64_t splits,
-                       int64_t processors = 132);
+                       int64_t processors = multiprocessors);
 void buildMatmulSm90(Kernel &k, const Sm90Plan &plan);
 
 /// What is fused behind a product: applies the op's region to sums in

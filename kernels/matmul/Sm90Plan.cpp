@@ -29,13 +29,18 @@ static constexpr int64_t ringBytes = 226 * 1024, halfRingBytes = 112 * 1024;
 static constexpr int64_t chunkRingBytes =
     ringBytes - Sm90Epilogue::scratchBytes;
 
-/// What is behind a product, in hundredths of a cycle an element of the tile,
+/// What is behind a product, in thousandths of a cycle an element of the tile,
 /// where both warpgroups are at it. Of 4096 rows over k = 896 a tile of 128 x
 /// 256 of the head took 33 000 cycles and 15 000 of them for the product, of
 /// 128 rows when sampling 70 000; one of 128 x 192 behind the gradient of a
 /// gated unit, where two operands are read and three numbers stored a column,
 /// 38 000 and 13 000 (H200).
-enum Behind : int64_t { Light = 12, Head = 55, GateGradient = 100, Draw = 170 };
+enum Behind : int64_t {
+  Light = 125,
+  Head = 550,
+  GateGradient = 1000,
+  Draw = 1700
+};
 
 static Behind behind(kern::MatmulOp op) {
   if (op.isChunked()) {
@@ -55,9 +60,9 @@ static Behind behind(kern::MatmulOp op) {
 /// In turn a warpgroup alone takes three quarters as long for what is behind
 /// its products as two at once for both of theirs, and meanwhile the other one
 /// multiplies: whichever is longer counts, the products of a tile or half of
-/// what a warpgroup does for it.
-static int64_t costOf(const Sm90Tile &tile, int64_t depth,
-                      Behind behind = Light) {
+/// what a warpgroup does for it. The last tile's has nothing beside it: `once`.
+static Sm90Plan::Cost costOf(const Sm90Tile &tile, int64_t depth,
+                             Behind behind = Light) {
   int64_t area = tile.rows() * tile.columns;
   int64_t reads =
       area / (64 * tile.columns) * (tile.depth / 16) * (16 + tile.columns / 4);
@@ -65,9 +70,10 @@ static int64_t costOf(const Sm90Tile &tile, int64_t depth,
       std::max({area * tile.depth / 2048, reads, tile.stageBytes() / 45});
   int64_t cycles = llvm::divideCeil(depth, tile.depth) * step;
   if (tile.share == Sm90Tile::Columns || behind == Light)
-    return (cycles + 2000 + area * behind / 100) / 64;
-  int64_t alone = 2 * area * behind / 100 * 3 / 4;
-  return (std::max(cycles, (cycles + alone) / 2) + 1000) / 64;
+    return {(cycles + 2000 + area * behind / 1000) / 64};
+  int64_t alone = 2 * area * behind / 1000 * 3 / 4;
+  int64_t tiles = std::max(cycles, (cycles + alone) / 2) + 1000;
+  return {tiles / 64, std::max<int64_t>(cycles + alone - tiles, 0) / 64};
 }
 
 static Sm90Tile tileOf(int64_t columns, Sm90Tile::Share share, int64_t depth,
@@ -129,7 +135,8 @@ static Sm90Plan planTransposed(kern::MatmulOp op, int64_t processors) {
     Sm90Tile tile = tileOf(columns, Sm90Tile::Columns, 64);
     int64_t tiles = llvm::divideCeil(op.getRows(), tile.rows()) *
                     llvm::divideCeil(op.getColumns(), columns);
-    int64_t cost = llvm::divideCeil(tiles, processors) * costOf(tile, depth);
+    int64_t cost =
+        llvm::divideCeil(tiles, processors) * costOf(tile, depth).tile;
     if (plan.choices.empty() || cost < bestCost) {
       plan.choices = {{tile}};
       bestCost = cost;
@@ -169,9 +176,10 @@ static constexpr int64_t mostBesideRegisters = 16;
 
 bool r1c::kernels::hasFewRowsMatmulSm90(kern::MatmulOp op) {
   bool splits = op->getParentOfType<func::FuncOp>()->hasAttr(splitAttribute);
+  auto a = cast<RankedTensorType>(op.getA().getType());
   return !op.getTransposeA() && !op.isChunked() && servesMatmulSm90(op) &&
-         !splits && op.getDepth() >= 256 &&
-         fewRowsWidth(op, 132) <= mostBesideRegisters;
+         !splits && a.isDynamicDim(0) && op.getDepth() >= 256 &&
+         fewRowsWidth(op, multiprocessors) <= mostBesideRegisters;
 }
 
 Sm90Plan r1c::kernels::planFewRowsSm90(kern::MatmulOp op, int64_t processors) {
@@ -242,7 +250,7 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
         continue;
       Sm90Tile tile = high(columns, share);
       int64_t cost = llvm::divideCeil(width, columns) *
-                     costOf(tile, depth, behind) * 128 / tile.rows();
+                     costOf(tile, depth, behind).tile * 128 / tile.rows();
       if (!wide || cost < least) {
         wide = columns;
         least = cost;
@@ -251,9 +259,10 @@ Sm90Plan r1c::kernels::planMatmulSm90(kern::MatmulOp op, int64_t processors) {
     }
   add(many);
   // Between: enough tiles for all multiprocessors from a hundred rows on.
+  // (What is in turn has narrower tiles below.)
   for (int64_t rows : {1024, 512, 256}) {
     int64_t columns = oneRoundWidth(width, rows / 128, unit, blocks, fits);
-    if (columns < wide) {
+    if (columns < wide && many.share == Sm90Tile::Columns) {
       add(high(columns));
       break;
     }

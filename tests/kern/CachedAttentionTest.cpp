@@ -21,14 +21,14 @@ using CachedAttention = AttentionFixture<Shape>;
 
 TEST_P(CachedAttention, HasTheBitsOfOneThatWaits) {
   std::string type =
-      std::string("!kern.packed<72x1000x") + s.type + ">"; // some pieces
+      std::string("!kern.packed<72x1032x") + s.type + ">"; // 18.6 pieces
   Kernels kernels(
       attentionText(s, "waits", true, false) +
       attentionText(s, "reads", true, false, "", "cached, ") +
       attentionText(s, "prefetches", true, false, "", "cached, ", type));
   ASSERT_TRUE(kernels.ok());
-  Buffer W = bf ? Buffer::of(packBf16(toBf16(random(72 * 1000)), 72, 1000))
-                : Buffer::of(pack(random(72 * 1000), 72, 1000));
+  Buffer W = bf ? Buffer::of(packBf16(toBf16(random(72 * 1032)), 72, 1032))
+                : Buffer::of(pack(random(72 * 1032), 72, 1032));
   struct Sequence {
     int32_t first, rows; ///< position of its first row in this step, and rows
   };

@@ -85,8 +85,9 @@ TEST_P(Columns, Norm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, Columns,
-                         ::testing::Values(1, 7, 16, 17, 63, 64, 65, 70, 128,
-                                           200, 576, 1000, 1024, 1088, 4096));
+                         ::testing::Values(1, 7, 16, 17, 63, 64, 65, 70, 96,
+                                           128, 160, 200, 576, 1000, 1024, 1088,
+                                           4096));
 
 const char *head = R"(
 func.func @k(%z: tensor<?xNxf32>, %target: tensor<?xi32>, %t: tensor<f32>) -> (tensor<?xf32>, tensor<?xf32>, tensor<?xf32>, tensor<?xi32>) attributes {kern.kernel} {

@@ -11,6 +11,45 @@ func.func @forward(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>) -> t
   return %c : tensor<?x4864xbf16>
 }
 
+// Six tiles of 192 columns hold 1152 of them, five of 256 leave a tenth of the last one empty.
+// SM90: Function=joint | {{.*}}tensor cores, tiles of 64 x 16 (up to 64 rows), 128 x 192, 128 x 80, 64 x 24
+func.func @joint(%a: tensor<?x896xbf16>, %b: !kern.packed<896x1152xbf16>) -> tensor<?x1152xbf16> attributes {kern.kernel} {
+  %c = kern.matmul %a, %b : tensor<?x896xbf16>, !kern.packed<896x1152xbf16> -> (tensor<?x1152xbf16>)
+  return %c : tensor<?x1152xbf16>
+}
+
+// Behind a gate's gradient tiles are taken in turn where sums are short, and not where they are long.
+// SM90: Function=gate | {{.*}}tensor cores, tiles of 64 x 40 (up to 64 rows), 64 x 192, 64 x 80
+// SM90: Function=long_gate | {{.*}}tensor cores, tiles of 64 x 40 (up to 64 rows), 128 x 192, 128 x 160, 64 x 80
+func.func @gate(%a: tensor<?x896xbf16>, %b: !kern.packed<896x4864xbf16>, %g: tensor<?x4864xbf16>, %u: tensor<?x4864xbf16>) -> (tensor<?x9728xbf16>, tensor<?x4864xbf16>) attributes {kern.kernel} {
+  %0:2 = kern.matmul %a, %b : tensor<?x896xbf16>, !kern.packed<896x4864xbf16> acc(%s) with (%x = %g : element tensor<?x4864xbf16>, %y = %u : element tensor<?x4864xbf16>) -> (beside tensor<?x9728xbf16>, element tensor<?x4864xbf16>) {
+    %xw = arith.extf %x : bf16 to f32
+    %yw = arith.extf %y : bf16 to f32
+    %p = arith.mulf %s, %xw : f32
+    %q = arith.mulf %s, %yw : f32
+    %z = arith.addf %p, %q : f32
+    %pn = arith.truncf %p : f32 to bf16
+    %qn = arith.truncf %q : f32 to bf16
+    %zn = arith.truncf %z : f32 to bf16
+    kern.yield %pn, %qn, %zn : bf16, bf16, bf16
+  }
+  return %0#0, %0#1 : tensor<?x9728xbf16>, tensor<?x4864xbf16>
+}
+func.func @long_gate(%a: tensor<?x8192xbf16>, %b: !kern.packed<8192x4864xbf16>, %g: tensor<?x4864xbf16>, %u: tensor<?x4864xbf16>) -> (tensor<?x9728xbf16>, tensor<?x4864xbf16>) attributes {kern.kernel} {
+  %0:2 = kern.matmul %a, %b : tensor<?x8192xbf16>, !kern.packed<8192x4864xbf16> acc(%s) with (%x = %g : element tensor<?x4864xbf16>, %y = %u : element tensor<?x4864xbf16>) -> (beside tensor<?x9728xbf16>, element tensor<?x4864xbf16>) {
+    %xw = arith.extf %x : bf16 to f32
+    %yw = arith.extf %y : bf16 to f32
+    %p = arith.mulf %s, %xw : f32
+    %q = arith.mulf %s, %yw : f32
+    %z = arith.addf %p, %q : f32
+    %pn = arith.truncf %p : f32 to bf16
+    %qn = arith.truncf %q : f32 to bf16
+    %zn = arith.truncf %z : f32 to bf16
+    kern.yield %pn, %qn, %zn : bf16, bf16, bf16
+  }
+  return %0#0, %0#1 : tensor<?x9728xbf16>, tensor<?x4864xbf16>
+}
+
 // SM90: Function=odd | {{.*}}Reason="lines of A or B are no multiple of 16 bytes", {{.*}}by threads, without tensor cores
 // AMX: Function=odd | {{.*}}Reason="the sum over k is no multiple of 32", {{.*}}tiles of 6 x 64 in registers
 func.func @odd(%a: tensor<?x100xbf16>, %b: !kern.packed<100x64xbf16>) -> tensor<?x64xbf16> attributes {kern.kernel} {

@@ -91,7 +91,8 @@ struct KernToThreadsPass
   }
 
   /// What launches of few rows take instead: as at decoding, where a start
-  /// counts, and the room that a kernel leaves to those before and behind it.
+  /// counts, and the room that a kernel leaves to those before and behind it,
+  /// and what it can have done before it may begin.
   LogicalResult buildFewRows(kernels::Kernel &k) {
     if (reference)
       return success();
@@ -119,8 +120,9 @@ struct KernToThreadsPass
     };
     // One block a multiprocessor, with more places for keys, where even with
     // 32768 of them there are no more segments than those.
-    constexpr int64_t multiprocessors = 132, segments = 32, fewTiles = 256;
-    int64_t fewest = multiprocessors / (segments * attention.getKvHeads());
+    constexpr int64_t segments = 32, fewTiles = 256;
+    int64_t fewest =
+        kernels::multiprocessors / (segments * attention.getKvHeads());
     int64_t columns =
         cast<RankedTensorType>(attention.getQ().getType()).getDimSize(1);
     bool twoFit = columns / attention.getHeads() == 64;

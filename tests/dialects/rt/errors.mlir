@@ -98,6 +98,11 @@ rt.kernel @k as "k"(3 operands) {launch = {threads = 32, early = [1, 3]}}
 
 // -----
 
+// expected-error @+1 {{'launch' needs 'cached' to be an array of numbers of operands, from 0 to 2}}
+rt.kernel @k as "k"(3 operands) {launch = {threads = 32, cached = [-1]}}
+
+// -----
+
 // expected-error @+1 {{'launch' needs 'written' to be an array of numbers of operands, from 0 to 2}}
 rt.kernel @k as "k"(3 operands) {launch = {threads = 32, written = 2}}
 
