@@ -24,8 +24,7 @@ int64_t ForwardBuilder::placesOf() {
   // Some 30 items for each block of the grid, or fewer that are large; of very
   // few rows some eight.
   int64_t bytes = each * recordBytes();
-  return std::min<int64_t>(veryFew ? 1024 : 4096,
-                           (8 << 20) / bytes);
+  return std::min<int64_t>(veryFew ? 1024 : 4096, (8 << 20) / bytes);
 }
 
 //===----------------------------------------------------------------------===//
