@@ -248,8 +248,7 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
                 barrier);
     return;
   }
-  // What lies below in shared memory is of no consequence: those rows are not
-  // stored.
+  // What lies below is of no consequence: those rows are not stored.
   Value source = map(op.getA(), 64, tile.rowsOfA());
   for (int64_t few : tile.lowBoxes())
     source = e.select(w.below(rows, few + 1), map(op.getA(), 64, few), source);

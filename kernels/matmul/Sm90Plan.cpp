@@ -30,11 +30,12 @@ static constexpr int64_t chunkRingBytes =
     ringBytes - Sm90Epilogue::scratchBytes;
 
 /// What is behind a product, in thousandths of a cycle an element of the tile,
-/// where both warpgroups are at it. Of 4096 rows over k = 896 a tile of 128 x
-/// 256 of the head took 33 000 cycles and 15 000 of them for the product, of
-/// 128 rows when sampling 70 000; one of 128 x 192 behind the gradient of a
-/// gated unit, where two operands are read and three numbers stored a column,
-/// 38 000 and 13 000 (H200).
+/// where both warpgroups are at it. From the times of kernels (H200), less what
+/// the products take by the model below: over k = 896 a tile of 128 x 256 of
+/// the head took 33 000 cycles, 15 000 of them the product's, for 4096 rows,
+/// and 70 000 for 128 rows when sampling; one of 128 x 192 behind the gradient
+/// of a gated unit, where two operands are read and three numbers stored a
+/// column, 38 000, and 13 000 of them.
 enum Behind : int64_t {
   Light = 125,
   Head = 550,
@@ -57,10 +58,12 @@ static Behind behind(kern::MatmulOp op) {
 /// cycle; the tensor cores take 2048 products, and a wgmma of 64 x n x 16 no
 /// less than 16 + n / 4, in which it reads its operands. What comes between
 /// tiles was fitted to measurements.
-/// In turn a warpgroup alone takes three quarters as long for what is behind
-/// its products as two at once for both of theirs, and meanwhile the other one
-/// multiplies: whichever is longer counts, the products of a tile or half of
-/// what a warpgroup does for it. The last tile's has nothing beside it: `once`.
+/// In turn a warpgroup alone is taken to need three quarters as long for what
+/// is behind its products as two at once for both of theirs (not measured:
+/// between half, were it bound by instructions, and as long, were it by
+/// waiting), and meanwhile the other one multiplies: whichever is longer
+/// counts, the products of a tile or half of what a warpgroup does for it. The
+/// last tile's has nothing beside it: `once`.
 static Sm90Plan::Cost costOf(const Sm90Tile &tile, int64_t depth,
                              Behind behind = Light) {
   int64_t area = tile.rows() * tile.columns;

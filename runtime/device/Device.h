@@ -92,9 +92,9 @@ public:
   virtual void zero(char *target, int64_t bytes) = 0;
   virtual void dispatch(const Launch &launch) = 0;
   /// None of the kernels that follow has more rows than `most`, or 0: that is
-  /// not known. A device may have other kernels for few (a launch's
-  /// `few_rows`). Where the result is the same, the same kernels are
-  /// dispatched.
+  /// not known. It must be true: a device may have other kernels for few (a
+  /// launch's `few_rows`), which compute no others. Where the result is the
+  /// same, the same kernels are dispatched.
   virtual int64_t expectRows(int64_t most) { return 0; }
 
   /// Dispatches, waits, and gives the seconds that the kernel took.
