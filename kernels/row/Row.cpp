@@ -9,6 +9,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "kernels/common/Warp.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -20,6 +21,28 @@ static kern::AccessKind kindOf(Attribute access) {
 }
 static bool isElement(Attribute access) {
   return kindOf(access) == kern::AccessKind::element;
+}
+
+/// Numbers of 32 bits that a lane holds if it holds a row, or nothing if it
+/// must not.
+static std::optional<int64_t> wordsOfLane(kern::RowOp op) {
+  constexpr int64_t mostColumns = 1024; // the code has no loop then
+  int64_t columns = op.getColumns();
+  if (columns > mostColumns || op.getOffsets() || !op.getIndices().empty())
+    return {};
+  // A lane without a column in the last group must not store one.
+  if (columns % warpLanes && llvm::any_of(op.getResultAccess(), isElement))
+    return {};
+  int64_t each = llvm::divideCeil(columns, warpLanes), words = 0;
+  for (auto [argument, access] :
+       llvm::zip(op.getBody().front().getArguments(), op.getAccess()))
+    if (!argument.use_empty() &&
+        (isElement(access) || kindOf(access) == kern::AccessKind::column))
+      words +=
+          each * llvm::divideCeil(bytesOf(kern::elementTypeOf(
+                                      op.getInputs()[argument.getArgNumber()])),
+                                  4);
+  return words;
 }
 
 namespace {
@@ -60,6 +83,7 @@ private:
   // all rows have in common is there before the first one. Lanes of which the
   // last 32 columns have none load the row's last.
   bool isHeld();
+  Value opaqueLane();
   void hold(kern::AccessKind kind);
   /// This lane's columns, if they are held.
   SmallVector<Value> ofLane;
@@ -85,8 +109,9 @@ void RowBuilder::build() {
       if (kindOf(access) == kern::AccessKind::column)
         common.push_back(input);
     k.waitLater(common);
+    Value lane = opaqueLane();
     for (int64_t i = 0; i < columns; i += warpLanes)
-      ofLane.push_back(e.add(warp->lane, i));
+      ofLane.push_back(e.add(lane, i));
     at.startRow(e.i64(0));
     hold(kern::AccessKind::column);
     k.wait();
@@ -95,33 +120,29 @@ void RowBuilder::build() {
 }
 
 bool RowBuilder::isHeld() {
-  // Of the registers that blocksPerSm leaves, with some for the region; and of
-  // the code, which has no loop then.
-  constexpr int64_t mostColumns = 1024;
-  int64_t most = k.launch && k.launch->blocksPerSm == 2 ? 96 : 64;
-  if (!warp || columns > mostColumns || op.getOffsets() ||
-      !op.getIndices().empty())
+  if (!k.launch)
     return false;
-  // A lane without a column in the last group must not store one.
-  if (columns % warpLanes && llvm::any_of(op.getResultAccess(), isElement))
-    return false;
-  int64_t each = llvm::divideCeil(columns, warpLanes), words = 0; // of 32 bits
-  for (auto [argument, access] :
-       llvm::zip(op.getBody().front().getArguments(), op.getAccess())) {
-    if (!argument.use_empty() &&
-        (isElement(access) || kindOf(access) == kern::AccessKind::column))
-      words +=
-          each * llvm::divideCeil(bytesOf(kern::elementTypeOf(
-                                      op.getInputs()[argument.getArgNumber()])),
-                                  4);
-  }
-  return words <= most;
+  std::optional<int64_t> words = wordsOfLane(op);
+  return words && *words <= (k.launch->blocksPerSm == 2 ? 96 : 56);
+}
+
+/// LLVM must not know that it is less than 32: it would write some of the sums
+/// with a constant as other words of the thread's number, and those addresses
+/// would be no offsets of one, but take registers each.
+Value RowBuilder::opaqueLane() {
+  return LLVM::InlineAsmOp::create(
+             e.b, e.loc, warp->lane.getType(), ValueRange(warp->lane),
+             "mov.b64 $0, $1;", "=l,l", /*has_side_effects=*/false,
+             /*is_align_stack=*/false, LLVM::TailCallKind::None,
+             LLVM::AsmDialectAttr(), ArrayAttr())
+      .getRes();
 }
 
 void RowBuilder::hold(kern::AccessKind kind) {
-  for (Value column : ofLane) {
+  for (auto [i, column] : llvm::enumerate(ofLane)) {
     region.startGroup();
-    at.column = e.min(column, e.i64(columns - 1));
+    bool isWhole = static_cast<int64_t>(i + 1) * warpLanes <= columns;
+    at.column = isWhole ? column : e.min(column, e.i64(columns - 1));
     for (auto [argument, access] :
          llvm::zip(op.getBody().front().getArguments(), op.getAccess()))
       if (!argument.use_empty() && kindOf(access) == kind)
@@ -228,8 +249,9 @@ void RowBuilder::storeElements(const ColumnRange &range) {
                  cast<kern::AccessAttr>(op.getResultAccess()[i]));
     }
   };
-  if (!ofLane.empty())
-    groups(ofLane, {});
+  if (!ofLane.empty()) // all that is read is in registers by now
+    for (Value column : ofLane)
+      groups(column, {});
   else if (warp)
     forLanes(e, range, warp->lane,
              [&](ValueRange columns) { groups(columns, {}); });
@@ -244,10 +266,12 @@ LogicalResult r1c::kernels::buildRowCpu(Kernel &k) {
 }
 
 LogicalResult r1c::kernels::buildRowCuda(Kernel &k) {
-  // For 80 registers, a row's loads at once; more inputs take more.
+  // For 80 registers, a row's loads at once; more inputs take more, and so does
+  // a row that just fits into those.
   auto op = cast<kern::RowOp>(k.op);
   int64_t inputs = llvm::count_if(op.getAccess(), isElement);
-  k.launch->blocksPerSm = inputs > 3 ? 2 : 3;
+  int64_t words = wordsOfLane(op).value_or(0);
+  k.launch->blocksPerSm = inputs > 3 || (words > 56 && words <= 64) ? 2 : 3;
   RowBuilder(k, 1).build();
   return success();
 }

@@ -112,6 +112,14 @@ def main():
         step.write_text(text.replace("context = 32", f"context = 32, head_dim = {width}")
                         .replace("hidden = 256", f"hidden = {hidden}"))
         runs.append((step.stem, step, "float32"))
+    # Rows that just fit into a warp's registers, or no longer do.
+    for hidden in (512, 896, 1024):
+        for weights in ("float32", "bfloat16"):
+            step = work / f"hidden{hidden}-{weights}.r1"
+            shape = f"layers = 1, hidden = {hidden}, heads = 2, kv_heads = 1, head_dim = 8, intermediate = 64, context = 32, vocabulary = 14"
+            step.write_text(re.sub(r"llama\(.*?\)\)", f'llama({shape}, tokenizer = "none")',
+                                   (examples / "arithmetic" / "step.r1").read_text(), count=1, flags=re.S))
+            runs.append((step.stem, step, weights))
     # Norms of queries and keys; a vocabulary of hundreds of chunks.
     for name in ("qwen3", "decode1"):
         runs.append((name, examples.parent / "bench" / "gpu" / f"{name}.r1", "bfloat16"))
