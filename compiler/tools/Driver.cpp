@@ -452,11 +452,22 @@ static int requireSameSource(const std::string &file,
 /// Makes the artifact of a run, or finds that of the run that is resumed.
 static int prepareRun(const DriverOptions &options,
                       const runtime::RunOptions &run, bool &isCompiled) {
+  DriverOptions compile = options;
   // Before anything in --out is touched, or compiled in vain.
   try {
     runtime::requireFreshOut(run);
-    if (cuda::findMachine(options.target))
-      runtime::makeCudaDevice(cuda::architecture.str());
+    // What would not fit is refused before its kernels are built.
+    compile.memory = run.memory;
+    if (cuda::findMachine(options.target)) {
+      auto device = runtime::makeCudaDevice(cuda::architecture.str());
+      if (!run.memory) {
+        compile.memory = static_cast<uint64_t>(device->memory()) / 16 * 15;
+        compile.memoryOf = "15/16 of this GPU";
+      }
+    } else if (!run.memory) {
+      compile.memory = static_cast<uint64_t>(runtime::cpuMemory());
+      compile.memoryOf = "this machine";
+    }
   } catch (const Error &error) {
     return fail(error.what());
   }
@@ -481,15 +492,8 @@ static int prepareRun(const DriverOptions &options,
     return requireSameSource(options.file, run.artifact);
   }
   registerPasses();
-  DriverOptions compile = options;
   for (auto &[name, value] : run.params)
     compile.sets.push_back(name + "=" + value);
-  // What would not fit is refused before its kernels are built.
-  compile.memory = run.memory;
-  if (!run.memory && options.target == "cpu") {
-    compile.memory = static_cast<uint64_t>(runtime::cpuMemory());
-    compile.memoryOf = "this machine";
-  }
   isCompiled = true;
   return compileTo(compile, run.artifact);
 }
@@ -513,9 +517,12 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
     return fail(error.what());
   }
   // Of several ranks the first one compiles.
-  bool isCompiled = false;
+  bool isCompiled = false, existed = fs::exists(run.out);
+  std::error_code ignored;
   if (run.ranks->isRoot())
     if (int status = prepareRun(options, run, isCompiled)) {
+      if (!existed)
+        fs::remove(run.out, ignored); // if there is nothing in it
       run.ranks->fail("");
       return status;
     }
@@ -531,5 +538,13 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   }
   fs::path folder = fs::path(options.file).parent_path();
   run.base = {folder.empty() ? "." : folder, true};
-  return runtime::runMain(std::move(run));
+  fs::path out = run.out, artifact = run.artifact;
+  int status = runtime::runMain(std::move(run));
+  if (status && isCompiled && !fs::exists(out / "run.json")) {
+    // It did not begin, for a reason that has been said.
+    fs::remove(artifact, ignored);
+    if (!existed)
+      fs::remove(out, ignored);
+  }
+  return status;
 }

@@ -194,7 +194,10 @@ void Listing::printKernels() const {
     llvm::outs() << line << shape(*kernel.object) << "\n";
     for (const json::Object *other : othersOf(*kernel.object))
       if (other->getObject("usage"))
-        llvm::outs() << llvm::formatv("    {0,-34}     ", "for few rows")
+        llvm::outs() << llvm::formatv("    {0,-34}     ",
+                                      llvm::formatv("up to {0:f0} rows",
+                                                    number(other, "rows"))
+                                          .str())
                      << shape(*other) << "\n";
   }
 }

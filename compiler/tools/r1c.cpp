@@ -187,8 +187,9 @@ int main(int argc, char **argv) {
                    "FILE is the IR after this phase")
       ->type_name("PHASE");
   runtime::addMemoryOption(*compile, options.memory,
-                           "refuse what needs more bytes for its buffers: 16G "
-                           "(default: no limit)");
+                           "bytes for its buffers, beyond which sizes are made "
+                           "smaller, or it is refused: 16G (default: of a GPU "
+                           "15/16 of what --target has, else no limit)");
   compile->add_option("--set", options.sets, "change a param: --set lr=1e-5")
       ->type_name("NAME=VALUE");
   compile->footer("Phases:\n" + phaseList());

@@ -72,13 +72,14 @@ void addPart(zip_t *zip, const char *name, const std::string &bytes) {
   zip_file_set_dostime(zip, at, 0, (1 << 5) | 1, 0);
 }
 
-/// The part that holds the kernels, by the kind of the manifest's target.
+/// The part that holds the kernels, by the kind of the manifest's target; none
+/// for a kind that is not known here.
 const char *kernelsPart(const std::string &manifest) {
   Json json = parseJson(manifest, "manifest.json");
   Fields top(json, "manifest.json");
-  bool cuda =
-      top.has("target") && top.object("target").text("kind", "cpu") == "cuda";
-  return cuda ? "kernels.cubin" : "kernels.so";
+  std::string kind =
+      top.has("target") ? top.object("target").text("kind", "cpu") : "cpu";
+  return kind == "cuda" ? "kernels.cubin" : kind == "cpu" ? "kernels.so" : "";
 }
 
 void checkVersion(const std::string &manifest) {
@@ -113,7 +114,8 @@ void writeArtifact(const std::string &path, const Artifact &artifact) {
            // Closing the archive must leave the bytes for us to read.
            zip_source_keep(buffer.get());
            addPart(zip.get(), "manifest.json", artifact.manifest);
-           addPart(zip.get(), kernelsPart(artifact.manifest), artifact.kernels);
+           if (const char *part = kernelsPart(artifact.manifest); *part)
+             addPart(zip.get(), part, artifact.kernels);
            addPart(zip.get(), "constants.bin", artifact.constants);
            addPart(zip.get(), "step.r1", artifact.source);
            if (zip_close(zip.get()) != 0)
@@ -158,7 +160,8 @@ Artifact readArtifact(const std::string &path) {
         Artifact artifact;
         artifact.manifest = readPart(zip.get(), "manifest.json");
         checkVersion(artifact.manifest);
-        artifact.kernels = readPart(zip.get(), kernelsPart(artifact.manifest));
+        if (const char *part = kernelsPart(artifact.manifest); *part)
+          artifact.kernels = readPart(zip.get(), part);
         artifact.constants = readPart(zip.get(), "constants.bin");
         artifact.source = readPart(zip.get(), "step.r1");
         return artifact;

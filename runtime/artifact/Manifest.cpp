@@ -196,6 +196,11 @@ Manifest Manifest::parse(const std::string &text, size_t constants) {
       throw Error(fields.where(), ": buffer '", buffer.name, "' ends at byte ",
                   buffer.offset + buffer.bytes, ", behind arena '", arena,
                   "' of ", end);
+    if (arena == "constants" &&
+        static_cast<size_t>(buffer.offset + buffer.bytes) > constants)
+      throw Error(fields.where(), ": constants.bin has ", constants,
+                  " bytes, and buffer '", buffer.name, "' ends at byte ",
+                  buffer.offset + buffer.bytes);
     manifest.buffers.push_back(std::move(buffer));
   });
 

@@ -106,12 +106,3 @@ void r1c::optimizeKernels(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3)
       .run(module, mam);
 }
-
-LogicalResult r1c::writeFile(Location loc, StringRef path, StringRef text) {
-  std::error_code error;
-  llvm::raw_fd_ostream out(path, error);
-  if (error)
-    return emitError(loc, "cannot write ") << path << ": " << error.message();
-  out << text;
-  return success();
-}

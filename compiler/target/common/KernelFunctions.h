@@ -33,10 +33,6 @@ void addLowerToLLVM(mlir::OpPassManager &pm, MathUnits units);
 /// auto-vectorizer, no library calls.
 void optimizeKernels(llvm::Module &module, llvm::TargetMachine &machine);
 
-/// Writes a file, with a diagnostic where that fails.
-llvm::LogicalResult writeFile(mlir::Location loc, llvm::StringRef path,
-                              llvm::StringRef text);
-
 } // namespace r1c
 
 #endif // R1C_COMPILER_TARGET_COMMON_KERNELFUNCTIONS_H

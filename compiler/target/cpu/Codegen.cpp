@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/common/KernelFunctions.h"
+#include "compiler/target/common/Tool.h"
 #include "compiler/target/cpu/Cpu.h"
 #include "dialects/kern/Kern.h"
 #include "kernels/common/Kernel.h"
@@ -14,7 +15,6 @@
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
@@ -25,8 +25,8 @@
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Parallel.h"
-#include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Host.h"
@@ -117,45 +117,30 @@ FailureOr<cpu::Target> cpu::resolveTarget(Location loc,
 /// Links objects into a shared object that needs nothing.
 static FailureOr<std::vector<char>> link(Location loc,
                                          ArrayRef<std::string> objects) {
-  SmallString<128> output, log;
-  SmallVector<SmallString<128>> inputs(objects.size());
-  SmallVector<std::pair<SmallString<128> *, StringRef>> files{{&output, "so"},
-                                                              {&log, "log"}};
-  for (SmallString<128> &input : inputs)
-    files.push_back({&input, "o"});
-  for (auto [path, suffix] : files)
-    if (auto error = llvm::sys::fs::createTemporaryFile("r1c", suffix, *path))
-      return emitError(loc, "cannot make a temporary file: ")
-             << error.message();
-  llvm::scope_exit cleanup([&] {
-    for (auto &[path, suffix] : files)
-      llvm::sys::fs::remove(*path);
-  });
-  for (auto [input, object] : llvm::zip(inputs, objects))
-    if (failed(writeFile(loc, input, object)))
-      return failure();
   auto linker = llvm::sys::findProgramByName("ld.lld-22");
   if (!linker)
     linker = llvm::sys::findProgramByName("ld.lld");
   if (!linker)
     return emitError(loc, "ld.lld is not on the PATH: install lld-22");
-  SmallVector<StringRef> arguments{
-      *linker,       "-shared",          "--no-undefined",
-      "--strip-all", "--hash-style=gnu", "-z",
-      "noexecstack", "--build-id=none",  "-o",
-      output};
-  arguments.append(inputs.begin(), inputs.end());
-  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log),
-                                          StringRef(log)};
-  std::string message;
-  int code = llvm::sys::ExecuteAndWait(*linker, arguments, std::nullopt,
-                                       redirects, 0, 0, &message);
-  if (code != 0) {
-    auto text = llvm::MemoryBuffer::getFile(log);
-    return emitError(loc, "linking kernels failed: ")
-           << message << (text ? (*text)->getBuffer() : StringRef());
+  TemporaryFiles files(loc);
+  FailureOr<std::string> output = files.make("so");
+  if (failed(output))
+    return failure();
+  SmallVector<std::string> inputs;
+  for (const std::string &object : objects) {
+    FailureOr<std::string> input = files.make("o", object);
+    if (failed(input))
+      return failure();
+    inputs.push_back(*input);
   }
-  auto buffer = llvm::MemoryBuffer::getFile(output);
+  SmallVector<StringRef> arguments{
+      "-shared", "--no-undefined", "--strip-all",     "--hash-style=gnu",
+      "-z",      "noexecstack",    "--build-id=none", "-o",
+      *output};
+  arguments.append(inputs.begin(), inputs.end());
+  if (failed(runTool(loc, *linker, arguments, files)))
+    return failure();
+  auto buffer = llvm::MemoryBuffer::getFile(*output);
   if (!buffer)
     return emitError(loc, "cannot read the linked kernels: ")
            << buffer.getError().message();

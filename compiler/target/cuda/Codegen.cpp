@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "compiler/target/common/KernelFunctions.h"
+#include "compiler/target/common/Tool.h"
 #include "compiler/target/cuda/Cuda.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Conversion/NVVMToLLVM/NVVMToLLVM.h"
@@ -14,10 +15,10 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Export.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
+#include "llvm/Object/ELF.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Parallel.h"
@@ -158,59 +159,75 @@ static void readReport(StringRef report, cuda::Kernels &kernels) {
   }
 }
 
+/// Whether it is whole and has all kernels.
+static LogicalResult checkCubin(Location loc, StringRef ptxas, StringRef bytes,
+                                const cuda::Kernels &kernels) {
+  auto wrong = [&](const Twine &what) {
+    return emitError(loc, "ptxas wrote no cubin: '")
+           << ptxas << "' ended well, but " << what;
+  };
+  using Elf = llvm::object::ELF64LE;
+  auto check = [&]() -> llvm::Error {
+    auto file = llvm::object::ELFFile<Elf>::create(bytes);
+    if (!file)
+      return file.takeError();
+    auto sections = file->sections();
+    if (!sections)
+      return sections.takeError();
+    for (const auto &section : *sections)
+      if (section.sh_type != llvm::ELF::SHT_NOBITS)
+        if (auto contents = file->getSectionContents(section); !contents)
+          return contents.takeError();
+    return llvm::Error::success();
+  };
+  if (auto error = check())
+    return wrong("what it left is no ELF file: " +
+                 llvm::toString(std::move(error)));
+  for (const auto &launch : kernels.launches)
+    if (auto usage = kernels.usage.find(launch.first());
+        usage == kernels.usage.end() || usage->second.registers == 0)
+      return wrong("said nothing of kernel " + launch.first() +
+                   ", for which -v asks");
+  return success();
+}
+
 static LogicalResult assemble(Location loc, const std::string &ptx,
                               const cuda::TargetOptions &options,
                               cuda::Kernels &kernels) {
   auto ptxas = findPtxas(loc);
   if (failed(ptxas))
     return failure();
-  SmallString<128> input, output, log;
-  std::pair<SmallString<128> *, StringRef> files[] = {
-      {&input, "ptx"}, {&output, "cubin"}, {&log, "log"}};
-  for (auto [path, suffix] : files)
-    if (auto error = llvm::sys::fs::createTemporaryFile("r1c", suffix, *path))
-      return emitError(loc, "cannot make a temporary file: ")
-             << error.message();
-  llvm::scope_exit cleanup([&] {
-    for (auto &[path, suffix] : files)
-      llvm::sys::fs::remove(*path);
-  });
-  if (failed(writeFile(loc, input, ptx)))
+  TemporaryFiles files(loc);
+  FailureOr<std::string> output = files.make("cubin"),
+                         input = files.make("ptx", ptx);
+  if (failed(output) || failed(input))
     return failure();
-  StringRef arguments[] = {*ptxas,
-                           "-v",
-                           "-arch",
-                           cuda::architecture,
-                           "--fmad",
-                           "false",
-                           "--split-compile",
-                           "0",
-                           input,
-                           "-o",
-                           output};
-  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log),
-                                          StringRef(log)};
-  std::string message;
-  int code = llvm::sys::ExecuteAndWait(*ptxas, arguments, std::nullopt,
-                                       redirects, 0, 0, &message);
-  auto report = llvm::MemoryBuffer::getFile(log);
-  StringRef text = report ? (*report)->getBuffer() : StringRef();
+  StringRef arguments[] = {"-v",     "-arch",           cuda::architecture,
+                           "--fmad", "false",           "--split-compile",
+                           "0",      StringRef(*input), "-o",
+                           *output};
+  auto report =
+      runTool(loc, *ptxas, arguments, files, [](StringRef said) -> StringRef {
+        return said.contains("Unsupported .version")
+                   ? "it is older than CUDA 13's: R1C_PTXAS names another"
+                   : "";
+      });
   if (!options.dump.empty() &&
-      (failed(writeFile(loc, options.dump + ".ptx", ptx)) ||
-       failed(writeFile(loc, options.dump + ".txt", text))))
+      failed(writeFile(loc, options.dump + ".ptx", ptx)))
     return failure();
-  if (code != 0)
-    return emitError(loc, "ptxas refused the kernels: ") << message << text;
-  readReport(text, kernels);
-  auto cubin = llvm::MemoryBuffer::getFile(output);
+  if (failed(report))
+    return failure();
+  if (!options.dump.empty() &&
+      failed(writeFile(loc, options.dump + ".txt", *report)))
+    return failure();
+  readReport(*report, kernels);
+  auto cubin = llvm::MemoryBuffer::getFile(*output);
   if (!cubin)
     return emitError(loc, "cannot read what ptxas wrote: ")
            << cubin.getError().message();
   StringRef bytes = (*cubin)->getBuffer();
-  if (!bytes.starts_with("\x7f"
-                         "ELF"))
-    return emitError(loc, "ptxas wrote no cubin: '")
-           << *ptxas << "' ended well, but what it left is no ELF file";
+  if (failed(checkCubin(loc, *ptxas, bytes, kernels)))
+    return failure();
   kernels.cubin.assign(bytes.begin(), bytes.end());
   return success();
 }

@@ -211,7 +211,9 @@ public:
     Result result = driver.cuMemAlloc_v2(&start, size);
     if (result == outOfMemory)
       throw Error("cannot allocate ", bytes, " bytes on the GPU, ",
-                  freeMemory(), " are free");
+                  freeMemory(),
+                  " are free; end what else runs on it, or compile with a "
+                  "--memory that leaves it more");
     check(result);
     blocks.push_back(start);
     check(driver.cuMemsetD8Async(start, 0, size, stream));

@@ -23,7 +23,11 @@ std::string Driver::describe(Result error) const {
 
 void Driver::check(Result result, const char *doing) const {
   if (result != success)
-    throw Error("the GPU ", doing, ": ", describe(result));
+    throw Error("the GPU ", doing, ": ", describe(result),
+                result == outOfMemory
+                    ? "; end what else runs on it, or compile with a --memory "
+                      "that leaves it more"
+                    : "");
 }
 
 static std::string versionText(int version) {
@@ -38,7 +42,7 @@ std::shared_ptr<const Driver> openDriver() {
   if (!library) {
     std::string reason = ::dlerror();
     throw Error("compiled for a GPU, and the NVIDIA driver is not there: ",
-                reason, "; compile with --target cpu to run here");
+                reason, "; compile without --target to run on the CPU");
   }
   auto driver = std::make_shared<Driver>();
   auto find = [&](const char *symbol) {
