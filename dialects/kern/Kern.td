@@ -37,7 +37,9 @@ def Kern_PackedType : TypeDef<Kern_Dialect, "Packed"> {
   let summary = "the B operand of a matmul, in panels of 32 columns";
   let description = [{
     `!kern.packed<KxNxT>` holds a K x N matrix as `[ceil(N/32)][K][32]` for f32
-    and `[ceil(N/32)][ceil(K/2)][32][2]` for bf16, padded with zeros.
+    and `[ceil(N/32)][ceil(K/2)][32][2]` for bf16, padded with zeros. On CUDA bf16
+    lies as plain rows `[N][K]`, those of a gate before those of up where columns
+    are `paired`: a matrix stored as [out, in] is packed as it lies.
 
     Example: `!kern.packed<576x1536xf32>`
   }];

@@ -238,8 +238,10 @@ void ForwardBuilder::prefetchWeights(Value idle, Value number) {
   constexpr int64_t piece = 8192;
   int64_t left = mostPrefetched;
   for (Value weights : op.getPrefetch()) {
-    int64_t bytes =
-        std::min(cast<kern::PackedType>(weights.getType()).getBytes(), left);
+    auto type = cast<kern::PackedType>(weights.getType());
+    if (type.getK() % 8) // neither does a bulk copy take such lines
+      continue;
+    int64_t bytes = std::min(2 * type.getK() * type.getN(), left);
     left -= bytes;
     // A thread a piece; neighbouring pieces by different blocks.
     e.loop(e.add(number, e.mul(thread, idle)),

@@ -353,9 +353,9 @@ DictionaryAttr Kernel::launchAttr(const Launch &launch) {
     NamedAttrList m;
     m.set("operand", b.getI64IntegerAttr(map.operand));
     m.set("dtype", b.getStringAttr(map.element.isBF16() ? "bf16" : "f32"));
-    m.set("sizes", list({map.columns, map.rows}));
-    m.set("strides", list({map.stride}));
-    m.set("box", list({map.boxColumns, map.boxRows}));
+    m.set("sizes", list(map.sizes));
+    m.set("strides", list(map.strides));
+    m.set("box", list(map.box));
     m.set("swizzle", b.getI64IntegerAttr(map.swizzle));
     maps.push_back(m.getDictionary(b.getContext()));
   }

@@ -27,16 +27,17 @@ struct CpuFeatures {
   bool amxBf16 = false;    ///< tdpbf16ps, tiles
 };
 
-/// A view of an operand for the tensor copy engine (CUtensorMap): two
-/// dimensions, the columns first. `rows` -1: as many as there are up to the end
-/// of the operand's buffer; what lies beyond reads as zero.
+/// A view of an operand for the tensor copy engine (CUtensorMap): up to five
+/// dimensions, that of neighbours first. What lies beyond reads as zero.
 struct TensorMap {
   unsigned operand; ///< its number in the kernel ABI
   Type element;     ///< bf16 or f32
-  int64_t columns, rows;
-  int64_t stride; ///< bytes from row to row
-  int64_t boxColumns, boxRows;
-  int64_t swizzle = 128; ///< bytes: 0, 32, 64, 128
+  /// In elements; the last may be -1: as many as there are up to the end of the
+  /// operand's buffer.
+  SmallVector<int64_t> sizes;
+  SmallVector<int64_t> strides; ///< bytes, of all dimensions but the first
+  SmallVector<int64_t> box;     ///< elements that a copy takes
+  int64_t swizzle = 128;        ///< bytes: 0, 32, 64, 128
 };
 
 /// How a CUDA kernel is launched: static, since sizes are read on the device.

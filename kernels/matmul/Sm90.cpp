@@ -30,8 +30,9 @@ public:
 private:
   using Tile = Sm90Tile;
 
-  /// Address of the tensor map of an operand with boxes of this size.
-  Value map(Value tensor, int64_t boxColumns, int64_t boxRows);
+  /// Address of the tensor map of an operand with boxes of 64 columns and so
+  /// many rows.
+  Value map(Value tensor, int64_t boxRows);
 
   // The walk over tiles, the same in producer and consumers.
   struct Place {
@@ -68,6 +69,8 @@ private:
   /// One of two threads, each of a warp of its own: where stages are small,
   /// one alone would not give copies as fast as they are used.
   void produce(const Tile &tile, bool isB);
+  void copyLines(const Tile &tile, Value tensor, int64_t columns, Value to,
+                 Value first, Value k0, Value barrier);
   void copyA(const Tile &tile, Value to, Value row, Value k0, Value barrier);
   void copyB(const Tile &tile, Value to, Value column, Value k0, Value barrier);
   void wait(const Tile &tile);
@@ -96,26 +99,29 @@ private:
 // Parameters
 //===----------------------------------------------------------------------===//
 
-Value Sm90Matmul::map(Value tensor, int64_t boxColumns, int64_t boxRows) {
+Value Sm90Matmul::map(Value tensor, int64_t boxRows) {
   Value &known = maps[{tensor, boxRows}];
   if (known)
     return known;
-  TensorMap m;
-  m.operand = k.operand(tensor);
-  m.element = e.b.getBF16Type();
-  m.rows = -1;
+  int64_t columns, high;
   if (auto packed = dyn_cast<kern::PackedType>(tensor.getType())) {
-    m.columns = packed.getK();
-    m.rows = llvm::alignTo(packed.getN(), 32);
+    columns = packed.getK(), high = packed.getN();
   } else {
     auto type = cast<RankedTensorType>(tensor.getType());
-    m.columns = type.getDimSize(1);
-    if (!type.isDynamicDim(0))
-      m.rows = type.getDimSize(0);
+    columns = type.getDimSize(1);
+    high = type.isDynamicDim(0) ? -1 : type.getDimSize(0);
   }
-  m.stride = m.columns * 2;
-  m.boxColumns = boxColumns;
-  m.boxRows = boxRows;
+  TensorMap m{k.operand(tensor),
+              e.b.getBF16Type(),
+              {columns, high},
+              {columns * 2},
+              {64, boxRows}};
+  if (op.getPaired() && tensor == op.getB()) {
+    // All rows of the gate, then all of up: taken in turn by sixteens.
+    m.sizes = {columns, 16, 2, high / 32};
+    m.strides = {columns * 2, high * columns, 32 * columns};
+    m.box = {64, 16, 2, boxRows / 32};
+  }
   OpBuilder::InsertionGuard guard(e.b);
   e.b.setInsertionPointAfterValue(shared);
   known = k.tensorMap(m);
@@ -239,19 +245,22 @@ std::pair<Value, Value> Sm90Matmul::next(const Tile &tile, Value stage,
 // The producer
 //===----------------------------------------------------------------------===//
 
+/// Columns of a transposed operand from `first` on.
+void Sm90Matmul::copyLines(const Tile &tile, Value tensor, int64_t columns,
+                           Value to, Value first, Value k0, Value barrier) {
+  for (int64_t i = 0; i < columns / 64; ++i)
+    w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
+              map(tensor, tile.depth), {w.add(first, 64 * i), k0}, barrier);
+}
+
 void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
                        Value barrier) {
-  if (transposed) {
-    for (int64_t i = 0; i < tile.rows() / 64; ++i)
-      w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
-                map(op.getA(), 64, tile.depth), {w.add(row, 64 * i), k0},
-                barrier);
-    return;
-  }
+  if (transposed)
+    return copyLines(tile, op.getA(), tile.rows(), to, row, k0, barrier);
   // What lies below is of no consequence: those rows are not stored.
-  Value source = map(op.getA(), 64, tile.rowsOfA());
+  Value source = map(op.getA(), tile.rowsOfA());
   for (int64_t few : tile.lowBoxes())
-    source = e.select(w.below(rows, few + 1), map(op.getA(), 64, few), source);
+    source = e.select(w.below(rows, few + 1), map(op.getA(), few), source);
   for (int64_t i = 0; i < tile.depth / 64; ++i)
     w.copyBox(w.sharedAt(to, w.c(i * tile.rowsOfA() * 128)), source,
               {w.add(k0, 64 * i), row}, barrier);
@@ -259,22 +268,21 @@ void Sm90Matmul::copyA(const Tile &tile, Value to, Value row, Value k0,
 
 void Sm90Matmul::copyB(const Tile &tile, Value to, Value column, Value k0,
                        Value barrier) {
-  if (transposed) {
-    for (int64_t i = 0; i < tile.columns / 64; ++i)
-      w.copyBox(w.sharedAt(to, w.c(i * tile.depth * 128)),
-                map(op.getB(), 64, tile.depth), {w.add(column, 64 * i), k0},
-                barrier);
-    return;
-  }
+  if (transposed)
+    return copyLines(tile, op.getB(), tile.columns, to, column, k0, barrier);
   bool splits = tile.splits(head);
   int64_t box = splits ? tile.columns / 2 : tile.columns;
   if (splits) // first what is turned with what follows
     column = e.sub(column, w.div(w.rem(column, head), 2));
   for (int64_t i = 0; i < tile.depth / 64; ++i)
-    for (int64_t part = 0; part < tile.columns / box; ++part)
+    for (int64_t part = 0; part < tile.columns / box; ++part) {
+      SmallVector<Value> at = {w.add(k0, 64 * i),
+                               w.add(column, part * (head / 2))};
+      if (op.getPaired())
+        at = {at[0], w.c(0), w.c(0), w.div(column, 32)};
       w.copyBox(w.sharedAt(to, w.c((i * tile.columns + part * box) * 128)),
-                map(op.getB(), 64, box),
-                {w.add(k0, 64 * i), w.add(column, part * (head / 2))}, barrier);
+                map(op.getB(), box), at, barrier);
+    }
 }
 
 void Sm90Matmul::produce(const Tile &tile, bool isB) {
@@ -585,15 +593,7 @@ LogicalResult r1c::kernels::buildMatmulSm90(Kernel &k) {
                                  "matrix that has an init";
     plan = planSplitSm90(op, splits.getInt());
   }
-  std::string tiles;
-  for (const Sm90Plan::Choice &choice : plan.choices) {
-    tiles += llvm::formatv("{0}{1} x {2}", tiles.empty() ? "" : ", ",
-                           choice.tile.rows(), choice.tile.columns);
-    if (choice.fewRows)
-      tiles += llvm::formatv(" (up to {0} rows)", choice.fewRows);
-  }
-  k.explain("tensor cores, tiles of " + tiles +
-            (plan.blocksPerSm > 1 ? ", two blocks a multiprocessor" : ""));
+  k.explain("tensor cores, tiles of " + plan.describe());
   buildMatmulSm90(k, plan);
   return success();
 }

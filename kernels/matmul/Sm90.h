@@ -88,6 +88,9 @@ struct Sm90Plan {
   /// Blocks among which the steps of k of a tile are divided. With more than
   /// one they add to the result as they come, in no order: for comparison.
   int64_t splits = 1;
+
+  /// "64 x 8 (up to 64 rows), 128 x 256"
+  std::string describe() const;
 };
 
 /// On a kernel's function: `splits` of its product's plan. For bench/gpu alone,

@@ -23,6 +23,17 @@ bool r1c::kernels::servesMatmulSm90(kern::MatmulOp op) {
          op.getColumns() % 8 == 0;
 }
 
+std::string Sm90Plan::describe() const {
+  std::string tiles;
+  for (const Choice &choice : choices) {
+    tiles += llvm::formatv("{0}{1} x {2}", tiles.empty() ? "" : ", ",
+                           choice.tile.rows(), choice.tile.columns);
+    if (choice.fewRows)
+      tiles += llvm::formatv(" (up to {0} rows)", choice.fewRows);
+  }
+  return tiles + (blocksPerSm > 1 ? ", two blocks a multiprocessor" : "");
+}
+
 /// For the stages, of the 227 KiB that a block may have, or the 113 KiB that
 /// two have each; the barriers take the rest.
 static constexpr int64_t ringBytes = 226 * 1024, halfRingBytes = 112 * 1024;

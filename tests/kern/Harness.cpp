@@ -64,6 +64,17 @@ bool r1c::test::onCuda() {
   return target && std::string(target) == "cuda";
 }
 
+/// Whether a packed operand's columns are those of a gate and of up in turn.
+static bool isPaired(mlir::func::FuncOp function, size_t operand) {
+  bool paired = false;
+  function.walk([&](r1c::kern::MatmulOp op) {
+    auto argument = llvm::dyn_cast<mlir::BlockArgument>(op.getB());
+    paired |= op.getPaired() && argument && argument.getArgNumber() == operand;
+  });
+  function.walk([&](r1c::kern::PackOp op) { paired |= op.getPaired(); });
+  return paired;
+}
+
 void Kernels::emulate(const std::string &name,
                       const std::vector<const Buffer *> &buffers, int64_t size,
                       int64_t workers) const {
@@ -88,7 +99,8 @@ void Kernels::emulate(const std::string &name,
     if (!type || !type.getElementType().isBF16())
       continue;
     packed[i] = r1c::cuda::emulate::packedForCuda(
-        buffers[i]->values<uint16_t>(), type.getK(), type.getN());
+        buffers[i]->values<uint16_t>(), type.getK(), type.getN(),
+        isPaired(function, i));
     all.back() = {packed[i].data(), packed[i].size() * 2};
   }
   // Every other run in an order of threads and copies that is drawn.
@@ -121,8 +133,8 @@ void Kernels::emulate(const std::string &name,
   for (size_t i = buffers.size() - results; i < buffers.size(); ++i)
     if (!packed[i].empty()) {
       auto type = llvm::cast<r1c::kern::PackedType>(types[i]);
-      auto cpu =
-          r1c::cuda::emulate::packedForCpu(packed[i], type.getK(), type.getN());
+      auto cpu = r1c::cuda::emulate::packedForCpu(
+          packed[i], type.getK(), type.getN(), isPaired(function, i));
       std::memcpy(buffers[i]->data(), cpu.data(), buffers[i]->size());
     }
   for (const Buffer *buffer : buffers)

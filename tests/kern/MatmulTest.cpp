@@ -1,4 +1,4 @@
-//===- MatmulTest.cpp - kern.matmul and kern.pack -------------------------===//
+//===- MatmulTest.cpp - kern.matmul ---------------------------------------===//
 //
 // Part of r1c, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -247,6 +247,56 @@ func.func @pack_gated(%g: tensor<48x48xf32>, %u: tensor<48x48xf32>) -> !kern.pac
   }
 }
 
+/// Gate and up as one product have the bits of each alone, whichever way their
+/// weights lie, and where tiles are wider than what there is.
+TEST(Matmul, PairedHasTheBitsOfEachAlone) {
+  for (const char *type : {"f32", "bf16"})
+    for (auto [k, n] : {Shape{96, 80}, Shape{20, 16}, Shape{264, 144}}) {
+      std::string K = std::to_string(k), N = std::to_string(n),
+                  both = std::to_string(2 * n);
+      std::string a = "tensor<?x" + K + "x" + type + ">",
+                  b = "!kern.packed<" + K + "x" + both + "x" + type + ">",
+                  c = "tensor<?x" + N + "xf32>";
+      Kernels kernels(text(k, n, type, "f32") + "func.func @paired(%a: " + a +
+                      ", %b: " + b + ") -> (" + c + ", " + c +
+                      ") attributes {kern.kernel} {\n" +
+                      "  %0:2 = kern.matmul %a, %b paired : " + a + ", " + b +
+                      " acc(%g, %u) -> (" + c + ", " + c +
+                      ") {\n    kern.yield %g, %u : f32, f32\n  }\n" +
+                      "  return %0#0, %0#1 : " + c + ", " + c + "\n}\n");
+      bool narrow = std::string(type) == "bf16";
+      auto gate = randomFloats(k * n), up = randomFloats(k * n);
+      std::vector<float> turns(2 * k * n);
+      for (int64_t i = 0; i < k; ++i)
+        for (int64_t j = 0; j < n; ++j) {
+          int64_t at = i * 2 * n + j / 16 * 32 + j % 16;
+          turns[at] = gate[i * n + j];
+          turns[at + 16] = up[i * n + j];
+        }
+      auto weights = [&](const std::vector<float> &w, int64_t n) {
+        return narrow ? Buffer::of(packBf16(toBf16(w), k, n))
+                      : Buffer::of(pack(w, k, n));
+      };
+      Buffer Gate = weights(gate, n), Up = weights(up, n),
+             Both = weights(turns, 2 * n);
+      for (int64_t m : {1, 9, 33, 70, 300}) {
+        auto x = randomFloats(m * k);
+        Buffer A = narrow ? Buffer::of(toBf16(x)) : Buffer::of(x),
+               g = Buffer::poisoned<float>(m * n),
+               u = Buffer::poisoned<float>(m * n),
+               first = Buffer::poisoned<float>(m * n),
+               second = Buffer::poisoned<float>(m * n);
+        kernels.run("mm", {&A, &Gate, &g}, m, 2);
+        kernels.run("mm", {&A, &Up, &u}, m, 2);
+        kernels.run("paired", {&A, &Both, &first, &second}, m, 3);
+        EXPECT_TRUE(sameBits(first.values<float>(), g.values<float>()))
+            << type << ", " << m << " rows, k = " << k;
+        EXPECT_TRUE(sameBits(second.values<float>(), u.values<float>()))
+            << type << ", " << m << " rows, k = " << k;
+      }
+    }
+}
+
 /// The sigmoid behind a product has the bits of the naive lowering, but on
 /// tensor cores 0 in place of subnormal numbers.
 TEST(Matmul, Sigmoid) {
@@ -473,111 +523,6 @@ TEST(Matmul, TransposeA) {
                Z = Buffer::poisoned<float>(mm * n);
         tuned.run("mm", {&none, &none, &Z}, 0);
         EXPECT_EQ(Z.values<float>(), std::vector<float>(mm * n, 0.0f));
-      }
-}
-
-TEST(Pack, Layouts) {
-  Kernels kernels(R"(
-func.func @plain(%w: tensor<30x70xf32>) -> !kern.packed<30x70xf32> attributes {kern.kernel} {
-  %0 = kern.pack %w : tensor<30x70xf32> -> !kern.packed<30x70xf32>
-  return %0 : !kern.packed<30x70xf32>
-}
-func.func @joined(%q: tensor<40x30xf32>, %k: tensor<20x30xf32>, %v: tensor<10x30xf32>) -> !kern.packed<30x70xbf16> attributes {kern.kernel} {
-  %0 = kern.pack %q, %k, %v {transpose} : tensor<40x30xf32>, tensor<20x30xf32>, tensor<10x30xf32> -> !kern.packed<30x70xbf16>
-  return %0 : !kern.packed<30x70xbf16>
-}
-func.func @below(%q: tensor<20x70xf32>, %k: tensor<10x70xf32>) -> !kern.packed<30x70xf32> attributes {kern.kernel} {
-  %0 = kern.pack %q, %k {along_k} : tensor<20x70xf32>, tensor<10x70xf32> -> !kern.packed<30x70xf32>
-  return %0 : !kern.packed<30x70xf32>
-}
-)");
-  auto w = randomFloats(30 * 70);
-  Buffer W = Buffer::of(w), P = Buffer::poisoned<float>(3 * 30 * 32);
-  kernels.run("plain", {&W, &P}, -1, 2);
-  EXPECT_TRUE(sameBits(P.values<float>(), pack(w, 30, 70)));
-  // The transposed parts of the same matrix.
-  std::vector<float> t(70 * 30);
-  for (int i = 0; i < 30; ++i)
-    for (int j = 0; j < 70; ++j)
-      t[j * 30 + i] = w[i * 70 + j];
-  Buffer Q = Buffer::of(std::vector<float>(t.begin(), t.begin() + 1200)),
-         K = Buffer::of(std::vector<float>(t.begin() + 1200, t.begin() + 1800)),
-         V = Buffer::of(std::vector<float>(t.begin() + 1800, t.end())),
-         H = Buffer::poisoned<uint16_t>(3 * 30 * 32);
-  kernels.run("joined", {&Q, &K, &V, &H}, -1, 3);
-  EXPECT_TRUE(sameBits(H.values<uint16_t>(), packBf16(toBf16(w), 30, 70)));
-  Buffer T = Buffer::of(std::vector<float>(w.begin(), w.begin() + 1400)),
-         B = Buffer::of(std::vector<float>(w.begin() + 1400, w.end())),
-         R = Buffer::poisoned<float>(3 * 30 * 32);
-  kernels.run("below", {&T, &B, &R}, -1);
-  EXPECT_TRUE(sameBits(R.values<float>(), pack(w, 30, 70)));
-}
-
-// Vectors where widths allow, with the bytes of the naive lowering.
-TEST(Pack, VectorsGiveTheSameBytes) {
-  struct Case {
-    std::string attributes;
-    std::vector<Shape> sources; // K x N
-    int64_t k, n;
-  };
-  const Case cases[] = {
-      {"", {{30, 64}}, 30, 64},
-      {"", {{96, 48}, {96, 16}, {96, 16}}, 96, 80},
-      {"transpose", {{64, 48}, {64, 32}}, 64, 80},
-      {"transpose", {{90, 96}}, 90, 96},
-      {"transpose", {{6, 16}}, 6, 16},
-      {"paired, transpose", {{70, 48}, {70, 48}}, 70, 96},
-      {"paired", {{70, 48}, {70, 48}}, 70, 96},
-      {"along_k", {{40, 64}, {20, 64}, {2, 64}}, 62, 64},
-      {"along_k, transpose", {{40, 64}, {34, 64}}, 74, 64},
-      {"transpose", {{33, 64}}, 33, 64},
-  };
-  for (const Case &c : cases)
-    for (std::string from : {"f32", "bf16"})
-      for (std::string to : {"f32", "bf16"}) {
-        if (onCuda() && to == "bf16")
-          continue; // lies in another layout there
-        std::string names, types, arguments;
-        std::vector<Buffer> sources;
-        std::vector<const Buffer *> naiveArgs, tunedArgs;
-        bool transposed = c.attributes.find("transpose") != std::string::npos;
-        for (auto [i, shape] : llvm::enumerate(c.sources)) {
-          auto [k, n] = shape;
-          std::string type = "tensor<" + std::to_string(transposed ? n : k) +
-                             "x" + std::to_string(transposed ? k : n) + "x" +
-                             from + ">";
-          std::string name = "%s" + std::to_string(i), comma = i ? ", " : "";
-          names += comma + name;
-          types += comma + type;
-          arguments += comma + name + ": " + type;
-          auto values = randomFloats(k * n);
-          sources.push_back(from == "f32" ? Buffer::of(values)
-                                          : Buffer::of(toBf16(values)));
-        }
-        std::string result = "!kern.packed<" + std::to_string(c.k) + "x" +
-                             std::to_string(c.n) + "x" + to + ">";
-        std::string text = "func.func @p(" + arguments + ") -> " + result +
-                           " attributes {kern.kernel} {\n  %0 = kern.pack " +
-                           names + " {" + c.attributes + "} : " + types +
-                           " -> " + result + "\n  return %0 : " + result +
-                           "\n}\n";
-        Kernels tuned(text), naive(text, true);
-        int64_t bytes =
-            (c.n + 31) / 32 * 32 * (to == "f32" ? c.k * 4 : (c.k + 1) / 2 * 4);
-        Buffer expected = Buffer::poisoned<uint8_t>(bytes);
-        std::vector<const Buffer *> args;
-        for (const Buffer &source : sources)
-          args.push_back(&source);
-        args.push_back(&expected);
-        naive.run("p", args, -1);
-        for (int64_t workers : {1, 2, 5}) {
-          Buffer got = Buffer::poisoned<uint8_t>(bytes);
-          args.back() = &got;
-          tuned.run("p", args, -1, workers);
-          EXPECT_TRUE(
-              sameBits(got.values<uint8_t>(), expected.values<uint8_t>()))
-              << text;
-        }
       }
 }
 

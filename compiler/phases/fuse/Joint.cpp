@@ -536,7 +536,7 @@ LogicalResult Fuser::writeGradients(Operation *end,
               joint.weights);
     return success();
   }
-  // Of biases: summed before any rounding.
+  // Of biases: summed as they are stored (Precision).
   auto init = accumulators(loc, joint.biases);
   if (failed(init))
     return failure();

@@ -79,6 +79,10 @@ bool Precision::isNarrow(OpOperand &use) const {
       .Case(
           [&](lm::LinearInputGradOp op) { return is(op.getGradientMutable()); })
       .Case([](lm::LinearWeightGradOp) { return true; })
+      // Gradients that have been rounded once are summed as the products read
+      // them: a float32 copy for the sum alone would be twice as long as all
+      // else that is read.
+      .Case([&](lm::LinearBiasGradOp) { return gradients == products; })
       // Written with the product that gives its operands, it reads none; with
       // its derivative, what that reads.
       .Case([](lm::SiluMulOp op) {

@@ -26,81 +26,6 @@ using namespace r1c::schedule;
 // Memory
 //===----------------------------------------------------------------------===//
 
-/// Parameters (or their gradients) that the model's functions read as one
-/// tensor.
-SmallVector<SmallVector<StringRef>> Models::sideBySide(lm::ModelOp model) {
-  SmallVector<SmallVector<StringRef>> groups;
-  for (auto function : module.getOps<func::FuncOp>()) {
-    auto of = function->getAttrOfType<FlatSymbolRefAttr>(role::model);
-    if (!of || of.getValue() != model.getSymName())
-      continue;
-    for (auto concat : function.getBody().getOps<tensor::ConcatOp>()) {
-      SmallVector<StringRef> names;
-      for (Value part : concat.getInputs())
-        if (auto argument = dyn_cast<BlockArgument>(part))
-          if (auto name = function.getArgAttrOfType<StringAttr>(
-                  argument.getArgNumber(), role::parameter))
-            names.push_back(name.getValue());
-      if (!llvm::is_contained(groups, names))
-        groups.push_back(names);
-    }
-  }
-  return groups;
-}
-
-/// Parameters with weight decay first, then the others, each part padded to
-/// whole rows of the gradient norm. Layer after layer: what a layer's backward
-/// gives is summed over the ranks together. In a layer, those that are read as
-/// one tensor lie side by side.
-void Models::layOut(Policy &policy) {
-  auto groups = sideBySide(policy.model);
-  int64_t top = 0; // bytes
-  for (bool decay : {true, false}) {
-    auto add = [&](bool stacked) {
-      llvm::MapVector<StringRef, lm::ParameterOp> left;
-      for (auto op : policy.model.getBody().getOps<lm::ParameterOp>())
-        if (op.getDecay() == decay && op.getLayers().has_value() == stacked)
-          left[op.getParameter()] = op;
-      auto all = llvm::to_vector(llvm::make_first_range(left));
-      for (StringRef first : all) {
-        SmallVector<StringRef> names{first};
-        for (const auto &group : groups)
-          if (group.front() == first)
-            names = group;
-        for (StringRef name : names) {
-          // Placed beside another one, or of another kind, which the tensor's
-          // view will find.
-          lm::ParameterOp op = left.lookup(name);
-          if (!op)
-            continue;
-          auto type = cast<RankedTensorType>(op.getType());
-          policy.parameters[name] = {op, top, 0};
-          top += llvm::alignTo(type.getNumElements() * 4, 64);
-          left[name] = {};
-        }
-      }
-    };
-    int64_t first = top;
-    add(/*stacked=*/true);
-    int64_t ofLayer = top - first;
-    for (auto op : policy.model.getBody().getOps<lm::ParameterOp>())
-      if (op.getDecay() == decay && op.getLayers())
-        policy.parameters[op.getParameter()].stride = ofLayer;
-    if (ofLayer)
-      policy.layerParts.push_back({first, ofLayer, ofLayer / 4});
-    top = first + ofLayer * policy.layers;
-    add(/*stacked=*/false);
-    top = llvm::alignTo(top, normRow * 4);
-    if (decay)
-      policy.decayed = top / 4;
-  }
-  policy.total = top / 4;
-}
-
-static rt::RefAttr at(rt::RefAttr base, int64_t offset, int64_t stride) {
-  return rt::RefAttr::get(base.getContext(), base.getBuffer(), offset, stride);
-}
-
 static int64_t integer(DictionaryAttr dictionary, StringRef key) {
   return dictionary.getAs<IntegerAttr>(key).getInt();
 }
@@ -153,7 +78,8 @@ LogicalResult Models::addPolicies(Block *block) {
     if (!policy.isTrained && !policy.isSampled && !read.contains(name))
       remark::passed(loc, scheduleRemark("Pass"))
           << remark::add("@{0}: no pass, since nothing reads it", name.str());
-    layOut(policy);
+    if (failed(layOut(policy)))
+      return failure();
     auto allocate = [&](StringRef what, int64_t bytes,
                         StringRef dtype = "f32") {
       std::string full = (name + "." + what).str();
@@ -162,6 +88,8 @@ LogicalResult Models::addPolicies(Block *block) {
     };
     policy.weights = allocate("weights", policy.total * 4);
     policy.updates = allocate("updates", 8, "f64");
+    if (policy.rounded)
+      policy.roundedWeights = allocate("rounded", policy.rounded * 2, "bf16");
     SmallVector<Attribute> all{policy.weights.getBuffer()};
     if (policy.isTrained) {
       policy.gradients = allocate("gradients", policy.total * 4);
@@ -215,106 +143,12 @@ LogicalResult Models::addPolicies(Block *block) {
 
     if (policy.isSampled && failed(rollout(policy)))
       return failure();
-    OpBuilder inside = program(policy, "pack");
-    if (failed(pack(policy, inside)))
-      return failure();
+    pack(policy);
     info.set("programs", policy.programs.getDictionary(b.getContext()));
     b.setInsertionPointToEnd(declarations);
     rt::PolicyOp::create(b, loc, name, info.getDictionary(b.getContext()));
   }
   return success();
-}
-
-//===----------------------------------------------------------------------===//
-// Packed weights
-//===----------------------------------------------------------------------===//
-
-static ArrayAttr packKey(DictionaryAttr role) {
-  return ArrayAttr::get(role.getContext(),
-                        {role.get(role::layout), role.get(role::parameter)});
-}
-
-/// Every packed operand that the policy's functions read, made from the plain
-/// weights: one layer after the other where they are stacked, and what is made
-/// from the same weights together, while a cache still has them.
-LogicalResult Models::pack(Policy &policy, OpBuilder &builder) {
-  using Packed = std::pair<DictionaryAttr, kern::PackedType>;
-  llvm::MapVector<ArrayAttr, SmallVector<Packed, 2>> ofParameters;
-  DenseSet<Attribute> seen;
-  for (auto function : module.getOps<func::FuncOp>()) {
-    std::string prefix = (policy.model.getSymName() + ".").str();
-    if (!function.getSymName().starts_with(prefix))
-      continue;
-    StringRef name = function.getSymName().drop_front(prefix.size());
-    if (!policy.isTrained && name.contains("backward"))
-      continue; // nothing reads these
-    for (BlockArgument argument : function.getArguments()) {
-      DictionaryAttr role = function.getArgAttrDict(argument.getArgNumber());
-      if (role && roleOf(role) == "packed" && seen.insert(packKey(role)).second)
-        ofParameters[cast<ArrayAttr>(role.get(role::parameter))].push_back(
-            {role, cast<kern::PackedType>(argument.getType())});
-    }
-  }
-
-  Location loc = policy.op.getLoc();
-  llvm::MapVector<int64_t, OpBuilder> loops; // by the number of layers
-  for (auto &[names, all] : ofParameters)
-    for (auto [role, type] : all) {
-      rt::RefAttr target = weight(policy, role, type).ref;
-      StringRef layout = cast<StringAttr>(role.get(role::layout)).getValue();
-      Scratch scratch(builder, kernels);
-      SmallVector<Value> sources;
-      int64_t layers = 0;
-      for (Attribute entry : names) {
-        Parameter &parameter =
-            policy.parameters[cast<StringAttr>(entry).getValue()];
-        layers = parameter.op.getLayers().value_or(0);
-        sources.push_back(scratch.argument(
-            parameter.op.getType(),
-            {at(policy.weights, parameter.offset, parameter.stride), {}}));
-      }
-      auto [inside, isNew] = loops.insert({layers, builder});
-      if (layers && isNew) {
-        auto loop = rt::LoopOp::create(builder, loc, 0, layers, 1);
-        inside->second.setInsertionPointToEnd(&loop.getBody().emplaceBlock());
-      }
-      bool isBackward = layout == "backward";
-      Value packed = kern::PackOp::create(
-          scratch.builder(), loc, type, sources, /*transpose=*/!isBackward,
-          /*paired=*/layout == "paired",
-          /*along_k=*/isBackward && sources.size() > 1);
-      scratch.retarget(inside->second);
-      scratch.dispatch(packed, "", {Slot{target, {}}});
-    }
-  return success();
-}
-
-Slot Models::weight(Policy &policy, DictionaryAttr role, Type type) {
-  StringRef kind = roleOf(role);
-  if (kind == "parameter" || kind == "parameter_gradient") {
-    StringRef name = role.getAs<StringAttr>(role::parameter).getValue();
-    const Parameter &parameter = policy.parameters[name];
-    rt::RefAttr base = kind == "parameter" ? policy.weights : policy.gradients;
-    return {at(base, parameter.offset, parameter.stride), {}};
-  }
-  if (kind != "packed")
-    return {};
-  rt::RefAttr &ref = policy.packed[packKey(role)];
-  if (!ref) {
-    auto first =
-        cast<StringAttr>(cast<ArrayAttr>(role.get(role::parameter))[0]);
-    int64_t layers =
-        policy.parameters[first.getValue()].op.getLayers().value_or(0);
-    auto packed = cast<kern::PackedType>(type);
-    int64_t bytes = llvm::alignTo(packed.getBytes(), 64);
-    std::string name = policy.op.getSymName().str();
-    ref = at(buffers.allocate(policy.op.getLoc(), name + ".packed",
-                              name + ".memory",
-                              bytes * std::max<int64_t>(layers, 1),
-                              dtypeOf(packed.getElementType())),
-             0, layers ? bytes : 0);
-  }
-  return {ref, {}};
 }
 
 //===----------------------------------------------------------------------===//

@@ -10,6 +10,7 @@
 
 #include "compiler/phases/schedule/Kernels.h"
 #include "compiler/phases/schedule/Sets.h"
+#include "dialects/kern/Kern.h"
 #include "dialects/lm/LM.h"
 #include "dialects/rl/RL.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -65,8 +66,14 @@ struct Policy {
   };
   llvm::SmallVector<LayerPart, 2> layerParts;
   rt::RefAttr weights, gradients, moment1, moment2, updates;
-  /// Packed layouts of the weights, by layout and parameters.
+  /// So many elements, the first, have a copy in bfloat16 that products read as
+  /// it lies, and where that is.
+  int64_t rounded = 0;
+  rt::RefAttr roundedWeights;
+  /// Other packed layouts of the weights, by layout and parameters.
   llvm::MapVector<mlir::Attribute, rt::RefAttr> packed;
+  /// The program that makes those from the rounded weights, if any.
+  std::string turned;
   mlir::NamedAttrList info, programs;
 };
 
@@ -145,8 +152,18 @@ private:
 
   llvm::SmallVector<llvm::SmallVector<llvm::StringRef>>
   sideBySide(lm::ModelOp model);
-  void layOut(Policy &policy);
-  llvm::LogicalResult pack(Policy &policy, mlir::OpBuilder &builder);
+  /// Roles and types of packed operands, by their parameters.
+  using PackedOperands = llvm::MapVector<
+      mlir::ArrayAttr,
+      llvm::SmallVector<std::pair<mlir::DictionaryAttr, kern::PackedType>, 2>>;
+  PackedOperands packedOperands(Policy &policy);
+  llvm::LogicalResult layOut(Policy &policy);
+  llvm::LogicalResult roundedLayout(
+      Policy &policy,
+      llvm::ArrayRef<llvm::SmallVector<llvm::StringRef>> roundedGroups);
+  void pack(Policy &policy);
+  void turn(Policy &policy, mlir::OpBuilder &builder);
+  rt::RefAttr roundedAt(Policy &policy, const Parameter &parameter);
   llvm::LogicalResult rollout(Policy &policy);
   /// An empty program `<policy>.<what>`, to be filled.
   mlir::OpBuilder program(Policy &policy, llvm::StringRef what);

@@ -6,11 +6,12 @@
 //===----------------------------------------------------------------------===//
 // Loshchilov and Hutter, arXiv:1711.05101, with the gradient clipped by its
 // norm over all parameters. Formulas of single numbers are float64; the sweep
-// over the parameters is float32.
+// over the parameters is float32, and rounds what products read in bfloat16.
 //===----------------------------------------------------------------------===//
 
 #include "compiler/phases/ragged/KernBuilder.h"
 #include "compiler/phases/schedule/Models.h"
+#include "compiler/phases/schedule/RoleSlots.h"
 #include "compiler/phases/schedule/Scratch.h"
 #include "dialects/kern/Kern.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -44,6 +45,7 @@ Slot gradientNorm(OpBuilder &builder, Buffers &buffers, Kernels &kernels,
                   Location loc, const Policy &policy) {
   Scratch scratch(builder, kernels);
   OpBuilder &b = scratch.builder();
+  loc = NameLoc::get(b.getStringAttr("gradient_norm"), loc);
   Type f32 = b.getF32Type(), f64 = b.getF64Type();
   int64_t rows = policy.total / normRow;
   Value gradients = scratch.argument(
@@ -133,20 +135,29 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr,
   for (Value value : {clip, correction1, correction2})
     scratch.dispatch(value, "tables");
   Value rate = scratch.argument(one32, {lr, {}});
+  Location sweepLoc = NameLoc::get(b.getStringAttr("adamw"), loc);
 
-  auto sweep = [&](int64_t from, int64_t count, double decay) {
-    if (count == 0)
+  // Of elements with one kind of decay that are all rounded, or none.
+  auto sweep = [&](int64_t from, int64_t to) {
+    if (from >= to)
       return;
-    auto type = RankedTensorType::get({count}, f32);
-    auto slice = [&](rt::RefAttr base) {
-      return Slot{
-          rt::RefAttr::get(b.getContext(), base.getBuffer(), from * 4, 0), {}};
+    bool rounds = from < policy.rounded;
+    double decay =
+        from < policy.decayed ? op.getWeightDecay().convertToDouble() : 0.0;
+    auto type = RankedTensorType::get({to - from}, f32);
+    auto slice = [&](rt::RefAttr base, int64_t bytes = 4) {
+      return Slot{at(base, from * bytes, 0), {}};
     };
-    Slot state[] = {slice(policy.weights), slice(policy.moment1),
-                    slice(policy.moment2)};
+    SmallVector<Slot> state = {slice(policy.weights), slice(policy.moment1),
+                               slice(policy.moment2)};
+    SmallVector<Type> types(3, type);
     SmallVector<Value> inputs;
     for (const Slot &slot : state)
       inputs.push_back(scratch.argument(type, slot));
+    if (rounds) {
+      state.push_back(slice(policy.roundedWeights, 2));
+      types.push_back(type.clone(b.getBF16Type()));
+    }
     inputs.push_back(scratch.argument(type, slice(policy.gradients)));
     inputs.append({rate, clip, correction1, correction2});
     SmallVector<Attribute> access(
@@ -155,9 +166,9 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr,
     access.append(
         4, kern::AccessAttr::get(b.getContext(), kern::AccessKind::one, -1, 0));
     auto map = kern::MapOp::create(
-        b, loc, TypeRange{type, type, type}, inputs, ValueRange(), ValueRange(),
+        b, sweepLoc, types, inputs, ValueRange(), ValueRange(),
         b.getArrayAttr(access),
-        b.getArrayAttr(ArrayRef<Attribute>(access).take_front(3)));
+        b.getArrayAttr(ArrayRef<Attribute>(access).take_front(types.size())));
     {
       OpBuilder::InsertionGuard guard(b);
       Block *body = b.createBlock(&map.getBody(), {}, SmallVector<Type>(8, f32),
@@ -176,12 +187,19 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr,
       if (decay != 0)
         step = s.add(step, s.mul(s.number(decay), w));
       w = s.sub(w, s.mul(body->getArgument(4), step));
-      kern::YieldOp::create(b, loc, ValueRange{w, m, v});
+      SmallVector<Value> yielded{w, m, v};
+      if (rounds)
+        yielded.push_back(arith::TruncFOp::create(b, loc, b.getBF16Type(), w));
+      kern::YieldOp::create(b, loc, yielded);
     }
     scratch.dispatch(map.getResult(0), "tables", state);
   };
-  sweep(0, policy.decayed, op.getWeightDecay().convertToDouble());
-  sweep(policy.decayed, policy.total - policy.decayed, 0);
-  rt::CallOp::create(builder, loc, (policy.op.getSymName() + ".pack").str());
+  int64_t early = std::min(policy.rounded, policy.decayed),
+          late = std::max(policy.rounded, policy.decayed);
+  sweep(0, early);
+  sweep(early, late);
+  sweep(late, policy.total);
+  std::string pack = (policy.op.getSymName() + ".pack").str();
+  rt::CallOp::create(builder, loc, policy.rounded ? policy.turned : pack);
   return success();
 }

@@ -16,6 +16,10 @@
 
 namespace r1c::schedule {
 
+inline rt::RefAttr at(rt::RefAttr base, int64_t offset, int64_t stride) {
+  return rt::RefAttr::get(base.getContext(), base.getBuffer(), offset, stride);
+}
+
 /// A reference into a buffer of equal parts, at the loop's layer + `shift`.
 inline rt::RefAttr perLayer(rt::RefAttr base, int64_t bytes,
                             int64_t shift = 0) {

@@ -62,24 +62,31 @@ llvm::Error EmulatedKernels::run(StringRef name, ArrayRef<Buffer> buffers,
   return program->run(name, *launch, all, statistics);
 }
 
+/// The line of column j: those of a gate come before those of up.
+static int64_t lineOf(int64_t j, int64_t n, bool paired) {
+  return paired ? j / 32 * 16 + j % 16 + j / 16 % 2 * (n / 2) : j;
+}
+
 std::vector<uint16_t> r1c::cuda::emulate::packedForCuda(ArrayRef<uint16_t> cpu,
-                                                        int64_t k, int64_t n) {
-  int64_t columns = (n + 31) / 32 * 32, pairs = (k + 1) / 2;
-  std::vector<uint16_t> result(columns * k);
-  for (int64_t j = 0; j < columns; ++j)
+                                                        int64_t k, int64_t n,
+                                                        bool paired) {
+  int64_t pairs = (k + 1) / 2;
+  std::vector<uint16_t> result(n * k);
+  for (int64_t j = 0; j < n; ++j)
     for (int64_t i = 0; i < k; ++i)
-      result[j * k + i] =
+      result[lineOf(j, n, paired) * k + i] =
           cpu[((j / 32 * pairs + i / 2) * 32 + j % 32) * 2 + i % 2];
   return result;
 }
 
 std::vector<uint16_t> r1c::cuda::emulate::packedForCpu(ArrayRef<uint16_t> cuda,
-                                                       int64_t k, int64_t n) {
+                                                       int64_t k, int64_t n,
+                                                       bool paired) {
   int64_t columns = (n + 31) / 32 * 32, pairs = (k + 1) / 2;
   std::vector<uint16_t> result(columns * pairs * 2);
-  for (int64_t j = 0; j < columns; ++j)
+  for (int64_t j = 0; j < n; ++j)
     for (int64_t i = 0; i < k; ++i)
       result[((j / 32 * pairs + i / 2) * 32 + j % 32) * 2 + i % 2] =
-          cuda[j * k + i];
+          cuda[lineOf(j, n, paired) * k + i];
   return result;
 }

@@ -37,12 +37,13 @@ private:
 };
 
 /// Bytes of a packed bf16 weight (K x N), from the layout of CPUs,
-/// [N/32][K/2][32][2], to that of CUDA, [N][K]; both with N rounded up to 32.
+/// [ceil(N/32)][K/2][32][2], to that of CUDA, [N][K]; `paired`: there by turns
+/// of a gate and of up, here all of the gate first.
 std::vector<uint16_t> packedForCuda(llvm::ArrayRef<uint16_t> cpu, int64_t k,
-                                    int64_t n);
+                                    int64_t n, bool paired = false);
 /// And back.
 std::vector<uint16_t> packedForCpu(llvm::ArrayRef<uint16_t> cuda, int64_t k,
-                                   int64_t n);
+                                   int64_t n, bool paired = false);
 
 } // namespace r1c::cuda::emulate
 
