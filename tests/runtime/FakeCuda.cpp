@@ -7,6 +7,7 @@
 
 #include "tests/runtime/FakeCuda.h"
 #include "runtime/device/cuda/Driver.h"
+#include "tests/runtime/FakeEmulator.h"
 #include "tests/runtime/FakeMemory.h"
 #include <algorithm>
 #include <cstdio>
@@ -28,12 +29,14 @@ using HostKernel = void (*)(void *const *, int64_t, int64_t);
 struct FunctionTag {
   std::string name;
   HostKernel run = nullptr;
+  void *emulated = nullptr; ///< instead: the kernels that the emulator has
   size_t parameters = 0;
   int dynamicShared = 48 * 1024;
   bool largeClusters = false;
 };
 struct ModuleTag {
   void *handle = nullptr;
+  void *emulated = nullptr;
   std::map<std::string, FunctionTag> functions;
 };
 struct StreamTag {
@@ -411,6 +414,12 @@ void fake_stall(Stream stream) { stream->stalled = true; }
 
 Result cuModuleLoadData(Module *module, const void *image) {
   FAKE_OUTSIDE(cuModuleLoadData)
+  if (const char *path = std::getenv("R1C_EMULATED")) {
+    void *kernels = emulator().load ? emulator().load(path) : nullptr;
+    *module = new ModuleTag{nullptr, kernels, {}};
+    state.modules += kernels != nullptr;
+    return kernels ? success : invalidImage;
+  }
   // As the driver: no size is given, the headers say it.
   Elf64_Ehdr header;
   std::memcpy(&header, image, sizeof header);
@@ -434,19 +443,31 @@ Result cuModuleLoadData(Module *module, const void *image) {
   if (!handle)
     return invalidImage;
   ++state.modules;
-  *module = new ModuleTag{handle, {}};
+  *module = new ModuleTag{handle, nullptr, {}};
   return success;
 }
 Result cuModuleUnload(Module module) {
   runAll();
   --state.modules;
-  ::dlclose(module->handle);
+  if (module->handle)
+    ::dlclose(module->handle);
   delete module;
   return success;
 }
 Result cuModuleGetFunction(Function *function, Module module,
                            const char *name) {
   FAKE_OUTSIDE(cuModuleGetFunction)
+  if (void *kernels = module->emulated) {
+    int64_t bytes = emulator().parameters(kernels, name);
+    if (bytes < 0)
+      return notFound;
+    FunctionTag &made = module->functions[name];
+    made.name = name;
+    made.emulated = kernels;
+    made.parameters = bytes;
+    *function = &made;
+    return success;
+  }
   void *entry = ::dlsym(module->handle, name);
   auto *bytes = static_cast<const int64_t *>(
       ::dlsym(module->handle, (std::string(name) + "_parameters").c_str()));
@@ -506,9 +527,20 @@ Result cuLaunchKernelEx(const LaunchConfig *config, Function function,
   note('l');
   launch.block.resize(function->parameters / 8);
   std::memcpy(launch.block.data(), parameters[0], function->parameters);
-  return enqueue(config->stream, [launch, run = function->run] {
+  return enqueue(config->stream, [launch, run = function->run,
+                                  emulated = function->emulated] {
     if (state.faulting == launch.kernel) {
       sticky = illegalAddress;
+      return;
+    }
+    if (emulated) {
+      const char *error = emulator().run(
+          emulated, launch.kernel.c_str(), launch.block.data(), launch.grid,
+          [](uint64_t address) { return region().bytesAt(address); });
+      if (error) {
+        std::fprintf(stderr, "%s\n", error);
+        sticky = launchFailure;
+      }
       return;
     }
     state.launches.push_back(launch);

@@ -16,6 +16,8 @@
 //
 // A "cubin" is a shared object of test kernels with the ABI of a CPU, whose ELF
 // header says that it is a cubin. Blocks of a grid run one after the other.
+// Instead, the compiler's interpreter runs an artifact's own kernels
+// (EmulatedKernels.cpp), where R1C_EMULATOR and R1C_EMULATED are set.
 //===----------------------------------------------------------------------===//
 
 #ifndef R1C_TESTS_RUNTIME_FAKECUDA_H

@@ -50,11 +50,16 @@ public:
     return true;
   }
   bool holds(DevicePointer address, size_t size) const {
+    return size <= bytesAt(address);
+  }
+  /// From there to the end of its allocation; 0 outside.
+  size_t bytesAt(DevicePointer address) const {
     auto at = blocks.upper_bound(address);
     if (at == blocks.begin())
-      return false;
+      return 0;
     --at;
-    return address + size <= at->first + at->second;
+    DevicePointer end = at->first + at->second;
+    return address < end ? end - address : 0;
   }
   /// Nests.
   void open(bool yes) {

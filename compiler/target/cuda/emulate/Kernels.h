@@ -31,6 +31,13 @@ public:
   /// number (`few_rows`): `name`'s own or another. `run` takes what it is told.
   llvm::StringRef forRows(llvm::StringRef name, int64_t size) const;
 
+  /// For whoever launches them in another way: the kernels, and how one is
+  /// launched (docs/levels.md), null if there is none of that name.
+  const Program &getProgram() const { return *program; }
+  mlir::DictionaryAttr launchOf(llvm::StringRef name) const {
+    return launches.lookup(name);
+  }
+
 private:
   std::unique_ptr<Program> program;
   llvm::StringMap<mlir::DictionaryAttr> launches;
