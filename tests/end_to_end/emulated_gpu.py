@@ -2,7 +2,8 @@
 """Whole runs compiled for a GPU, without one: the runtime on a stand-in for the driver (tests/runtime/FakeCuda.cpp), behind
 which the compiler's interpreter runs the kernels (compiler/target/cuda/emulate).
 
-usage: emulated_gpu.py R1C R1C_RUN FAKE_CUDA EMULATOR WORK_DIR [MPIRUN FAKE_NCCL]
+usage: emulated_gpu.py R1C R1C_RUN FAKE_CUDA EMULATOR WORK_DIR STEPS_DIR            the language's own programs, in float32
+       emulated_gpu.py R1C R1C_RUN FAKE_CUDA EMULATOR WORK_DIR [MPIRUN FAKE_NCCL]   a small one, in both types; some models
 
 What tests of single kernels do not see: whether the schedule gives each kernel what it needs, whatever is recorded, copied,
 packed, rounded and reduced between them. In float32 a run is the CPU's, bit for bit. In bfloat16 sums have another order:
@@ -14,6 +15,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+
+import run_steps
 
 STEP = """
 import losses
@@ -57,7 +60,7 @@ source = pathlib.Path(__file__).resolve().parents[2]
 
 
 def call(command, **more):
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, cwd=work, **more)
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, **{"cwd": work} | more)
     assert result.returncode == 0, f"{command}: exit code {result.returncode}\n{result.stdout}{result.stderr}"
     return result
 
@@ -70,8 +73,8 @@ def compile_for(name, policy, weights):
     call([r1c, "compile", f"{name}.r1", "-o", f"{name}.r1x", "--target=h100", f"--dump-phases-to={name}-dumps", *options])
 
 
-def environment(name):
-    return os.environ | {"R1C_LIBCUDA": fake_cuda, "R1C_EMULATOR": emulator, "R1C_EMULATED": str(work / f"{name}-dumps" / "6-schedule.mlir")}
+def environment(dumps):
+    return os.environ | {"R1C_LIBCUDA": fake_cuda, "R1C_EMULATOR": emulator, "R1C_EMULATED": str(dumps / "6-schedule.mlir")}
 
 
 def on_cpu(name):
@@ -80,7 +83,7 @@ def on_cpu(name):
 
 
 def on_gpu(name, out, *options, launcher=(), more={}):
-    call([*launcher, r1c_run, f"{name}.r1x", "--out", out, "--seed", 3, "--quiet", *options], env=environment(name) | more)
+    call([*launcher, r1c_run, f"{name}.r1x", "--out", out, "--seed", 3, "--quiet", *options], env=environment(work / f"{name}-dumps") | more)
     return metrics_of(out)
 
 
@@ -146,6 +149,23 @@ def model(name):
     near(gpu, on_cpu(name))
 
 
+def program(file):
+    """Two updates of a program of the language, made small: GPU and CPU agree in every number."""
+    folder = work / file.stem
+    folder.mkdir()
+    text = run_steps.shrink(file.read_text())
+    (folder / "step.r1").write_text(text)
+    run_steps.write_data(text, folder)
+    run = ["--steps", 2, "--quiet", "--checkpoint-every", 0]
+    call([r1c, "compile", "step.r1", "-o", "cpu.r1x"], cwd=folder)
+    call([r1c, "compile", "step.r1", "-o", "gpu.r1x", "--target=h100", "--dump-phases-to=dumps", "--chunk-rows=1024"], cwd=folder)
+    call([r1c_run, "cpu.r1x", "--out", "cpu", *run], cwd=folder)
+    call([r1c_run, "gpu.r1x", "--out", "gpu", *run], cwd=folder, env=environment(folder / "dumps"))
+    cpu, gpu = metrics_of(folder / "cpu"), metrics_of(folder / "gpu")
+    assert len(cpu) >= 2 and cpu == gpu, f"{cpu}\n{gpu}"
+    same_files(folder / "cpu", folder / "gpu", "samples.jsonl")
+
+
 def ranks(mpirun, fake_nccl):
     two = on_gpu("bf16", "bf16-ranks", launcher=[mpirun, "--allow-run-as-root", "--oversubscribe", "-n", 2],
                  more={"R1C_LIBNCCL": fake_nccl, "R1C_FAKE_DEVICES": "2"})
@@ -158,12 +178,15 @@ def main():
     work.mkdir(parents=True)
     (work / "sums.jsonl").write_text("".join(json.dumps({"question": f"{a}+{b}=", "answer": str(a + b)}) + "\n"
                                              for a in range(4) for b in range(4)))
-    cases = [float32, bfloat16, *((lambda name=name: model(name)) for name in MODELS)]
-    names = ["float32", "bfloat16", *MODELS]
-    if len(sys.argv) > 7:
-        cases.append(lambda: ranks(sys.argv[6], os.path.abspath(sys.argv[7])))
-        names.append("two GPUs")
-    for name, case in zip(names, cases):
+    if len(sys.argv) == 7:
+        cases = {file.stem: lambda file=file: program(file) for file in sorted(pathlib.Path(sys.argv[6]).glob("*.r1"))
+                 if file.stem not in run_steps.REFUSED}
+        assert len(cases) > 15, cases
+    else:
+        cases = {"float32": float32, "bfloat16": bfloat16} | {name: lambda name=name: model(name) for name in MODELS}
+        if len(sys.argv) > 7:
+            cases["two GPUs"] = lambda: ranks(sys.argv[6], os.path.abspath(sys.argv[7]))
+    for name, case in cases.items():
         case()
         print(f"ok {name}", flush=True)
 
