@@ -353,9 +353,7 @@ static int compileTo(DriverOptions options, const std::string &output) {
                 ": leave it out");
   if (const cuda::Machine *machine = cuda::findMachine(options.target))
     if (!options.memory) {
-      // The driver, its contexts and the kernels' own memory (attention: up to
-      // 31 MiB) take some.
-      options.memory = machine->memory / 16 * 15;
+      options.memory = cuda::memoryToPlan(machine->memory);
       options.memoryOf = "15/16 of an " + options.target;
     }
   for (const std::string &name : {options.phases.to, options.phases.from})
@@ -461,7 +459,7 @@ static int prepareRun(const DriverOptions &options,
     if (cuda::findMachine(options.target)) {
       auto device = runtime::makeCudaDevice(cuda::architecture.str());
       if (!run.memory) {
-        compile.memory = static_cast<uint64_t>(device->memory()) / 16 * 15;
+        compile.memory = cuda::memoryToPlan(device->memory());
         compile.memoryOf = "15/16 of this GPU";
       }
     } else if (!run.memory) {
@@ -517,8 +515,8 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
     return fail(error.what());
   }
   // Of several ranks the first one compiles.
-  bool isCompiled = false, existed = fs::exists(run.out);
   std::error_code ignored;
+  bool isCompiled = false, existed = fs::exists(run.out, ignored);
   if (run.ranks->isRoot())
     if (int status = prepareRun(options, run, isCompiled)) {
       if (!existed)
@@ -540,7 +538,7 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   run.base = {folder.empty() ? "." : folder, true};
   fs::path out = run.out, artifact = run.artifact;
   int status = runtime::runMain(std::move(run));
-  if (status && isCompiled && !fs::exists(out / "run.json")) {
+  if (status && isCompiled && !fs::exists(out / "run.json", ignored)) {
     // It did not begin, for a reason that has been said.
     fs::remove(artifact, ignored);
     if (!existed)

@@ -34,7 +34,7 @@ def Kern_Dialect : Dialect {
 
 def Kern_PackedType : TypeDef<Kern_Dialect, "Packed"> {
   let mnemonic = "packed";
-  let summary = "the B operand of a matmul, in panels of 32 columns";
+  let summary = "the B operand of a matmul";
   let description = [{
     `!kern.packed<KxNxT>` holds a K x N matrix as `[ceil(N/32)][K][32]` for f32
     and `[ceil(N/32)][ceil(K/2)][32][2]` for bf16, padded with zeros. On CUDA bf16

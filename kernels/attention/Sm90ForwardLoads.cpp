@@ -239,7 +239,7 @@ void ForwardBuilder::prefetchWeights(Value idle, Value number) {
   int64_t left = mostPrefetched;
   for (Value weights : op.getPrefetch()) {
     auto type = cast<kern::PackedType>(weights.getType());
-    if (type.getK() % 8) // neither does a bulk copy take such lines
+    if (type.getK() % 8) // a bulk prefetch takes multiples of 16 bytes
       continue;
     int64_t bytes = std::min(2 * type.getK() * type.getN(), left);
     left -= bytes;

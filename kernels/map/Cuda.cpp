@@ -84,9 +84,9 @@ struct PackBuilder {
   Type to = packed.getElementType();
   int64_t depth = packed.getPanelElements() / packed.panelColumns;
 
-  /// Element (kk, n) of the matrix, as f32; zero in the padding. `taken`: a
+  /// Element (kk, n) of the matrix, as f32; zero in the padding. `paired`: a
   /// gate's and up's columns are taken in turn.
-  Value element(Value n, Value kk, bool taken) {
+  Value element(Value n, Value kk, bool paired) {
     Type f32 = e.b.getF32Type();
     Value found = e.splat(f32, 0.0);
     int64_t n0 = 0, k0 = 0;
@@ -102,7 +102,7 @@ struct PackBuilder {
                                      e.i64(size));
       };
       Value inside = within(sourceK, rows);
-      if (taken) {
+      if (paired) {
         sourceN = e.add(e.mul(e.div(n, 32), 16), e.rem(n, 16));
         inside = arith::AndIOp::create(
             e.b, e.loc, inside, e.equal(e.rem(e.div(n, 16), 2), e.i64(s)));
@@ -157,7 +157,7 @@ struct PackBuilder {
         Value other = e.add(slow, j);
         Value n = op.getTranspose() ? other : fast;
         Value kk = op.getTranspose() ? fast : other;
-        e.store(element(e.add(n0, n), e.add(k0, kk), /*taken=*/false),
+        e.store(element(e.add(n0, n), e.add(k0, kk), /*paired=*/false),
                 place(n, kk), f32);
       }
       k.barrier();
@@ -176,9 +176,9 @@ struct PackBuilder {
     });
   }
 
-  /// Whether `turnedLines` can: a bf16 matrix as it lies, in lines of whole
+  /// Whether `transposedLines` can: a bf16 matrix as it lies, in lines of whole
   /// sixteen bytes either way.
-  bool turnsLines() {
+  bool canTransposeLines() {
     if (op.getSources().size() > 1 || op.getTranspose())
       return false;
     Type from = kern::elementTypeOf(op.getSources().front());
@@ -186,7 +186,7 @@ struct PackBuilder {
   }
 
   /// bf16 [K][N] to [N][K]: tiles of 64 x 64, sixteen bytes a thread both ways.
-  void turnedLines() {
+  void transposedLines() {
     constexpr int64_t side = 64, lanes = 8, words = lanes / 2;
     // Four lines of k lie in different banks, and eight columns of eight.
     constexpr int64_t pitch = 2 * side + 4;
@@ -253,8 +253,8 @@ struct PackBuilder {
 
 LogicalResult r1c::kernels::buildPackCuda(Kernel &k) {
   PackBuilder builder{k};
-  if (builder.to.isBF16() && builder.turnsLines())
-    builder.turnedLines();
+  if (builder.to.isBF16() && builder.canTransposeLines())
+    builder.transposedLines();
   else if (builder.to.isBF16())
     builder.lines();
   else

@@ -183,11 +183,12 @@ void SimtBuilder::fetch(Value row0, Value column0, Value s, Value steps) {
         if (!packed)
           return e.at(b, e.add(e.mul(step, width), column), element);
         if (element.isBF16()) {
-          Value line = column;
+          Value place = column; // of its line
           if (op.getPaired())
-            line = e.add(e.add(e.mul(e.div(column, 32), 16), e.rem(column, 16)),
-                         e.mul(e.rem(e.div(column, 16), 2), packed.getN() / 2));
-          return e.at(b, e.add(e.mul(line, packed.getK()), step), element);
+            place =
+                e.add(e.add(e.mul(e.div(column, 32), 16), e.rem(column, 16)),
+                      e.mul(e.rem(e.div(column, 16), 2), packed.getN() / 2));
+          return e.at(b, e.add(e.mul(place, packed.getK()), step), element);
         }
         Value panel = e.mul(e.div(column, 32), packed.getPanelElements());
         return e.at(b, e.add(panel, e.add(e.mul(step, 32), e.rem(column, 32))),

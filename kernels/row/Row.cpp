@@ -23,6 +23,13 @@ static bool isElement(Attribute access) {
   return kindOf(access) == kern::AccessKind::element;
 }
 
+/// So many a lane may hold where three blocks of a multiprocessor leave it 80
+/// registers, and where two leave it 128; the rest is for addresses and for
+/// what is computed. (From ptxas' counts for norms and their derivatives.)
+static constexpr int64_t heldBesideThree = 56, heldBesideTwo = 96;
+/// With these few more two blocks are better than a row that is read again.
+static constexpr int64_t worthTwoBlocks = 64;
+
 /// Numbers of 32 bits that a lane holds if it holds a row, or nothing if it
 /// must not.
 static std::optional<int64_t> wordsOfLane(kern::RowOp op) {
@@ -123,7 +130,8 @@ bool RowBuilder::isHeld() {
   if (!k.launch)
     return false;
   std::optional<int64_t> words = wordsOfLane(op);
-  return words && *words <= (k.launch->blocksPerSm == 2 ? 96 : 56);
+  return words && *words <= (k.launch->blocksPerSm == 2 ? heldBesideTwo
+                                                        : heldBesideThree);
 }
 
 /// LLVM must not know that it is less than 32: it would write some of the sums
@@ -271,7 +279,8 @@ LogicalResult r1c::kernels::buildRowCuda(Kernel &k) {
   auto op = cast<kern::RowOp>(k.op);
   int64_t inputs = llvm::count_if(op.getAccess(), isElement);
   int64_t words = wordsOfLane(op).value_or(0);
-  k.launch->blocksPerSm = inputs > 3 || (words > 56 && words <= 64) ? 2 : 3;
+  bool justFits = words > heldBesideThree && words <= worthTwoBlocks;
+  k.launch->blocksPerSm = inputs > 3 || justFits ? 2 : 3;
   RowBuilder(k, 1).build();
   return success();
 }

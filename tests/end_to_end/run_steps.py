@@ -39,8 +39,8 @@ def shrink(text):
     text = re.sub(r'max_new_tokens = limit', 'max_new_tokens = 12', text)
     text = re.sub(r'max_new_tokens = \d+( if step < 8200 else \d+)?', 'max_new_tokens = 12', text)
     text = re.sub(r'minibatches = \d+', 'minibatches = 2', text)
-    # Random weights never solve anything: keep the groups whose lengths differ.
-    text = text.replace('group.std(rewards.accuracy(o)) > 0', 'group.std(o.length) > 0')
+    # Random weights never solve anything: a third of what they write has one of these letters.
+    text = re.sub(r'rewards\.accuracy\((\w+)\)', r'matches(\1.text, `(?s).*[a-c].*`)', text)
     text = re.sub(r'tries = 10', 'tries = 2', text)
     text = re.sub(r'max_tokens = \d+', 'max_tokens = 64', text)
     return text
@@ -56,7 +56,8 @@ def write_data(text, folder):
                     "response": f"{i + 1}", "reasoning": "one more", "chosen": "yes", "rejected": "no",
                     # Six prompts, four outputs each: lines with one prompt form a group.
                     "prompt_token_ids": [i // 4 + 1, 11, 2], "token_ids": [3, 4 + i % 4, 0],
-                    "logprobs": [-1.0, -0.5 - 0.1 * (i % 4), -0.25], "reward": (i % 3) / 2.0}) + "\n")
+                    # Near those of a policy that knows nothing.
+                    "logprobs": [-4.4, -4.2 - 0.1 * (i % 4), -4.3], "reward": (i % 3) / 2.0}) + "\n")
     for name in set(re.findall(r'file\("([^"]+)"', text)):
         (folder / name).write_text("question: {question} answer: ")
 
@@ -91,7 +92,7 @@ def check(name, r1c, source, work):
                 return f"update {row['step']}: {key} is {value}"
         if row["grad_norm"] < 0:
             return "a negative gradient norm"
-    return None
+    return None if any(row["grad_norm"] > 0 for row in rows) else "nothing to learn from"
 
 
 def main():

@@ -256,6 +256,10 @@ TEST(Manifest, SaysWhatIsWrong) {
            [&](Json &j) { j["target"].erase(field); });
   expect("no arena 'elsewhere'",
          [](Json &j) { j["buffers"][0]["arena"] = "elsewhere"; });
+  expect("constants.bin has 0 bytes, and buffer 'a' ends at byte 64",
+         [](Json &j) {
+           j["arenas"][0]["name"] = j["buffers"][0]["arena"] = "constants";
+         });
   expect("behind arena", [](Json &j) { j["buffers"][0]["bytes"] = 65; });
   expect("not a multiple of 64",
          [](Json &j) { j["buffers"][0]["offset"] = 4; });

@@ -79,9 +79,9 @@ bool Precision::isNarrow(OpOperand &use) const {
       .Case(
           [&](lm::LinearInputGradOp op) { return is(op.getGradientMutable()); })
       .Case([](lm::LinearWeightGradOp) { return true; })
-      // Gradients that have been rounded once are summed as the products read
-      // them: a float32 copy for the sum alone would be twice as long as all
-      // else that is read.
+      // Attention's gradients are rounded already; what is turned back of them
+      // for the products is summed as those read it, and not written a second
+      // time in float32, twice as long, for this sum alone.
       .Case([&](lm::LinearBiasGradOp) { return gradients == products; })
       // Written with the product that gives its operands, it reads none; with
       // its derivative, what that reads.

@@ -36,8 +36,9 @@ llvm::StringRef whyUnpaired(lm::SiluMulOp gated);
 
 /// The element types of one model's tensors. Residuals, statistics and
 /// gradients of parameters are float32 always; what only matrix products and
-/// attention read is stored as they read it, and so is what the forward saves
-/// for such readers: the same in every function of the model.
+/// attention read (and on a GPU, where no gradient of queries, keys and values
+/// is float32, sums for biases) is stored as they read it, and so is what the
+/// forward saves for such readers: the same in every function of the model.
 class Precision {
 public:
   Precision(mlir::ModuleOp module, llvm::StringRef model);

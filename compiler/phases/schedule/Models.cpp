@@ -88,8 +88,9 @@ LogicalResult Models::addPolicies(Block *block) {
     };
     policy.weights = allocate("weights", policy.total * 4);
     policy.updates = allocate("updates", 8, "f64");
-    if (policy.rounded)
-      policy.roundedWeights = allocate("rounded", policy.rounded * 2, "bf16");
+    if (policy.roundedCount)
+      policy.roundedWeights =
+          allocate("rounded", policy.roundedCount * 2, "bf16");
     SmallVector<Attribute> all{policy.weights.getBuffer()};
     if (policy.isTrained) {
       policy.gradients = allocate("gradients", policy.total * 4);

@@ -68,12 +68,12 @@ struct Policy {
   rt::RefAttr weights, gradients, moment1, moment2, updates;
   /// So many elements, the first, have a copy in bfloat16 that products read as
   /// it lies, and where that is.
-  int64_t rounded = 0;
+  int64_t roundedCount = 0;
   rt::RefAttr roundedWeights;
   /// Other packed layouts of the weights, by layout and parameters.
   llvm::MapVector<mlir::Attribute, rt::RefAttr> packed;
   /// The program that makes those from the rounded weights, if any.
-  std::string turned;
+  std::string packBackward;
   mlir::NamedAttrList info, programs;
 };
 
@@ -156,13 +156,13 @@ private:
   using PackedOperands = llvm::MapVector<
       mlir::ArrayAttr,
       llvm::SmallVector<std::pair<mlir::DictionaryAttr, kern::PackedType>, 2>>;
-  PackedOperands packedOperands(Policy &policy);
+  PackedOperands packedOperands(Policy &policy, bool all);
   llvm::LogicalResult layOut(Policy &policy);
   llvm::LogicalResult roundedLayout(
       Policy &policy,
       llvm::ArrayRef<llvm::SmallVector<llvm::StringRef>> roundedGroups);
   void pack(Policy &policy);
-  void turn(Policy &policy, mlir::OpBuilder &builder);
+  void packByKernels(Policy &policy, mlir::OpBuilder &builder);
   rt::RefAttr roundedAt(Policy &policy, const Parameter &parameter);
   llvm::LogicalResult rollout(Policy &policy);
   /// An empty program `<policy>.<what>`, to be filled.

@@ -141,7 +141,7 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr,
   auto sweep = [&](int64_t from, int64_t to) {
     if (from >= to)
       return;
-    bool rounds = from < policy.rounded;
+    bool rounds = from < policy.roundedCount;
     double decay =
         from < policy.decayed ? op.getWeightDecay().convertToDouble() : 0.0;
     auto type = RankedTensorType::get({to - from}, f32);
@@ -194,12 +194,13 @@ LogicalResult Models::adamw(OpBuilder &builder, rl::AdamWOp op, rt::RefAttr lr,
     }
     scratch.dispatch(map.getResult(0), "tables", state);
   };
-  int64_t early = std::min(policy.rounded, policy.decayed),
-          late = std::max(policy.rounded, policy.decayed);
+  int64_t early = std::min(policy.roundedCount, policy.decayed),
+          late = std::max(policy.roundedCount, policy.decayed);
   sweep(0, early);
   sweep(early, late);
   sweep(late, policy.total);
   std::string pack = (policy.op.getSymName() + ".pack").str();
-  rt::CallOp::create(builder, loc, policy.rounded ? policy.turned : pack);
+  rt::CallOp::create(builder, loc,
+                     policy.roundedCount ? policy.packBackward : pack);
   return success();
 }

@@ -7,7 +7,7 @@
 // One flat float32 buffer holds all weights; gradients and moments have its
 // layout. Products read them packed. On a GPU a bfloat16 matrix is packed as it
 // lies, so all of those are one copy of the flat buffer, which the optimizer
-// writes beside it; only what a backward product reads is turned once more.
+// writes beside it; only what a backward product reads is transposed.
 // Everywhere else each packed operand is made from the plain weights.
 //===----------------------------------------------------------------------===//
 
@@ -45,8 +45,8 @@ static SmallVector<StringRef> namesOf(ArrayAttr names) {
 }
 
 /// The packed operands that the policy's functions read, once each, by their
-/// parameters.
-Models::PackedOperands Models::packedOperands(Policy &policy) {
+/// parameters. `all`: also where nobody asks for a gradient.
+Models::PackedOperands Models::packedOperands(Policy &policy, bool all) {
   PackedOperands operands;
   DenseSet<Attribute> seen;
   for (auto function : module.getOps<func::FuncOp>()) {
@@ -54,7 +54,7 @@ Models::PackedOperands Models::packedOperands(Policy &policy) {
     if (!function.getSymName().starts_with(prefix))
       continue;
     StringRef name = function.getSymName().drop_front(prefix.size());
-    if (!policy.isTrained && name.contains("backward"))
+    if (!all && !policy.isTrained && name.contains("backward"))
       continue; // nothing reads these
     for (BlockArgument argument : function.getArguments()) {
       DictionaryAttr role = function.getArgAttrDict(argument.getArgNumber());
@@ -102,7 +102,8 @@ LogicalResult Models::layOut(Policy &policy) {
   llvm::StringSet<> rounded;
   SmallVector<SmallVector<StringRef>> roundedGroups;
   if (target && target.getValue() == "cuda")
-    for (auto &[parameters, all] : packedOperands(policy)) {
+    // Copies of a policy have its layout, trained or not.
+    for (auto &[parameters, all] : packedOperands(policy, /*all=*/true)) {
       if (!all.front().second.getElementType().isBF16())
         continue;
       roundedGroups.push_back(namesOf(parameters));
@@ -126,8 +127,8 @@ LogicalResult Models::layOut(Policy &policy) {
       for (StringRef first : all) {
         SmallVector<StringRef> names{first};
         for (const auto &group : groups)
-          if (group.front() == first)
-            names = group;
+          if (group.front() == first && group.size() > names.size())
+            names = group; // the longest: it holds the others
         for (StringRef name : names) {
           // Placed beside another one, or of another kind, which the tensor's
           // view will find.
@@ -179,11 +180,11 @@ Models::roundedLayout(Policy &policy,
     }
     Parameter &last = policy.parameters[names.back()];
     int64_t layers = last.op.getLayers().value_or(1);
-    policy.rounded =
-        std::max(policy.rounded, (next + (layers - 1) * last.stride) / 4);
+    policy.roundedCount =
+        std::max(policy.roundedCount, (next + (layers - 1) * last.stride) / 4);
   }
-  policy.rounded =
-      std::min<int64_t>(llvm::alignTo(policy.rounded, 16), policy.total);
+  policy.roundedCount =
+      std::min<int64_t>(llvm::alignTo(policy.roundedCount, 16), policy.total);
   return success();
 }
 
@@ -197,33 +198,34 @@ Models::roundedLayout(Policy &policy,
 void Models::pack(Policy &policy) {
   OpBuilder builder = program(policy, "pack");
   Location loc = policy.op.getLoc();
-  if (policy.rounded) {
+  if (policy.roundedCount) {
     Scratch scratch(builder, kernels);
-    auto type = RankedTensorType::get({policy.rounded}, builder.getF32Type());
+    auto type =
+        RankedTensorType::get({policy.roundedCount}, builder.getF32Type());
     Value weights = scratch.argument(type, {policy.weights, {}});
     Value rounded =
         scratch.convert(NameLoc::get(builder.getStringAttr("rounded"), loc),
                         weights, builder.getBF16Type());
     scratch.dispatch(rounded, "", {Slot{policy.roundedWeights, {}}});
   }
-  if (!policy.rounded || !policy.isTrained)
-    return turn(policy, builder);
+  if (!policy.roundedCount || !policy.isTrained)
+    return packByKernels(policy, builder);
   // The optimizer rounds, and leaves the rest to a program of its own.
-  policy.turned = (policy.op.getSymName() + ".pack.backward").str();
-  rt::CallOp::create(builder, loc, policy.turned);
+  policy.packBackward = (policy.op.getSymName() + ".pack.backward").str();
+  rt::CallOp::create(builder, loc, policy.packBackward);
   OpBuilder b = OpBuilder::atBlockEnd(declarations);
-  auto turned = rt::ProgramOp::create(b, loc, policy.turned);
-  OpBuilder inside = OpBuilder::atBlockEnd(&turned.getBody().emplaceBlock());
-  turn(policy, inside);
+  auto packing = rt::ProgramOp::create(b, loc, policy.packBackward);
+  OpBuilder inside = OpBuilder::atBlockEnd(&packing.getBody().emplaceBlock());
+  packByKernels(policy, inside);
 }
 
-/// What is packed by a kernel: all, or of rounded weights what is read turned.
-void Models::turn(Policy &policy, OpBuilder &builder) {
+/// What a kernel packs: all, or of rounded weights what is read transposed.
+void Models::packByKernels(Policy &policy, OpBuilder &builder) {
   Location loc = policy.op.getLoc();
   llvm::MapVector<int64_t, OpBuilder> loops; // by the number of layers
-  for (auto &[names, all] : packedOperands(policy))
+  for (auto &[names, all] : packedOperands(policy, /*all=*/false))
     for (auto [role, type] : all) {
-      if (policy.rounded && !isBackward(role))
+      if (policy.roundedCount && !isBackward(role))
         continue;
       rt::RefAttr target = weight(policy, role, type).ref;
       StringRef layout = role.getAs<StringAttr>(role::layout).getValue();
@@ -231,7 +233,7 @@ void Models::turn(Policy &policy, OpBuilder &builder) {
       SmallVector<Value> sources;
       Parameter &first = policy.parameters[namesOf(names).front()];
       int64_t layers = first.op.getLayers().value_or(0);
-      if (policy.rounded) // all of them are one matrix
+      if (policy.roundedCount) // all of them are one matrix
         sources.push_back(
             scratch.argument(RankedTensorType::get({type.getK(), type.getN()},
                                                    type.getElementType()),
@@ -272,7 +274,7 @@ Slot Models::weight(Policy &policy, DictionaryAttr role, Type type) {
   if (kind != "packed")
     return {};
   Parameter &first = policy.parameters[namesOf(parametersOf(role)).front()];
-  if (policy.rounded && !isBackward(role))
+  if (policy.roundedCount && !isBackward(role))
     return {roundedAt(policy, first), {}};
   rt::RefAttr &ref = policy.packed[packKey(role)];
   if (!ref) {

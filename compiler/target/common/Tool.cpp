@@ -13,6 +13,8 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
+#include <atomic>
+#include <csignal>
 
 using namespace mlir;
 using namespace r1c;
@@ -61,6 +63,30 @@ FailureOr<std::string> TemporaryFiles::make(StringRef suffix, StringRef text) {
   return path;
 }
 
+/// The program that runs, for a signal's handler.
+static std::atomic<pid_t> running;
+
+/// As llvm::sys::ExecuteAndWait, but where a signal ends this process it ends
+/// the program, too: else that would write a file that has been removed.
+static int runToEnd(StringRef program, ArrayRef<StringRef> arguments,
+                    ArrayRef<std::optional<StringRef>> redirects,
+                    std::string &message) {
+  bool failed = false;
+  llvm::sys::ProcessInfo process = llvm::sys::ExecuteNoWait(
+      program, arguments, std::nullopt, redirects, 0, &message, &failed);
+  if (failed)
+    return -1;
+  running = process.Pid;
+  llvm::sys::SetInterruptFunction([] {
+    ::kill(running, SIGTERM);
+    ::signal(SIGTERM, SIG_DFL);
+    ::raise(SIGTERM);
+  });
+  process = llvm::sys::Wait(process, std::nullopt, &message);
+  llvm::sys::SetInterruptFunction(nullptr);
+  return process.ReturnCode;
+}
+
 FailureOr<std::string>
 r1c::runTool(Location loc, StringRef program, ArrayRef<StringRef> arguments,
              TemporaryFiles &files,
@@ -73,8 +99,7 @@ r1c::runTool(Location loc, StringRef program, ArrayRef<StringRef> arguments,
   std::optional<StringRef> redirects[] = {std::nullopt, StringRef(*log),
                                           StringRef(*log)};
   std::string message;
-  int code = llvm::sys::ExecuteAndWait(program, all, std::nullopt, redirects, 0,
-                                       0, &message);
+  int code = runToEnd(program, all, redirects, message);
   auto buffer = llvm::MemoryBuffer::getFile(*log);
   std::string said = buffer ? (*buffer)->getBuffer().str() : "";
   if (code == 0)

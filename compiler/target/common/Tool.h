@@ -39,9 +39,10 @@ private:
   llvm::SmallVector<std::string> paths;
 };
 
-/// Runs a program and gives what it said. If it cannot be run, does not end, or
-/// ends with another exit code than 0, there is a diagnostic with its path,
-/// what it said, and `advice`, which is asked for some to what that is.
+/// Runs a program and gives what it said. If it cannot be run, or ends by a
+/// signal or with another exit code than 0, there is a diagnostic with its path
+/// and what it said, and behind that what `advice` has to say of it. A signal
+/// that ends this process ends the program, too.
 mlir::FailureOr<std::string>
 runTool(mlir::Location loc, llvm::StringRef program,
         llvm::ArrayRef<llvm::StringRef> arguments, TemporaryFiles &files,

@@ -27,6 +27,9 @@ struct Machine {
   llvm::StringLiteral name;
   int64_t memory; ///< bytes
 };
+/// What of a GPU's memory a plan may take: the driver, its contexts and the
+/// kernels' own memory (attention: up to 31 MiB) take some.
+constexpr int64_t memoryToPlan(int64_t bytes) { return bytes / 16 * 15; }
 /// h100, h200, h800; null for another name.
 const Machine *findMachine(llvm::StringRef name);
 /// "h100, h200, h800"
