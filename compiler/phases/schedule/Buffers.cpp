@@ -33,6 +33,10 @@ rt::RefAttr Buffers::allocate(Location loc, StringRef name, StringRef arena,
   names[unique] = 1;
   names.try_emplace(arena, 1);
   int64_t &size = sizes[arena];
+  // A GPU's cache has lines of 128 bytes: of a larger buffer the rows should
+  // not straddle more of them than they must.
+  if (bytes >= 4096)
+    size = llvm::alignTo(size, 128);
   int64_t offset = size;
   // Kernels may read, never write, up to the next multiple of 64.
   size += llvm::alignTo(std::max<int64_t>(bytes, 1), 64);

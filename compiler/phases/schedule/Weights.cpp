@@ -112,6 +112,8 @@ LogicalResult Models::layOut(Policy &policy) {
     }
   llvm::append_range(groups, roundedGroups);
 
+  // Of the rounded copy, 128 bytes: see Buffers::allocate.
+  int64_t line = rounded.empty() ? 64 : 256;
   int64_t top = 0; // bytes
   for (bool decay : {true, false}) {
     auto add = [&](bool stacked) {
@@ -139,10 +141,10 @@ LogicalResult Models::layOut(Policy &policy) {
           policy.parameters[name] = {op, top, 0};
           top += type.getNumElements() * 4;
           if (!rounded.contains(name))
-            top = llvm::alignTo(top, 64);
+            top = llvm::alignTo(top, line);
           left[name] = {};
         }
-        top = llvm::alignTo(top, 64);
+        top = llvm::alignTo(top, line);
       }
     };
     int64_t first = top;
