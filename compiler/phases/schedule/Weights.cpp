@@ -141,14 +141,15 @@ LogicalResult Models::layOut(Policy &policy) {
           policy.parameters[name] = {op, top, 0};
           top += type.getNumElements() * 4;
           if (!rounded.contains(name))
-            top = llvm::alignTo(top, line);
+            top = llvm::alignTo(top, 64);
           left[name] = {};
         }
-        top = llvm::alignTo(top, line);
+        top = llvm::alignTo(top, rounded.contains(names.back()) ? line : 64);
       }
     };
     int64_t first = top;
     add(/*stacked=*/true);
+    top = llvm::alignTo(top, line);
     int64_t ofLayer = top - first;
     for (auto op : policy.model.getBody().getOps<lm::ParameterOp>())
       if (op.getDecay() == decay && op.getLayers())
