@@ -240,20 +240,24 @@ static DictionaryAttr usageAttr(Builder &b, const cuda::Usage &usage) {
        number("shared", usage.sharedBytes), number("own", usage.ownBytes)});
 }
 
-/// What the assembler says of a kernel; a warning where it spills.
+/// What the assembler says of a kernel (of `of`, or of what few rows take
+/// instead); a warning where it spills.
 static DictionaryAttr usageOf(Builder &b, const cuda::Kernels &kernels,
-                              StringRef symbol) {
+                              StringRef symbol, rt::KernelOp of) {
   cuda::Usage usage = kernels.usage.lookup(symbol);
-  if (usage.spillBytes)
-    llvm::errs() << "warning: kernel " << symbol << " spills "
-                 << usage.spillBytes
-                 << " bytes of registers to memory, and will be slow\n";
+  if (usage.spillBytes) {
+    auto warning = of.emitWarning() << "kernel " << symbol;
+    if (auto what = of.getWhat())
+      warning << " (" << *what << ")";
+    warning << " spills " << usage.spillBytes
+            << " bytes of registers to memory, which takes time";
+  }
   return usageAttr(b, usage);
 }
 
 /// How `symbol` is launched, as the runtime has to know it.
 static DictionaryAttr launchAttr(const cuda::Kernels &kernels, StringRef symbol,
-                                 DictionaryAttr built) {
+                                 DictionaryAttr built, rt::KernelOp of) {
   NamedAttrList launch(built);
   Builder b(built.getContext());
   launch.erase("parameters"); // follows from the operands and maps
@@ -266,11 +270,11 @@ static DictionaryAttr launchAttr(const cuda::Kernels &kernels, StringRef symbol,
       auto few = cast<DictionaryAttr>(others[i]);
       StringAttr its = symbolOf(i);
       NamedAttrList other(few);
-      other.set("launch",
-                launchAttr(kernels, its, few.getAs<DictionaryAttr>("launch")));
+      other.set("launch", launchAttr(kernels, its,
+                                     few.getAs<DictionaryAttr>("launch"), of));
       // Told once a kernel, where its grid is largest.
       if (its != symbol && (i + 1 == n || symbolOf(i + 1) != its))
-        other.set("usage", usageOf(b, kernels, its));
+        other.set("usage", usageOf(b, kernels, its, of));
       all.push_back(other.getDictionary(built.getContext()));
     }
     launch.set("few_rows", b.getArrayAttr(all));
@@ -296,8 +300,8 @@ static FailureOr<std::vector<char>> buildImage(ModuleOp module,
   for (auto kernel : module.getOps<rt::KernelOp>()) {
     StringRef symbol = kernel.getSymbol();
     kernel.setLaunchAttr(
-        launchAttr(*built, symbol, built->launches.lookup(symbol)));
-    kernel.setUsageAttr(usageOf(b, *built, symbol));
+        launchAttr(*built, symbol, built->launches.lookup(symbol), kernel));
+    kernel.setUsageAttr(usageOf(b, *built, symbol, kernel));
   }
   // ptxas warns where it could not do what a kernel asks for.
   for (const std::string &warning : built->warnings)

@@ -35,7 +35,7 @@ static std::string causeOf(const Manifest &manifest, const std::string &arena) {
   };
   if (arena == "activations")
     return "context, and layers, hidden, intermediate of what is trained; "
-           "--chunk-rows of r1c";
+           "--chunk-rows of r1c, but for what sampling takes";
   if (arena == "tables")
     return "groups, group_size, max_new_tokens; context";
   if (endsWith(".rollout.memory")) {

@@ -141,7 +141,9 @@ void Fuser::explainTypes() {
   Names narrow, doubled;
   llvm::MapVector<StringRef, Names> wide; // by what wants it so
   for (Operation &op : source.getBody().front().without_terminator())
-    for (Value result : op.getResults()) {
+    for (OpResult result : op.getResults()) {
+      if (isa<lm::AttentionOp>(op) && result.getResultNumber())
+        continue; // statistics, which are float32 always
       Value tensor = map.lookup(result);
       auto type = tensor ? dyn_cast<RankedTensorType>(tensor.getType())
                          : RankedTensorType();

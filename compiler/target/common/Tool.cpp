@@ -63,8 +63,21 @@ FailureOr<std::string> TemporaryFiles::make(StringRef suffix, StringRef text) {
   return path;
 }
 
-/// The program that runs, for a signal's handler.
+/// The program that runs, or 0, and whether a signal came before it was known
+/// which that is.
 static std::atomic<pid_t> running;
+static std::atomic<bool> interrupted;
+
+/// What a signal does that ends this process, behind the removal of its files.
+static void endWithProgram() {
+  if (!running) {
+    interrupted = true;
+    return;
+  }
+  ::kill(running, SIGTERM);
+  ::signal(SIGTERM, SIG_DFL);
+  ::raise(SIGTERM);
+}
 
 /// As llvm::sys::ExecuteAndWait, but where a signal ends this process it ends
 /// the program, too: else that would write a file that has been removed.
@@ -72,19 +85,19 @@ static int runToEnd(StringRef program, ArrayRef<StringRef> arguments,
                     ArrayRef<std::optional<StringRef>> redirects,
                     std::string &message) {
   bool failed = false;
+  running = 0;
+  llvm::sys::SetInterruptFunction(endWithProgram);
   llvm::sys::ProcessInfo process = llvm::sys::ExecuteNoWait(
       program, arguments, std::nullopt, redirects, 0, &message, &failed);
-  if (failed)
-    return -1;
-  running = process.Pid;
-  llvm::sys::SetInterruptFunction([] {
-    ::kill(running, SIGTERM);
-    ::signal(SIGTERM, SIG_DFL);
-    ::raise(SIGTERM);
-  });
-  process = llvm::sys::Wait(process, std::nullopt, &message);
+  running = failed ? 0 : process.Pid;
+  if (interrupted && !failed)
+    endWithProgram();
+  if (!failed)
+    process = llvm::sys::Wait(process, std::nullopt, &message);
   llvm::sys::SetInterruptFunction(nullptr);
-  return process.ReturnCode;
+  if (interrupted)
+    ::raise(SIGTERM);
+  return failed ? -1 : process.ReturnCode;
 }
 
 FailureOr<std::string>
