@@ -40,7 +40,7 @@ def shrink(text):
     text = re.sub(r'max_new_tokens = \d+( if step < 8200 else \d+)?', 'max_new_tokens = 12', text)
     text = re.sub(r'minibatches = \d+', 'minibatches = 2', text)
     # Random weights never solve anything: a third of what they write has one of these letters.
-    text = re.sub(r'rewards\.accuracy\((\w+)\)', r'matches(\1.text, `(?s).*[a-c].*`)', text)
+    text = re.sub(r'rewards\.accuracy\((\w+)\)', r'(rewards.accuracy(\1) or matches(\1.text, `(?s).*[a-c].*`))', text)
     text = re.sub(r'tries = 10', 'tries = 2', text)
     text = re.sub(r'max_tokens = \d+', 'max_tokens = 64', text)
     return text
