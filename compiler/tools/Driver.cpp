@@ -500,6 +500,26 @@ static int prepareRun(const DriverOptions &options,
   return compileTo(compile, run.artifact);
 }
 
+/// Of a run that did not begin, for a reason that has been said: its artifact,
+/// and the folder, if it was made for it and has nothing else in it. Not while
+/// another process is there, which may read that artifact.
+static void removeUnbegun(const fs::path &out, const fs::path &artifact,
+                          bool existed) {
+  std::error_code ignored;
+  runtime::DirectoryLock lock(out);
+  try {
+    lock.requireFree();
+  } catch (const Error &) {
+    return;
+  }
+  if (fs::exists(out / "run.json", ignored))
+    return;
+  if (!artifact.empty())
+    fs::remove(artifact, ignored);
+  if (!existed)
+    fs::remove(out, ignored);
+}
+
 int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   run.artifact = options.file;
   if (fs::path(options.file).extension() == ".r1x") {
@@ -523,8 +543,7 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   bool isCompiled = false, existed = fs::exists(run.out, ignored);
   if (run.ranks->isRoot())
     if (int status = prepareRun(options, run, isCompiled)) {
-      if (!existed)
-        fs::remove(run.out, ignored); // if there is nothing in it
+      removeUnbegun(run.out, /*artifact=*/"", existed);
       run.ranks->fail("");
       return status;
     }
@@ -542,11 +561,7 @@ int r1c::runMain(const DriverOptions &options, runtime::RunOptions run) {
   run.base = {folder.empty() ? "." : folder, true};
   fs::path out = run.out, artifact = run.artifact;
   int status = runtime::runMain(std::move(run));
-  if (status && isCompiled && !fs::exists(out / "run.json", ignored)) {
-    // It did not begin, for a reason that has been said.
-    fs::remove(artifact, ignored);
-    if (!existed)
-      fs::remove(out, ignored);
-  }
+  if (status && isCompiled)
+    removeUnbegun(out, artifact, existed);
   return status;
 }

@@ -115,6 +115,13 @@ TEST_F(FakeGpu, AllocationsThatFailSayWhatIsFree) {
               device->allocate(4000);
             }).find("cannot allocate 4000 bytes on the GPU, 2"),
             0u);
+  fake->failing = "cuStreamSynchronize";
+  fake->failure = 2;
+  EXPECT_NE(thrownBy([&] {
+              device->synchronize();
+            }).find("or compile with a --memory that leaves it more"),
+            std::string::npos);
+  fake->failing.clear();
 }
 
 TEST_F(FakeGpu, FaultsNameTheKernel) {

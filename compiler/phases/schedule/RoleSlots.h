@@ -16,6 +16,7 @@
 
 namespace r1c::schedule {
 
+/// A reference into the buffer of another one.
 inline rt::RefAttr at(rt::RefAttr base, int64_t offset, int64_t stride) {
   return rt::RefAttr::get(base.getContext(), base.getBuffer(), offset, stride);
 }

@@ -18,16 +18,16 @@ std::string Driver::describe(Result error) const {
     return concat("CUDA error ", error);
   if (cuGetErrorString(error, &text) != success || !text)
     return name;
-  return concat(name, ", ", text);
+  return concat(name, ", ", text,
+                error == outOfMemory
+                    ? "; end what else runs on it, or compile with a --memory "
+                      "that leaves it more"
+                    : "");
 }
 
 void Driver::check(Result result, const char *doing) const {
   if (result != success)
-    throw Error("the GPU ", doing, ": ", describe(result),
-                result == outOfMemory
-                    ? "; end what else runs on it, or compile with a --memory "
-                      "that leaves it more"
-                    : "");
+    throw Error("the GPU ", doing, ": ", describe(result));
 }
 
 static std::string versionText(int version) {
